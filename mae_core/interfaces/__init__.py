@@ -1,0 +1,25 @@
+"""What every part must offer. Knows nothing of the parts themselves."""
+
+from mae_core.interfaces.data import BadSample, Check, Dataset, Modality, Preview, Reconstruction
+from mae_core.interfaces.grid import Grid
+from mae_core.interfaces.mask import Mask
+from mae_core.interfaces.parts import Decoder, Encoder, Layout, MakePositions, Masker, Positions, Target, Tokenizer
+
+__all__ = [
+    "BadSample",
+    "Check",
+    "Dataset",
+    "Decoder",
+    "Encoder",
+    "Grid",
+    "Layout",
+    "MakePositions",
+    "Mask",
+    "Masker",
+    "Modality",
+    "Positions",
+    "Preview",
+    "Reconstruction",
+    "Target",
+    "Tokenizer",
+]

@@ -1,0 +1,102 @@
+"""Datasets and modalities: all that the core knows of files."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from torch import Tensor
+
+from mae_registry import MaeError
+
+
+class BadSample(MaeError):
+    """A sample that cannot be read (truncated, empty, of another kind). Training replaces, counts and lists it."""
+
+
+class Dataset(ABC):
+    """Numbered samples. Built as `dataset(sample_shape, **recipe)`, `sample_shape` being the tokenizer's.
+
+    `load` must depend on its arguments alone (no global generator, no state), so that a run does not depend on the number of
+    workers and resumes exactly. Datasets are pickled to worker processes.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Samples in an epoch."""
+
+    @abstractmethod
+    def load(self, index: int, *, random: Random) -> Tensor:
+        """One augmented sample, un-normalised (e.g. uint8), of `sample_shape`. Raises BadSample."""
+
+    @abstractmethod
+    def describe(self, index: int) -> str:
+        """What a person would call it: the path of its file."""
+
+    @abstractmethod
+    def previews(self, count: int) -> Sequence["Preview"]:
+        """Up to `count` samples for pictures, not augmented, the same ones every time; held-out ones first where there are any."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A sample for a picture. `sample` as from `Dataset.load`; `note` says what a reader should know ("held out")."""
+
+    title: str
+    sample: Tensor
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """One sample through the model, all tensors of `sample_shape`, in the range of `Tokenizer.denormalize`."""
+
+    title: str
+    note: str
+    sample: Tensor
+    hidden: Tensor
+    """True where the encoder saw nothing; broadcastable to `sample`."""
+    prediction: Tensor
+    """The model's own output everywhere, visible patches included: nothing pasted."""
+    raw: Tensor | None
+    """For targets normalised by the true patches' statistics: the prediction before these are put back."""
+    mask_ratio: float
+    """Share of patches hidden."""
+    loss: float
+
+
+@dataclass(frozen=True)
+class Modality:
+    """What a plugin says of its modality. Functions are import strings ("package.module:function"), resolved on use.
+
+    `read(path, tokenizer) -> Tensor`: one file as `Dataset.load` would give it, un-augmented. Raises BadSample.
+    `draw(reconstructions, path)`: a picture (PNG), one row a reconstruction, every column labelled.
+    `certify() -> list[Check]`: `mae verify`; compares with the published numbers that ship with the plugin.
+    """
+
+    name: str
+    defaults: Mapping[str, Mapping[str, Any]]
+    """Per part (tokenizer, positions, masker, decoder, target): a section with its `name`."""
+    read: str
+    draw: str
+    certify: str
+    file_suffixes: Sequence[str] = field(default=())
+    """Of the files that `read` takes, lower case with the dot."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of a certificate: an error measured against its tolerance, or an equality (`tolerance` 0)."""
+
+    name: str
+    measured: float
+    tolerance: float
+    detail: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the measured error is a number within the tolerance."""
+        return self.measured <= self.tolerance
+
+

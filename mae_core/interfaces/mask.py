@@ -1,0 +1,70 @@
+"""Which patches of each sample are kept, predicted and hidden."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from mae_registry import MaeError
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Index sets of a batch. B samples, N patches, K kept, M predicted.
+
+    `ids_keep` and `ids_predict` need not be complementary: VideoMAE V2 predicts a part of the hidden tokens, and tokens may
+    be in both. `hidden` says what was hidden from the encoder; a prediction counts in the loss only where it was.
+    """
+
+    ids_keep: Tensor
+    """(B, K) int64: the patches that the encoder sees."""
+    ids_predict: Tensor
+    """(B, M) int64: the patches that the decoder predicts, in the order of `out.pred`."""
+    hidden: Tensor
+    """(B, N) bool, True = hidden."""
+    ids_restore: Tensor | None = None
+    """(B, N) int64: `cat(kept, predicted).gather(ids_restore)` is in raster order. None where those do not partition the grid."""
+    ragged: bool = False
+    """Rows hide different numbers of patches: `ids_keep` and `ids_predict` then list all N. Only an encoder over all tokens takes it."""
+
+    @classmethod
+    def from_noise(cls, noise: Tensor, num_keep: int) -> "Mask":
+        """Keep the `num_keep` patches of lowest noise (B, N), by a stable argsort, so that equal noise is no ambiguity."""
+        if not 0 <= num_keep <= noise.shape[1]:
+            raise MaeError(f"num_keep is {num_keep}; it must be from 0 to the number of patches, {noise.shape[1]}")
+        ids_shuffle = torch.argsort(noise, dim=1, stable=True)
+        ids_restore = torch.argsort(ids_shuffle, dim=1, stable=True)
+        return cls(ids_shuffle[:, :num_keep], ids_shuffle[:, num_keep:], ids_restore >= num_keep, ids_restore)
+
+    @classmethod
+    def from_hidden(cls, hidden: Tensor, *, ragged: bool = False) -> "Mask":
+        """From (B, N) bool, True = hidden; ids in raster order. Raises MaeError on unequal rows, unless `ragged`."""
+        num_hidden = hidden.sum(dim=1)
+        if bool((num_hidden == num_hidden[0]).all()):
+            # a stable argsort of a boolean is its raster order: the kept (False) first
+            return cls.from_noise(hidden.to(torch.uint8), hidden.shape[1] - int(num_hidden[0]))
+        if not ragged:
+            counts = sorted(set(num_hidden.tolist()))
+            raise MaeError(
+                f"samples of one batch hide different numbers of patches ({counts[0]} to {counts[-1]} of {hidden.shape[1]}); "
+                "make the masker's count exact, or say `ragged: true` with an encoder over all tokens (mask_tokens: true)"
+            )
+        every = torch.arange(hidden.shape[1], device=hidden.device).expand_as(hidden)
+        return cls(every, every, hidden, ragged=True)
+
+    @property
+    def num_keep(self) -> int:
+        """K."""
+        return self.ids_keep.shape[1]
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Mask":
+        """The same mask on another device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def __getitem__(self, samples: slice) -> "Mask":
+        """The mask of some samples of the batch."""
+        return self._map(lambda tensor: tensor[samples])
+
+    def _map(self, function) -> "Mask":
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Mask(**{name: function(v) if isinstance(v, Tensor) else v for name, v in values.items()})

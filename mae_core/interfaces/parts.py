@@ -1,0 +1,131 @@
+"""The exchangeable parts of a masked autoencoder. Shapes: B samples, N patches, P values a patch, D width of a token.
+
+One rule joins parts and recipes: **a constructor's keyword-only parameters come from the recipe** (annotated, so that they
+can be checked), its positional ones from `mae_core.build`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from mae_core.interfaces.grid import Grid
+from mae_core.interfaces.mask import Mask
+
+
+class Tokenizer(nn.Module, ABC):
+    """Samples <-> patches, and patches -> tokens. Built as `tokenizer(width, **recipe)`."""
+
+    grid: Grid
+    patch_dim: int
+    sample_shape: tuple[int, ...]
+    """Of one sample, without the batch: (channels, height, width) for images."""
+
+    @abstractmethod
+    def patchify(self, x: Tensor) -> Tensor:
+        """(B, *sample_shape) -> (B, N, P). Raises MaeError on another shape."""
+
+    @abstractmethod
+    def unpatchify(self, patches: Tensor) -> Tensor:
+        """(B, N, P) -> (B, *sample_shape), the inverse."""
+
+    @abstractmethod
+    def embed(self, patches: Tensor) -> Tensor:
+        """(B, K, P) -> (B, K, D). Called with the patches that are kept only."""
+
+    @abstractmethod
+    def normalize(self, x: Tensor) -> Tensor:
+        """What the dataset loads (e.g. uint8) -> the floats that the model takes."""
+
+    @abstractmethod
+    def denormalize(self, x: Tensor) -> Tensor:
+        """The inverse, as floats in the range that the modality draws (images: 0 to 1)."""
+
+
+class Positions(nn.Module, ABC):
+    """What tells tokens where they lie. Built as `positions(grid, width, **recipe)`."""
+
+    @abstractmethod
+    def forward(self, ids: Tensor) -> Tensor:
+        """(B, K) ids of patches -> (B, K, D) or (1, K, D), added to their tokens."""
+
+
+class Masker(ABC):
+    """Draws which patches are hidden, knowing the grid and a generator only. Built as `masker(**recipe)`."""
+
+    @abstractmethod
+    def __call__(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
+        """A mask on the CPU. Every row hides equally many. Raises ConfigError if it cannot mask this grid."""
+
+
+class Encoder(nn.Module, ABC):
+    """Tokens of visible patches -> latents. Built as `encoder(**recipe)`."""
+
+    width: int
+    num_prefix_tokens: int
+    mask_tokens: bool
+    """True: the encoder takes all N tokens, those of hidden patches replaced by mask tokens (the paper's Table 1c)."""
+
+    @abstractmethod
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, K, D) with positions added -> (B, prefix + K, D), prefix tokens (class token) first."""
+
+
+class Decoder(nn.Module, ABC):
+    """A set of context tokens and queried positions -> predictions.
+
+    Built as `decoder(context_width, out_dim, make_positions, dense, **recipe)`; `make_positions(width)` gives the modality's
+    positions at the decoder's width. `dense`: the context is the whole grid in raster order, so queries are read from it.
+    """
+
+    @abstractmethod
+    def forward(
+        self, latent: Tensor, ids_keep: Tensor, ids_predict: Tensor, *, num_prefix_tokens: int, predict_all: bool = False
+    ) -> Tensor:
+        """(B, prefix + K, D), (B, K), (B, M) -> (B, M, T); with `predict_all` (B, K + M, T), or (B, K, T) where dense."""
+
+
+class Target(nn.Module, ABC):
+    """What is predicted, and the loss. Built as `target(tokenizer, **recipe)`."""
+
+    dim: int
+
+    @abstractmethod
+    def forward(self, x: Tensor, patches: Tensor, ids: Tensor) -> Tensor:
+        """Unmasked samples, their patches (B, N, P), ids (B, M) -> what to predict there, (B, M, T)."""
+
+    @abstractmethod
+    def loss(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """(B, M, T), (B, M, T), (B, M) bool: which predictions count -> 0-d loss."""
+
+    @abstractmethod
+    def to_patches(self, pred: Tensor, patches: Tensor) -> Tensor:
+        """Predictions of all patches (B, N, T) -> patches (B, N, P) for a picture.
+
+        `patches` are the true ones: a target that was normalised by their statistics needs these to be drawn.
+        """
+
+    @property
+    @abstractmethod
+    def raw_differs(self) -> bool:
+        """Whether `to_patches` used the true patches, so that an honest picture must show `raw_patches` too."""
+
+    @abstractmethod
+    def raw_patches(self, pred: Tensor) -> Tensor:
+        """Predictions (B, N, T) -> patches (B, N, P) without any knowledge of the true ones."""
+
+
+class Layout(ABC):
+    """Names and shapes of a published family of checkpoints. Built as `layout()`."""
+
+    @abstractmethod
+    def to_model(self, model: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Published tensors -> this model's, by its own names. Raises MaeError naming the tensor that does not fit."""
+
+    @abstractmethod
+    def from_model(self, model: nn.Module) -> dict[str, Tensor]:
+        """This model's tensors by the published names."""
+
+
+MakePositions = Callable[[int], Positions]

@@ -1,0 +1,40 @@
+"""The core's own components, registered through the hooks that every plugin uses. Imports no torch."""
+
+from mae_registry import hookimpl
+from mae_registry.hookspecs import Register
+
+MAE_API = 1
+
+
+@hookimpl
+def register_positions(register: Register) -> None:
+    """Positions of any grid."""
+    register("sincos", "mae_core.positions:SinCos")
+    register("learned", "mae_core.positions:Learned")
+    register("none", "mae_core.positions:NoPositions")
+
+
+@hookimpl
+def register_maskers(register: Register) -> None:
+    """Maskers of any grid."""
+    register("random", "mae_core.masking:RandomMasker")
+    register("block", "mae_core.masking:BlockMasker")
+    register("grid", "mae_core.masking:GridMasker")
+
+
+@hookimpl
+def register_encoders(register: Register) -> None:
+    """Vision-transformer blocks over the visible tokens."""
+    register("vit", "mae_core.encoder:ViTEncoder")
+
+
+@hookimpl
+def register_decoders(register: Register) -> None:
+    """Vision-transformer blocks over context and queries."""
+    register("vit", "mae_core.decoder:ViTDecoder")
+
+
+@hookimpl
+def register_targets(register: Register) -> None:
+    """The patches themselves."""
+    register("pixels", "mae_core.targets:Pixels")

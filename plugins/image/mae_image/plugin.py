@@ -1,0 +1,33 @@
+"""What this plugin registers. Imports no torch."""
+
+from mae_registry import hookimpl
+from mae_registry.hookspecs import Register
+
+MAE_API = 1
+
+
+@hookimpl
+def register_tokenizers(register: Register) -> None:
+    """Images as a grid of square or oblong patches."""
+    register("image_patches", "mae_image.tokenizer:ImagePatches")
+
+
+@hookimpl
+def register_datasets(register: Register) -> None:
+    """Folders of photographs, CIFAR-10, and the photographs that scikit-image carries."""
+    register("image_folder", "mae_image.datasets:ImageFolder")
+    register("cifar10", "mae_image.datasets:Cifar10")
+    register("photographs", "mae_image.datasets:Photographs")
+
+
+@hookimpl
+def register_layouts(register: Register) -> None:
+    """The names of the published MAE checkpoints, and of timm's VisionTransformer."""
+    register("mae", "mae_image.layouts:MaeLayout")
+    register("timm", "mae_image.layouts:TimmLayout")
+
+
+@hookimpl
+def register_modalities(register: Register) -> None:
+    """Images."""
+    register("image", "mae_image.modality:IMAGE")

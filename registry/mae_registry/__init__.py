@@ -1,0 +1,21 @@
+"""Hook specifications, plugin discovery and the component registry: standard library and pluggy, never torch."""
+
+from mae_registry.components import Component, PluginRecord, Registry
+from mae_registry.discovery import ENTRY_POINT_GROUP, load_registry
+from mae_registry.errors import ConfigError, MaeError, PluginError, did_you_mean
+from mae_registry.hookspecs import API_VERSION, KINDS, hookimpl
+
+__all__ = [
+    "API_VERSION",
+    "ENTRY_POINT_GROUP",
+    "KINDS",
+    "Component",
+    "ConfigError",
+    "MaeError",
+    "PluginError",
+    "PluginRecord",
+    "Registry",
+    "did_you_mean",
+    "hookimpl",
+    "load_registry",
+]

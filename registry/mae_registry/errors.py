@@ -1,0 +1,27 @@
+"""Errors that are meant to be read by the person who caused them."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class MaeError(ValueError):
+    """A mistake of the user's: the message says what was wrong, where, what is allowed and what to do.
+
+    The command line prints the message alone and exits with 1; there is no traceback without `--debug`.
+    """
+
+
+class ConfigError(MaeError):
+    """A recipe, an override or a component's parameter is wrong."""
+
+
+class PluginError(MaeError):
+    """A plugin is broken, missing, or claims what another one has."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown `name`: the nearest known one, then all that are allowed."""
+    known = sorted(known)
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return f"{hint} Known: {', '.join(known) if known else '(none)'}."

@@ -1,0 +1,80 @@
+"""Everything a plugin can add, on one page.
+
+A plugin is a module named by an entry point of the group `mae.plugins`. It states `MAE_API = 1`, imports no torch,
+and decorates functions with the names below with `mae_registry.hookimpl`. Each gets `register(name, "package.module:Object")`;
+the import string is resolved only when the component is used.
+"""
+
+from typing import Protocol
+
+import pluggy
+
+PROJECT = "mae"
+API_VERSION = 1
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class Register(Protocol):
+    """`register(name, "package.module:Object")`: adds one component of the hook's kind."""
+
+    def __call__(self, name: str, target: str) -> None: ...
+
+
+@hookspec
+def register_tokenizers(register: Register) -> None:
+    """Tokenizers: a sample <-> patches on a named grid. `mae_core.interfaces.Tokenizer`."""
+
+
+@hookspec
+def register_positions(register: Register) -> None:
+    """Position embeddings of a grid. `mae_core.interfaces.Positions`."""
+
+
+@hookspec
+def register_maskers(register: Register) -> None:
+    """Maskers: which positions of a grid are hidden. `mae_core.interfaces.Masker`."""
+
+
+@hookspec
+def register_encoders(register: Register) -> None:
+    """Encoders of the visible tokens. `mae_core.interfaces.Encoder`."""
+
+
+@hookspec
+def register_decoders(register: Register) -> None:
+    """Decoders: context tokens and queried positions -> predictions. `mae_core.interfaces.Decoder`."""
+
+
+@hookspec
+def register_targets(register: Register) -> None:
+    """Targets: what is predicted, and the loss. `mae_core.interfaces.Target`."""
+
+
+@hookspec
+def register_datasets(register: Register) -> None:
+    """Datasets: numbered samples, loaded with their augmentation. `mae_core.interfaces.Dataset`."""
+
+
+@hookspec
+def register_layouts(register: Register) -> None:
+    """Checkpoint layouts: the names and shapes of a published family. `mae_core.interfaces.Layout`."""
+
+
+@hookspec
+def register_modalities(register: Register) -> None:
+    """Modalities: the parts' defaults, recipes, reading, pictures, certificate. `mae_core.interfaces.Modality`."""
+
+
+KINDS = (
+    "tokenizers",
+    "positions",
+    "maskers",
+    "encoders",
+    "decoders",
+    "targets",
+    "datasets",
+    "layouts",
+    "modalities",
+)
