@@ -2,10 +2,19 @@
 
 import functools
 
-from mae_registry import Registry, load_registry
+from mae_registry import Component, Registry, load_registry
+
+# optimizers and schedules are looked up like other components, but there is no hook for them: no plugin has needed one
+_WITHOUT_HOOK = (
+    Component("optimizers", "adamw", "mae_core.train.optim:adamw", "core"),
+    Component("schedules", "cosine", "mae_core.train.optim:Cosine", "core"),
+)
 
 
 @functools.cache
 def registry() -> Registry:
     """Components and plugins of this process. Imports no torch."""
-    return load_registry(core="mae_core.plugin")
+    found = load_registry(core="mae_core.plugin")
+    for component in _WITHOUT_HOOK:
+        found.add(component)
+    return found

@@ -8,7 +8,7 @@ from torch import Tensor
 from mae_registry import MaeError
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Lightning Fabric copies a model's outputs field by field
 class Mask:
     """Index sets of a batch. B samples, N patches, K kept, M predicted.
 

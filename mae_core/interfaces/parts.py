@@ -64,8 +64,8 @@ class Encoder(nn.Module, ABC):
 
     width: int
     num_prefix_tokens: int
-    mask_tokens: bool
-    """True: the encoder takes all N tokens, those of hidden patches replaced by mask tokens (the paper's Table 1c)."""
+    mask_token: nn.Parameter | None
+    """None: the encoder takes visible tokens only. Else (1, 1, D): it takes all N, hidden patches being this (Table 1c)."""
 
     @abstractmethod
     def forward(self, tokens: Tensor) -> Tensor:
@@ -124,8 +124,8 @@ class Layout(ABC):
         """Published tensors -> this model's, by its own names. Raises MaeError naming the tensor that does not fit."""
 
     @abstractmethod
-    def from_model(self, model: nn.Module) -> dict[str, Tensor]:
-        """This model's tensors by the published names."""
+    def from_model(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`tensors` with this model's names and shapes (its weights, or their gradients) by the published ones."""
 
 
 MakePositions = Callable[[int], Positions]

@@ -1,0 +1,78 @@
+"""Recipes -> objects. The only place that knows how the parts are wired to each other."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from mae_core.config import Config
+from mae_core.interfaces import Encoder, Grid, Masker, Modality, Positions
+from mae_core.model import MaskedAutoencoder, ModalityParts
+from mae_core.registry import registry
+from mae_registry import ConfigError, MaeError
+
+
+def build_component(kind: str, section: Mapping[str, Any], *wired: object) -> Any:
+    """The component that `section` names, given `wired` by position and the section's other keys by keyword."""
+    parameters = {key: value for key, value in section.items() if key != "name"}
+    return registry().get(kind, section["name"]).load()(*wired, **parameters)
+
+
+def modality(name: str) -> Modality:
+    """An installed modality."""
+    return registry().get("modalities", name).load()
+
+
+def build_model(config: Config) -> MaskedAutoencoder:
+    """The model of a recipe, with fresh weights from torch's global generator.
+
+    Raises ConfigError naming the key, for parts that do not fit each other: a patch that does not divide the input, a masker
+    that keeps or predicts nothing.
+    """
+    section = config["model"]
+    encoder: Encoder = _at("model.encoder", config, lambda: build_component("encoders", section["encoder"]))
+    parts = {name: _build_parts(name, config, encoder) for name in section["modalities"]}
+    return MaskedAutoencoder(encoder, parts)
+
+
+def _build_parts(name: str, config: Config, encoder: Encoder) -> ModalityParts:
+    section = config["model"]["modalities"][name]
+    path = f"model.modalities.{name}"
+
+    def build(part: str, kind: str, *wired: object) -> Any:
+        return _at(f"{path}.{part}", config, lambda: build_component(kind, section[part], *wired))
+
+    tokenizer = build("tokenizer", "tokenizers", encoder.width)
+
+    def make_positions(width: int) -> Positions:
+        return build("positions", "positions", tokenizer.grid, width)
+
+    masker = build("masker", "maskers")
+    _at(f"{path}.masker", config, lambda: _require_both_sets(masker, tokenizer.grid, encoder.mask_token is not None))
+    target = build("target", "targets", tokenizer)
+    dense = encoder.mask_token is not None
+    decoder = build("decoder", "decoders", encoder.width, target.dim, make_positions, dense)
+    return ModalityParts(tokenizer, make_positions(encoder.width), masker, decoder, target)
+
+
+def _require_both_sets(masker: Masker, grid: Grid, dense: bool) -> None:
+    """Draw once, so that a masker that cannot work on this grid is refused before training."""
+    with torch.device("cpu"):  # also where the model is built on another device, or on none
+        mask = masker(grid, 2, generator=torch.Generator().manual_seed(0))
+    if mask.ragged and not dense:
+        raise ConfigError(
+            "this masker hides a different number of patches in each sample, which needs an encoder over all tokens: set "
+            "model.encoder.mask_tokens=true, or make the masker's count exact"
+        )
+    if mask.ids_keep.shape[1] == 0 or mask.ids_predict.shape[1] == 0:
+        raise ConfigError(f"this masker {'keeps' if mask.ids_predict.shape[1] else 'predicts'} nothing on the grid {grid}")
+
+
+def _at(path: str, config: Config, build: Any) -> Any:
+    """Run `build`; say which key of which file an error belongs to, unless it says so already."""
+    try:
+        return build()
+    except MaeError as error:
+        if str(error).startswith("model."):
+            raise
+        raise ConfigError(f"{path} ({config.origin(path)}): {error}") from error

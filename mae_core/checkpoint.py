@@ -1,0 +1,146 @@
+"""Checkpoints: one file each, complete, written atomically, and loaded without running code from them."""
+
+import argparse
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from mae_core.build import build_model
+from mae_core.config import Config, load_config
+from mae_core.files import write_atomically
+from mae_core.model import MaskedAutoencoder
+from mae_core.registry import registry
+from mae_registry import MaeError
+
+FORMAT = 1
+FOLDER = "checkpoints"
+_NAME = re.compile(r"step-(\d{8,})\.pt")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that a run needs to go on, or a model to be used."""
+
+    step: int
+    """Optimizer steps done."""
+    config: str
+    """The resolved recipe, as YAML."""
+    model: dict[str, Tensor]
+    training: dict[str, Any]
+    """The optimizer's state and the fp16 scaler's."""
+    plugins: dict[str, str]
+    """Versions of the plugins that were loaded."""
+
+
+class DamagedCheckpoint(MaeError):
+    """A file that is no whole checkpoint of this project."""
+
+
+def plugin_versions() -> dict[str, str]:
+    """Of the plugins loaded in this process."""
+    return {plugin.name: plugin.version for plugin in registry().plugins if plugin.status == "loaded"}
+
+
+def save_checkpoint(run: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
+    """Write `run/checkpoints/step-N.pt` and delete all but the newest `keep`."""
+    path = run / FOLDER / f"step-{checkpoint.step:08d}.pt"
+    content = {"format": FORMAT, **{name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}}
+    write_atomically(path, lambda file: torch.save(content, file))
+    for old in list_checkpoints(run)[keep:]:
+        old.unlink()
+    return path
+
+
+def list_checkpoints(run: Path) -> Sequence[Path]:
+    """A run's checkpoints, newest first."""
+    paths = (path for path in (run / FOLDER).glob("step-*.pt") if _NAME.fullmatch(path.name))
+    return sorted(paths, key=lambda path: path.name, reverse=True)
+
+
+def load_newest(run: Path) -> Checkpoint | None:
+    """A run's newest whole checkpoint, None if it has none at all. Damaged ones are skipped with a warning."""
+    paths = list_checkpoints(run)
+    for path in paths:
+        try:
+            return load_checkpoint(path)
+        except DamagedCheckpoint as error:
+            warnings.warn(f"skipped a damaged checkpoint: {error}", stacklevel=2)
+    if paths:
+        raise MaeError(f"every checkpoint in {run / FOLDER} is damaged; start again in another folder")
+    return None
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read one file, on the CPU. Raises DamagedCheckpoint, or MaeError for a file that would run code."""
+    content = load_tensors(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DamagedCheckpoint(
+            f"{path} is not a checkpoint of this project; published weights are brought in with: mae convert {path} --layout NAME"
+        )
+    return Checkpoint(**{name: content[name] for name in Checkpoint.__dataclass_fields__})
+
+
+def load_tensors(path: Path) -> Any:
+    """Whatever safe content a `torch.save` file holds: tensors and plain types. Raises as `load_checkpoint`."""
+    try:
+        if path.open("rb").read(1) == b"\x80":
+            raise MaeError(f"{path} was refused: it is a bare pickle, which may run code when loaded; do not open it elsewhere")
+        if zipfile.is_zipfile(path) and (part := zipfile.ZipFile(path).testzip()):  # torch.load compares no checksums
+            raise DamagedCheckpoint(f"{path} is damaged: the checksum of its part {part} is wrong")
+        with torch.serialization.safe_globals([argparse.Namespace]):  # the published MAE checkpoints hold their arguments
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise MaeError(f"there is no checkpoint {path.absolute()}") from None
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"would call {found.group(1)}" if found else "may run code"
+        raise MaeError(f"{path} was refused: it holds more than tensors and {what} when loaded; do not open it elsewhere") from error
+    except MaeError:
+        raise
+    except OSError as error:
+        raise MaeError(f"cannot read the checkpoint {path.absolute()}: {error.strerror}") from error
+    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
+        raise DamagedCheckpoint(f"{path} is damaged or no checkpoint at all ({_first_line(error)})") from error
+
+
+def load_model(path: Path) -> tuple[MaskedAutoencoder, Config, int]:
+    """The model of a checkpoint file or of a run's folder (its newest checkpoint), its config, and its step."""
+    if path.is_dir():
+        checkpoint = load_newest(path)
+        if checkpoint is None:
+            raise MaeError(f"{path.absolute()} is a folder without {FOLDER}/step-*.pt; give a run's folder or a checkpoint file")
+    else:
+        checkpoint = load_checkpoint(path)
+    require_plugins(checkpoint, path)
+    config = load_config_text(checkpoint.config)
+    model = build_model(config)
+    model.load_state_dict(checkpoint.model)
+    return model.eval(), config, checkpoint.step
+
+
+def load_config_text(text: str) -> Config:
+    """The config that a checkpoint stores."""
+    return load_config(yaml.safe_load(text))
+
+
+def require_plugins(checkpoint: Checkpoint, path: Path) -> None:
+    """Raise MaeError if a plugin that the checkpoint was made with is not loaded; warn if its version differs."""
+    loaded = plugin_versions()
+    for name, version in checkpoint.plugins.items():
+        if name not in loaded:
+            raise MaeError(f"{path} was made with plugin {name} {version}, which is not loaded; install it with: mae install {name}")
+        if loaded[name] != version:
+            warnings.warn(f"{path} was made with plugin {name} {version}; {loaded[name]} is installed", stacklevel=2)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:120]

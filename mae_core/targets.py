@@ -1,0 +1,59 @@
+"""What is predicted: the patches themselves."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from mae_core.gather import gather_patches
+from mae_core.interfaces import Target, Tokenizer
+
+EPS = 1e-6
+"""Added to a patch's variance, inside the root, as the published MAE does."""
+
+
+class Pixels(Target):
+    """The values of each patch; mean squared error over a patch, then over the patches that count (He et al. 2022, section 3).
+
+    Args:
+        normalize: "patch": every patch is normalised by its own mean and unbiased variance, all channels together (better
+            representations, Table 1d); "none": the values as they are (the paper's pictures).
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, normalize: Literal["patch", "none"] = "patch") -> None:
+        super().__init__()
+        self.dim = tokenizer.patch_dim
+        self.normalize = normalize
+
+    def forward(self, x: Tensor, patches: Tensor, ids: Tensor) -> Tensor:
+        """(B, M, P)."""
+        target = gather_patches(patches, ids)
+        if self.normalize == "none":
+            return target
+        mean, std = _statistics(target)
+        return (target - mean) / std
+
+    def loss(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """Mean over a patch's values, then over all patches of the batch that count."""
+        per_patch = (pred - target).square().mean(dim=-1)
+        return (per_patch * weight).sum() / weight.sum()
+
+    @property
+    def raw_differs(self) -> bool:
+        """Normalised predictions can be drawn only with the true patches' mean and variance."""
+        return self.normalize == "patch"
+
+    def to_patches(self, pred: Tensor, patches: Tensor) -> Tensor:
+        """Undo the normalisation with the true patches' statistics."""
+        if self.normalize == "none":
+            return pred
+        mean, std = _statistics(patches)
+        return pred * std + mean
+
+    def raw_patches(self, pred: Tensor) -> Tensor:
+        """The prediction as it is."""
+        return pred
+
+
+def _statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each patch (..., P) -> (..., 1) twice."""
+    return patches.mean(dim=-1, keepdim=True), (patches.var(dim=-1, keepdim=True) + EPS).sqrt()

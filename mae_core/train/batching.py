@@ -1,0 +1,57 @@
+"""How many samples go through one device at once."""
+
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from mae_core.train.settings import TrainSettings
+from mae_registry import ConfigError, MaeError
+
+MAX_ON_CPU = 64
+
+
+def choose_device_batch(model: Any, modality: str, settings: TrainSettings, fabric: Fabric) -> int:
+    """`train.device_batch_size`, or for "auto" the largest divisor of the device's share that fits its memory.
+
+    Every divisor gives the same step, so this is a matter of speed alone. Raises ConfigError for one that does not divide.
+    """
+    share, rest = divmod(settings.batch_size, fabric.world_size)
+    if rest:
+        raise ConfigError(f"train.batch_size={settings.batch_size} is not divisible by the {fabric.world_size} devices")
+    wanted = settings.device_batch_size
+    if wanted != "auto":
+        if share % wanted:
+            raise ConfigError(
+                f"train.device_batch_size={wanted} does not divide {share}, the device's share of train.batch_size; "
+                f"use one of {', '.join(map(str, _divisors(share)))}"
+            )
+        return wanted
+    candidates = _divisors(share)
+    if fabric.device.type != "cuda":
+        return max(size for size in candidates if size <= MAX_ON_CPU)
+    for size in reversed(candidates):
+        if _fits(model, modality, size, fabric):
+            return size
+    raise MaeError("not even one sample fits the device's memory; choose a smaller model")
+
+
+def _divisors(number: int) -> list[int]:
+    return [size for size in range(1, number + 1) if number % size == 0]
+
+
+def _fits(model: Any, modality: str, size: int, fabric: Fabric) -> bool:
+    """Try a forward and a backward pass on zeros, with room for the optimizer's two moments."""
+    shape = model.module.parts(modality).tokenizer.sample_shape
+    try:
+        moments = [torch.empty_like(p) for p in model.parameters() for _ in range(2)]
+        x = {modality: torch.zeros(size, *shape, device=fabric.device)}
+        fabric.backward(model(x, generator=torch.Generator().manual_seed(0)).loss * 0)
+        del moments, x
+    except torch.OutOfMemoryError:
+        fits = False
+    else:
+        fits = True
+    model.zero_grad(set_to_none=True)
+    torch.cuda.empty_cache()
+    return fits

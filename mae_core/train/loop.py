@@ -1,0 +1,270 @@
+"""Pre-training, from a recipe to a run's folder. The loop reads straight down."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+
+from mae_core.build import build_component, build_model
+from mae_core.checkpoint import Checkpoint, load_newest, plugin_versions, require_plugins, save_checkpoint
+from mae_core.config import Config
+from mae_core.evaluate.report import write_report
+from mae_core.interfaces import Dataset
+from mae_core.model import MaskedAutoencoder
+from mae_core.seeds import derive_seed
+from mae_core.train.batching import choose_device_batch
+from mae_core.train.metrics import BadSampleLog, MetricLog
+from mae_core.train.optim import set_lr
+from mae_core.train.outputs import describe_run, draw_pictures, save_encoder
+from mae_core.train.run_folder import require_same_config, run_lock, write_config, write_facts
+from mae_core.train.settings import TrainSettings
+from mae_core.train.step import MicroBatch, NonFiniteLoss, train_step
+from mae_core.train.stream import Samples, StepBatches, make_loader
+from mae_registry import ConfigError, MaeError
+
+CHECKPOINT_SECONDS = 600
+MIN_BAD_SAMPLES = 10
+"""Unreadable samples before their share is looked at: one among the first few is no share."""
+
+
+class Display(Protocol):
+    """Shows a run's progress to a person; `mae_core.cli.progress.TrainingProgress` is one."""
+
+    def update(self, *, step: int, epoch: int, loss: float, samples_per_s: float) -> None:
+        """`step` steps are done."""
+
+    def message(self, text: str) -> None:
+        """Something worth a line of its own."""
+
+
+class MakeDisplay(Protocol):
+    """Makes the display when the length of the run is known."""
+
+    def __call__(self, num_steps: int, num_epochs: int, *, first_step: int) -> Any: ...
+
+
+class Interrupted(MaeError):
+    """The run was asked to stop (Ctrl-C, SIGTERM) and has saved a checkpoint."""
+
+
+def pretrain(config: Config, folder: Path, *, resume: bool, make_display: MakeDisplay) -> None:
+    """Train the model of `config` and leave everything in `folder`.
+
+    Raises Interrupted after a clean stop, MaeError for what a person must mend; `folder` can be resumed after either.
+    """
+    settings = TrainSettings(**config["train"])
+    modality, dataset = build_dataset(config)
+    if len(dataset) < settings.batch_size:
+        raise ConfigError(
+            f"data.{modality}: {len(dataset)} samples do not fill one batch of train.batch_size={settings.batch_size}; lower it"
+        )
+    with run_lock(folder):
+        Run(config, settings, modality, dataset, folder, resume=resume).train(make_display)
+
+
+def build_dataset(config: Config) -> tuple[str, Dataset]:
+    """The modality that a recipe trains on, and its data."""
+    sections = config["data"]
+    trained = list(config["model"]["modalities"])
+    if list(sections) != trained or len(trained) != 1:
+        raise ConfigError(
+            f"data has {', '.join(sections) or 'nothing'}, the model {', '.join(trained) or 'nothing'}; "
+            "a run trains one modality, named in both"
+        )
+    (modality,) = trained
+    tokenizer = build_model_shape(config, modality)
+    return modality, build_component("datasets", sections[modality], tokenizer)
+
+
+def build_model_shape(config: Config, modality: str) -> tuple[int, ...]:
+    """Shape of one sample, from the tokenizer alone."""
+    with torch.device("meta"):
+        return build_component("tokenizers", config["model"]["modalities"][modality]["tokenizer"], 1).sample_shape
+
+
+class Run:
+    """One training run of one modality: its state, and the steps between two checkpoints."""
+
+    def __init__(
+        self, config: Config, settings: TrainSettings, modality: str, dataset: Dataset, folder: Path, *, resume: bool
+    ) -> None:
+        self.config, self.settings, self.modality, self.dataset, self.folder = config, settings, modality, dataset, folder
+        self.steps_per_epoch = len(dataset) // settings.batch_size
+        self.num_steps = self.steps_per_epoch * settings.epochs
+        self.fabric = Fabric(accelerator="auto", devices=1, precision=_precision(settings))
+        torch.manual_seed(derive_seed(settings.seed, "init"))
+        self.raw_model: MaskedAutoencoder = build_model(config)
+        self.raw_optimizer = build_component("optimizers", config["optimizer"], self.raw_model, settings.batch_size)
+        self.peak_lr = self.raw_optimizer.param_groups[0]["lr"]
+        self.schedule = build_component("schedules", config["schedule"], settings.epochs)
+        if settings.compile:
+            self.raw_model.encoder.compile()
+            self.raw_model.parts(modality).decoder.compile()
+        self.model, self.optimizer = self.fabric.setup(self.raw_model, self.raw_optimizer)
+        self.first_step = self._restore() if resume else 0
+        self.device_batch = choose_device_batch(self.model, modality, settings, self.fabric)
+
+    def train(self, make_display: MakeDisplay) -> None:
+        """Step by step to the end."""
+        settings, step = self.settings, self.first_step
+        write_config(self.folder, self.config)
+        write_facts(self.folder, self._facts("running"))
+        picture_steps = {self.num_steps * (i + 1) // settings.num_pictures for i in range(settings.num_pictures)}
+        loader = iter(self._loader())
+        last_save = time.monotonic()
+        with (
+            _interrupts() as interrupted,
+            make_display(self.num_steps, settings.epochs, first_step=step) as display,
+            MetricLog(self.folder, from_step=step) as metrics,
+        ):
+            bad = BadSampleLog(self.folder, from_step=step)
+            while step < self.num_steps:
+                started = time.monotonic()
+                lr = self.schedule(step / self.steps_per_epoch, self.peak_lr)
+                set_lr(self.optimizer, lr)
+                loss = self._step(step, loader, bad)
+                step += 1
+
+                epoch = 1 + (step - 1) // self.steps_per_epoch
+                speed = settings.batch_size / (time.monotonic() - started)
+                metrics.log(step, epoch=epoch, loss=loss, lr=lr, samples_per_s=speed)
+                display.update(step=step, epoch=epoch, loss=loss, samples_per_s=speed)
+
+                if interrupted():
+                    self._save(step)
+                    write_facts(self.folder, self._facts("interrupted"))
+                    write_report(self.folder)
+                    raise Interrupted(f"stopped after step {step} of {self.num_steps}; saved in {self.folder}")
+                # now and then: pictures, a checkpoint
+                if step in picture_steps:
+                    draw_pictures(self.raw_model, self.modality, self.dataset, self.folder, step)
+                    write_report(self.folder)
+                if step == self.num_steps or self._checkpoint_is_due(step, last_save):
+                    self._save(step)
+                    last_save = time.monotonic()
+        save_encoder(self.raw_model, self.modality, self.config, self.folder)
+        write_facts(self.folder, self._facts("finished"))
+        write_report(self.folder)
+
+    def _step(self, step: int, loader: Iterator[dict[str, Any]], bad: BadSampleLog) -> float:
+        """One optimizer step. A non-finite loss ends the run with a checkpoint of before and the batch's samples."""
+        names: list[str] = []
+        num_micro = self.settings.batch_size // self.device_batch
+        try:
+            return train_step(
+                self.fabric,
+                self.model,
+                self.optimizer,
+                self._micro_batches(step, loader, num_micro, bad, names),
+                num_micro_batches=num_micro,
+                clip_grad=self.settings.clip_grad,
+            )
+        except NonFiniteLoss as error:
+            saved = self._save(step)
+            write_facts(self.folder, {**self._facts("stopped: non-finite loss"), "samples_of_last_batch": names})
+            raise MaeError(
+                f"step {step + 1}: {error}. The weights from before it are in {saved}, the batch's {len(names)} samples are "
+                f"listed in {self.folder / 'run.json'}; the first: {', '.join(names[:3])}"
+            ) from error
+
+    def _micro_batches(
+        self, step: int, loader: Iterator[dict[str, Any]], num_micro: int, bad: BadSampleLog, names: list[str]
+    ) -> Iterator[MicroBatch]:
+        """The step's micro-batches on the device, with masks drawn for the whole effective batch at once."""
+        generator = torch.Generator().manual_seed(derive_seed(self.settings.seed, "mask", step))
+        masks = self.raw_model.draw_masks([self.modality], self.settings.batch_size, generator=generator)
+        tokenizer = self.raw_model.parts(self.modality).tokenizer
+        for micro in range(num_micro):
+            batch = next(loader)
+            names += batch["names"]
+            for replaced in batch["replaced"]:
+                bad.log(step + 1, **replaced)
+            self._require_readable(step, bad)
+            rows = slice(micro * self.device_batch, (micro + 1) * self.device_batch)
+            x = tokenizer.normalize(batch["samples"].to(self.fabric.device, non_blocking=True))
+            torch.manual_seed(derive_seed(self.settings.seed, "noise", step, micro, self.fabric.global_rank))
+            yield {self.modality: x}, {self.modality: masks[self.modality][rows]}
+
+    def _require_readable(self, step: int, bad: BadSampleLog) -> None:
+        num_seen = (step + 1) * self.settings.batch_size
+        if bad.count > max(MIN_BAD_SAMPLES, self.settings.max_bad_share * num_seen):
+            raise MaeError(
+                f"{bad.count} of the first {num_seen} samples could not be read, more than train.max_bad_share="
+                f"{self.settings.max_bad_share}; they are listed in {self.folder / 'bad_samples.jsonl'}"
+            )
+
+    def _loader(self) -> Any:
+        batches = StepBatches(
+            len(self.dataset),
+            seed=self.settings.seed,
+            num_epochs=self.settings.epochs,
+            batch_size=self.settings.batch_size,
+            micro_batch_size=self.device_batch,
+            first_step=self.first_step,
+        )
+        return make_loader(
+            Samples(self.dataset, self.settings.seed),
+            batches,
+            num_workers=self.settings.num_workers,
+            pin_memory=self.fabric.device.type == "cuda",
+        )
+
+    def _checkpoint_is_due(self, step: int, last_save: float) -> bool:
+        if self.settings.checkpoint_steps == "auto":
+            return time.monotonic() - last_save > CHECKPOINT_SECONDS
+        return step % self.settings.checkpoint_steps == 0
+
+    def _save(self, step: int) -> Path:
+        training = {"optimizer": self.raw_optimizer.state_dict(), "precision": self.fabric.strategy.precision.state_dict()}
+        checkpoint = Checkpoint(step, self.config.to_yaml(), self.raw_model.state_dict(), training, plugin_versions())
+        return save_checkpoint(self.folder, checkpoint, keep=self.settings.keep_checkpoints)
+
+    def _restore(self) -> int:
+        """Go on from the newest whole checkpoint; from the start if the run was killed before its first. Returns the step."""
+        checkpoint = load_newest(self.folder)
+        if checkpoint is None:
+            return 0
+        require_plugins(checkpoint, self.folder)
+        require_same_config(checkpoint, self.config)
+        self.raw_model.load_state_dict(checkpoint.model)
+        self.raw_optimizer.load_state_dict(checkpoint.training["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(checkpoint.training["precision"])
+        return checkpoint.step
+
+    def _facts(self, status: str) -> dict[str, Any]:
+        return describe_run(self.config, self.raw_model, self.fabric, status) | {
+            "samples": len(self.dataset),
+            "device_batch_size": self.device_batch,
+        }
+
+
+def _precision(settings: TrainSettings) -> Any:
+    if settings.precision != "auto":
+        return settings.precision
+    if not torch.cuda.is_available():
+        return "32-true"
+    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+
+
+@contextmanager
+def _interrupts() -> Iterator[Any]:
+    """While inside, the first SIGINT or SIGTERM is noted and the step is finished; a second one is not waited for."""
+    received: list[int] = []
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: object) -> None:
+        received.append(number)
+        signal.signal(number, previous[number])
+
+    for number in previous:
+        signal.signal(number, note)
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,56 @@
+"""What a run leaves for people and for other programs, beside its checkpoints."""
+
+import datetime
+import importlib
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import save_file
+
+from mae_core.build import modality as find_modality
+from mae_core.checkpoint import plugin_versions
+from mae_core.config import Config
+from mae_core.evaluate.reconstruct import reconstruct
+from mae_core.interfaces import Dataset
+from mae_core.model import MaskedAutoencoder
+from mae_core.version import __version__
+
+NUM_PREVIEWS = 8
+
+
+def resolve(target: str) -> Any:
+    """The function that an import string of a modality names."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def draw_pictures(model: MaskedAutoencoder, modality: str, dataset: Dataset, folder: Path, step: int) -> None:
+    """`pictures/step-N.png`: the dataset's previews, with the same masks at every step."""
+    rows = reconstruct(model, modality, dataset.previews(NUM_PREVIEWS))
+    resolve(find_modality(modality).draw)(rows, folder / "pictures" / f"step-{step:08d}.png")
+
+
+def save_encoder(model: MaskedAutoencoder, modality: str, config: Config, folder: Path) -> None:
+    """`encoder.safetensors`: what a later task needs, by this project's names; the recipe is in the metadata."""
+    parts = (f"modalities.{modality}.tokenizer.", f"modalities.{modality}.positions.", "encoder.")
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items() if name.startswith(parts)
+    }
+    save_file(tensors, folder / "encoder.safetensors", metadata={"config": config.to_yaml()})
+
+
+def describe_run(config: Config, model: MaskedAutoencoder, fabric: Fabric, status: str) -> dict[str, Any]:
+    """Facts for `run.json` and the report."""
+    return {
+        "recipe": config.name,
+        "status": status,
+        "written": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "device": torch.cuda.get_device_name() if fabric.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads",
+        "precision": str(fabric.strategy.precision.precision),
+        "versions": {"python": platform.python_version(), "mae-core": __version__, "torch": torch.__version__},
+        "plugins": plugin_versions(),
+    }

@@ -1,0 +1,38 @@
+"""The `train` section of a recipe."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How long, how large, on what, and how often things are written down."""
+
+    epochs: Positive
+    """Passes over the data. An epoch's last, incomplete batch is left out, as in the published recipes."""
+    batch_size: Positive
+    """The effective batch: samples an optimizer step, over all devices and accumulated micro-batches."""
+    device_batch_size: Positive | Literal["auto"] = "auto"
+    """Samples at once on one device; it must divide its share of the batch. auto: the largest that fits, at most 64 on a CPU."""
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    """auto: bf16-mixed on a GPU that has it, 16-mixed on an older one, 32-true on a CPU."""
+    compile: bool = False
+    """Compile encoder and decoder with torch.compile."""
+    clip_grad: Annotated[float, Field(gt=0)] | None = None
+    """Largest norm of all gradients together."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of everything: weights, order, crops, masks."""
+    num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Processes that load data; the result does not depend on it. auto: one for each core but one, at most 12."""
+    checkpoint_steps: Positive | Literal["auto"] = "auto"
+    """Steps between checkpoints. auto: ten minutes."""
+    keep_checkpoints: Positive = 3
+    """Newest checkpoints kept."""
+    num_pictures: Annotated[int, Field(ge=0)] = 5
+    """How often in a run reconstructions are drawn, evenly spaced, the last at the end."""
+    max_bad_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of samples that may be unreadable (and so replaced) before the run stops."""

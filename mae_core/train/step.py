@@ -1,0 +1,50 @@
+"""One optimizer step over one effective batch."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from mae_core.interfaces import Mask
+from mae_registry import MaeError
+
+MicroBatch = tuple[Mapping[str, Tensor], Mapping[str, Mask]]
+"""Normalised samples and their masks, by modality."""
+
+
+class NonFiniteLoss(MaeError):
+    """The loss of a step is NaN or infinite; the optimizer has not been stepped."""
+
+
+def train_step(
+    fabric: Fabric,
+    model: Any,
+    optimizer: Any,
+    micro_batches: Iterable[MicroBatch],
+    *,
+    num_micro_batches: int,
+    clip_grad: float | None = None,
+) -> float:
+    """Accumulate the gradient of the mean loss over the micro-batches, then step. Returns that loss, from before the step.
+
+    `model` and `optimizer` are set up by `fabric`. Rows of one effective batch hide equally many patches, so the mean over
+    equal micro-batches is the mean over the batch. Raises NonFiniteLoss with all weights as they were.
+    """
+    total = torch.zeros((), device=fabric.device)
+    for index, (samples, masks) in enumerate(micro_batches):
+        last = index + 1 == num_micro_batches
+        with fabric.no_backward_sync(model, enabled=not last):
+            loss = model(samples, masks=masks).loss / num_micro_batches
+            fabric.backward(loss)
+        total += loss.detach()
+    loss_value = float(fabric.all_reduce(total, reduce_op="mean"))
+    if not torch.isfinite(torch.tensor(loss_value)):
+        optimizer.zero_grad()
+        raise NonFiniteLoss(f"the loss is {loss_value}")
+    if clip_grad is not None:
+        fabric.clip_gradients(model, optimizer, max_norm=clip_grad)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss_value
