@@ -1,0 +1,169 @@
+"""A merged tree against the components' own signatures: every value checked, every default filled in."""
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from mae_core.config.signature import parameters
+from mae_core.config.structure import RECIPE, ComponentSection, PerModality, SettingsSection, Shape
+from mae_core.config.yaml_tree import Node, Origin, from_python, plain
+from mae_registry import ConfigError, Registry, did_you_mean
+
+Path = tuple[str, ...]
+
+
+def modality_defaults(layers: Iterable[Node], registry: Registry) -> Node:
+    """The defaults of every installed modality that any layer names, at their place in a recipe."""
+    found = {}
+    for layer in layers:
+        model = layer.items.get("model")
+        modalities = model.items.get("modalities") if model else None
+        for name in modalities.items if modalities else ():
+            if name in registry.names("modalities"):
+                found[name] = from_python(registry.get("modalities", name).load().defaults, Origin(f"{name}'s default"))
+    origin = Origin("modalities' defaults")
+    return Node({"model": Node({"modalities": Node(found, origin)}, origin)}, origin) if found else Node({}, origin)
+
+
+def resolve(tree: Node, registry: Registry) -> Node:
+    """The tree with every default in it and values as the components take them. Raises one ConfigError of all problems."""
+    checker = _Checker(registry)
+    resolved = checker.recipe(tree)
+    if checker.problems:
+        raise ConfigError("\n".join(checker.problems))
+    return resolved
+
+
+def load_settings(section: SettingsSection) -> Callable[..., Any]:
+    """The class of a section without a name."""
+    module, _, attribute = section.target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+class _Checker:
+    """Walks a tree along its shape. A null that is no value counts as absent."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.problems: list[str] = []
+
+    def problem(self, origin: Origin, path: Path, text: str) -> None:
+        self.problems.append(f"{origin}: {'.'.join(path)}: {text}")
+
+    def recipe(self, tree: Node) -> Node:
+        """Only `model` is necessary: a model can be built, and looked at, without data or training."""
+        resolved = self.mapping(tree, RECIPE, (), required=["model"])
+        model, data = (tree.items.get(key, Node({}, tree.origin)) for key in ("model", "data"))
+        modalities = model.items.get("modalities", Node(None, model.origin))
+        named = [name for name, node in modalities.items.items() if node.value is not None]
+        if isinstance(modalities.value, dict) and not named:
+            known = ", ".join(self.registry.names("modalities")) or "(none)"
+            self.problem(modalities.origin, ("model", "modalities"), f"needs at least one modality; known: {known}")
+        for name, node in data.items.items():
+            if node.value is not None and name in self.registry.names("modalities") and name not in named:
+                self.problem(node.origin, ("data", name), f"the model has no modality {name!r}.{did_you_mean(name, named)}")
+        return resolved
+
+    def section(self, node: Node, shape: Shape, path: Path) -> Node:
+        if isinstance(shape, ComponentSection):
+            return self.component(node, shape.kind, path)
+        if isinstance(shape, SettingsSection):
+            return self.settings(node, shape, path)
+        if isinstance(shape, PerModality):
+            return self.per_modality(node, shape, path)
+        return self.mapping(node, shape, path, required=list(shape))
+
+    def is_mapping(self, node: Node, path: Path, allowed: str) -> bool:
+        if not isinstance(node.value, dict):
+            self.problem(node.origin, path, f"{plain(node)!r} is not allowed: must be {allowed}")
+        return isinstance(node.value, dict)
+
+    def mapping(self, node: Node, shape: Mapping[str, Shape], path: Path, *, required: list[str]) -> Node:
+        if not self.is_mapping(node, path, f"a mapping of {', '.join(shape)}"):
+            return node
+        given = {key: child for key, child in node.items.items() if child.value is not None}
+        for key, child in given.items():
+            if key not in shape:
+                self.problem(child.origin, (*path, key), f"unknown key.{did_you_mean(key, shape)}")
+        resolved = {}
+        for key, child_shape in shape.items():
+            if key in given:
+                resolved[key] = self.section(given[key], child_shape, (*path, key))
+            elif key in required:
+                self.missing(node.items.get(key, node).origin, child_shape, (*path, key))
+        return Node(resolved, node.origin)
+
+    def missing(self, origin: Origin, shape: Shape, path: Path) -> None:
+        known = f"; name one of: {', '.join(self.registry.names(shape.kind))}" if isinstance(shape, ComponentSection) else ""
+        self.problem(origin, path, f"is missing{known}")
+
+    def per_modality(self, node: Node, shape: PerModality, path: Path) -> Node:
+        known = self.registry.names("modalities")
+        if not self.is_mapping(node, path, "a mapping of modalities"):
+            return node
+        resolved = {}
+        for name, child in node.items.items():
+            if child.value is None:
+                continue
+            if name in known:
+                resolved[name] = self.section(child, shape.entry, (*path, name))
+            else:
+                self.problem(child.origin, (*path, name), self.not_installed(name))
+        return Node(resolved, node.origin)
+
+    def not_installed(self, name: str) -> str:
+        known = ", ".join(self.registry.names("modalities")) or "(none)"
+        broken = "".join(
+            f"; plugin {plugin.name!r} is broken and was not loaded: {plugin.cause}"
+            for plugin in self.registry.plugins
+            if plugin.status == "broken"
+        )
+        return f"modality {name!r} is not installed; known: {known}; install it with: mae install {name}{broken}"
+
+    def component(self, node: Node, kind: str, path: Path) -> Node:
+        names = ", ".join(self.registry.names(kind))
+        if not self.is_mapping(node, path, f"a mapping with a `name`, or a name alone: {names}"):
+            return node
+        name = node.items.get("name", Node(None, node.origin))
+        if not isinstance(name.value, str):
+            found = "is missing" if name.value is None else f"{plain(name)!r} is not a name"
+            self.problem(name.origin, (*path, "name"), f"{found}; name one of: {names}")
+            return node
+        try:
+            component = self.registry.get(kind, name.value)
+        except ConfigError as error:
+            self.problem(name.origin, (*path, "name"), str(error))
+            return node
+        owner = f"{kind} {name.value!r} of plugin {component.plugin!r}"
+        given = {key: child for key, child in node.items.items() if key != "name"}
+        resolved = self.arguments(Node(given, node.origin), component.load(), path, called=name.value, owner=owner)
+        return Node({"name": name, **resolved}, node.origin)
+
+    def settings(self, node: Node, shape: SettingsSection, path: Path) -> Node:
+        if not self.is_mapping(node, path, "a mapping"):
+            return node
+        called = path[-1]
+        return Node(self.arguments(node, load_settings(shape), path, called=called, owner=f"section {called!r}"), node.origin)
+
+    def arguments(self, node: Node, target: Callable[..., Any], path: Path, *, called: str, owner: str) -> dict[str, Node]:
+        """All keyword arguments of `target`: the given ones, and its defaults for the others."""
+        known = parameters(target, owner)
+        for key, child in node.items.items():
+            if key not in known:
+                self.problem(child.origin, (*path, key), f"unknown parameter of {called!r}.{did_you_mean(key, known)}")
+        resolved = {}
+        for key, parameter in known.items():
+            given = node.items.get(key)
+            if given is None or (given.value is None and not parameter.takes_null):
+                if parameter.required:
+                    origin = given.origin if given else node.origin
+                    self.problem(
+                        origin, (*path, key), f"is required by {called!r} and has no value; must be {parameter.allowed}"
+                    )
+                    continue
+                given = Node(parameter.default, Origin(f"default of {called}"))
+            try:
+                resolved[key] = Node(parameter.validate(plain(given)), given.origin)
+            except ValueError as error:
+                self.problem(given.origin, (*path, key), str(error))
+        return resolved

@@ -1,0 +1,78 @@
+"""Recipes by name or path, and what they extend."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mae_core.config.yaml_tree import Node, Origin, from_python, parse_yaml
+from mae_registry import ConfigError, did_you_mean
+
+
+def recipes_folder() -> Path:
+    """The shipped recipes: `mae_core/configs` in a wheel, `configs` beside the package in a checkout."""
+    package = Path(__file__).parents[1]
+    wheel = package / "configs"
+    return wheel if wheel.is_dir() else package.parent / "configs"
+
+
+def list_recipes() -> list[str]:
+    """Names of the shipped recipes ("image/mae_vit_base"), sorted."""
+    folder = recipes_folder()
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+def read_layers(source: str | Path | Mapping[str, Any]) -> tuple[str, list[Node]]:
+    """A recipe's name, and its layers, lowest first: what it extends, then itself. Raises ConfigError."""
+    if isinstance(source, Mapping):
+        return "mapping", _with_extended(from_python(source, Origin("mapping")), Path(), ())
+    path, shown = _find(source, Path())
+    name = str(source) if isinstance(source, str) and source in list_recipes() else path.stem
+    return name, _read(path, shown, ())
+
+
+def _find(source: str | Path, folder: Path) -> tuple[Path, str]:
+    """The file, and how to call it in messages. A shipped recipe's name comes first; paths are relative to `folder`."""
+    if isinstance(source, str) and source in list_recipes():
+        return recipes_folder() / f"{source}.yaml", f"configs/{source}.yaml"
+    path = folder / source
+    if path.is_file():
+        return path, str(path)
+    if isinstance(source, Path):
+        raise ConfigError(f"there is no file {str(path)!r}")
+    raise ConfigError(f"there is no recipe {source!r}, nor such a file.{did_you_mean(source, list_recipes())}")
+
+
+def _read(path: Path, shown: str, chain: tuple[tuple[Path, str], ...]) -> list[Node]:
+    """`chain`: the files that led here by `extends`, to notice a circle."""
+    link = (path.resolve(), shown)
+    if any(link[0] == seen for seen, _ in chain):
+        raise ConfigError(f"`extends` goes in a circle: {' -> '.join(name for _, name in (*chain, link))}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{shown}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{shown}: is not UTF-8 text: {error.reason}") from None
+    tree = parse_yaml(text, shown)
+    if not isinstance(tree.value, dict):
+        found = {type(None): "empty", list: "a list"}.get(type(tree.value), "a single value")
+        raise ConfigError(f"{tree.origin}: the file is {found}; a recipe is a mapping of sections, e.g. `model: {{...}}`")
+    return _with_extended(tree, path.parent, (*chain, link))
+
+
+def _with_extended(tree: Node, folder: Path, chain: tuple[tuple[Path, str], ...]) -> list[Node]:
+    items = dict(tree.items)
+    extends = items.pop("extends", None)
+    layers: list[Node] = []
+    if extends is not None and extends.value is not None:
+        for parent in extends.value if isinstance(extends.value, list) else [extends]:
+            if not isinstance(parent.value, str):
+                raise ConfigError(
+                    f"{parent.origin}: extends: must be a recipe's name, a path relative to the file, or a list of these"
+                )
+            try:
+                path, shown = _find(parent.value, folder)
+            except ConfigError as error:
+                raise ConfigError(f"{parent.origin}: extends: {error}") from None
+            layers += _read(path, shown, chain)
+    return [*layers, Node(items, tree.origin)]

@@ -1,0 +1,88 @@
+"""A JSON Schema of recipes, so that editors complete and check them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mae_core.config.check import load_settings
+from mae_core.config.signature import Parameter, parameters
+from mae_core.config.structure import RECIPE, ComponentSection, PerModality, SettingsSection, Shape
+from mae_core.registry import registry as process_registry
+from mae_registry import Registry
+
+Schema = dict[str, Any]
+
+
+def json_schema(*, registry: Registry | None = None) -> Schema:
+    """JSON Schema (2020-12) of a recipe, from the signatures of every installed component.
+
+    It checks one file, before merging: nothing is required, and null, which removes, is allowed everywhere.
+    """
+    schema = _shape(RECIPE, registry or process_registry())
+    text = {"type": "string"}
+    extends = {
+        "description": "recipes' names, or paths relative to this file; the later ones prevail",
+        "anyOf": [text, {"type": "array", "items": text}, {"type": "null"}],
+    }
+    schema["properties"] = {"extends": extends, **schema["properties"]}
+    definitions = _hoist_definitions(schema)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "mae recipe", **schema, "$defs": definitions}
+
+
+def _shape(shape: Shape, registry: Registry) -> Schema:
+    if isinstance(shape, ComponentSection):
+        return _component(shape.kind, registry)
+    if isinstance(shape, SettingsSection):
+        return _mapping(_arguments(parameters(load_settings(shape), shape.target)))
+    if isinstance(shape, PerModality):
+        return _mapping({name: _shape(shape.entry, registry) for name in registry.names("modalities")})
+    return _mapping({key: _shape(child, registry) for key, child in shape.items()})
+
+
+def _mapping(properties: Mapping[str, Schema]) -> Schema:
+    return {"type": ["object", "null"], "properties": dict(properties), "additionalProperties": False}
+
+
+def _component(kind: str, registry: Registry) -> Schema:
+    """A name alone, or a mapping whose `name` decides about the other keys. Without a name, a lower layer's may hold: any."""
+    arguments = {
+        name: _arguments(parameters(registry.get(kind, name).load(), f"{kind} {name!r}")) for name in registry.names(kind)
+    }
+    names = {"enum": list(arguments)}
+    by_name = [
+        {
+            "if": {"properties": {"name": {"const": name}}, "required": ["name"]},
+            "then": {"properties": {"name": names, **own}, "additionalProperties": False},
+        }
+        for name, own in arguments.items()
+    ]
+    unnamed = {"if": {"not": {"required": ["name"]}}, "then": _mapping(_any_of(arguments.values()))}
+    section = {"type": "object", "properties": {"name": names}, "allOf": [*by_name, unnamed]}
+    return {"anyOf": [names, section, {"type": "null"}]}
+
+
+def _any_of(choices: Iterable[Mapping[str, Schema]]) -> dict[str, Schema]:
+    """Every key of several components, with whatever one of them allows."""
+    merged: dict[str, Schema] = {}
+    for properties in choices:
+        for key, schema in properties.items():
+            merged.setdefault(key, {"anyOf": []})["anyOf"].append(schema)
+    return merged
+
+
+def _arguments(known: Mapping[str, Parameter]) -> dict[str, Schema]:
+    return {
+        name: {
+            "anyOf": [dict(parameter.schema), {"type": "null"}],
+            **({} if parameter.required else {"default": parameter.default}),
+        }
+        for name, parameter in known.items()
+    }
+
+
+def _hoist_definitions(schema: Any) -> Schema:
+    """Take the `$defs` that pydantic puts beside a value's schema to the top, where its references look for them."""
+    found: Schema = {}
+    children = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+    for child in children:
+        found |= _hoist_definitions(child)
+    return found | schema.pop("$defs", {}) if isinstance(schema, dict) else found

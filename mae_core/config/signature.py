@@ -1,0 +1,110 @@
+"""A component's keyword-only parameters: what a recipe may say, checked strictly and described in words."""
+
+import inspect
+import json
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from mae_registry import PluginError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One keyword-only parameter. `default` is plain data, and means nothing where the parameter is `required`."""
+
+    adapter: TypeAdapter[Any]
+    schema: Mapping[str, Any]
+    required: bool
+    default: Any
+
+    def validate(self, value: Any) -> Any:
+        """Plain data -> the value for the component, e.g. a tuple for a list. Raises ValueError that says what is allowed."""
+        try:
+            return self.adapter.validate_json(json.dumps(value), strict=True)
+        except ValidationError as error:
+            # an annotation may bring its own validator, whose demands no schema knows
+            own = [
+                details["msg"].removeprefix("Value error, ") for details in error.errors() if details["type"] == "value_error"
+            ]
+        found = f"{json.dumps(value, ensure_ascii=False)} is not allowed"
+        options = self.schema.get("enum")
+        if isinstance(value, str) and options and all(isinstance(option, str) for option in options):
+            raise ValueError(f"{found}.{did_you_mean(value, options)}")
+        raise ValueError(f"{found}: {'; '.join(own) or f'must be {self.allowed}'}")
+
+    @property
+    def allowed(self) -> str:
+        """E.g. "a number greater than 0 and less than 1"."""
+        return describe(self.schema)
+
+    @property
+    def takes_null(self) -> bool:
+        """Whether null is a value of this parameter, rather than the wish to remove one."""
+        try:
+            self.validate(None)
+        except ValueError:
+            return False
+        return True
+
+
+def parameters(component: Callable[..., Any], owner: str) -> dict[str, Parameter]:
+    """Keyword-only parameters of a class or function. Raises PluginError, naming `owner`, if one cannot come from a recipe."""
+    try:
+        hints = typing.get_type_hints(component.__init__ if isinstance(component, type) else component, include_extras=True)
+    except NameError as error:  # e.g. imported for type checking only
+        raise PluginError(f"{owner}: its annotations cannot be read: {error}") from error
+    found = {}
+    for name, parameter in inspect.signature(component).parameters.items():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            continue
+        if name not in hints:
+            raise PluginError(f"{owner}: the parameter {name!r} has no annotation to check a recipe against")
+        required = parameter.default is inspect.Parameter.empty
+        try:
+            adapter = TypeAdapter(hints[name])
+            default = None if required else to_jsonable_python(parameter.default)
+        except (PydanticSchemaGenerationError, PydanticSerializationError) as error:
+            raise PluginError(f"{owner}: the parameter {name!r} cannot come from a recipe: {error}") from error
+        found[name] = Parameter(adapter, adapter.json_schema(), required, default)
+    return found
+
+
+_BOUNDS = {
+    "exclusiveMinimum": "greater than",
+    "minimum": "at least",
+    "exclusiveMaximum": "less than",
+    "maximum": "at most",
+    "multipleOf": "that is a multiple of",
+}
+_SINGULAR = {"number": "a number", "integer": "a whole number", "string": "text", "boolean": "true or false", "null": "null"}
+_PLURAL = {"number": "numbers", "integer": "whole numbers", "string": "texts"}
+
+
+def describe(schema: Mapping[str, Any]) -> str:
+    """A JSON schema in words."""
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(describe(option) for option in schema["anyOf"]))
+    if "const" in schema or "enum" in schema:
+        return " or ".join(json.dumps(value) for value in schema.get("enum", [schema.get("const")]))
+    kind = schema.get("type")
+    if kind == "array":
+        return _describe_list(schema)
+    if kind == "object":
+        return "a mapping"
+    bounds = [f"{words} {schema[key]:g}" for key, words in _BOUNDS.items() if key in schema]
+    return f"{_SINGULAR.get(str(kind), 'a value of another kind')} {' and '.join(bounds)}".rstrip()
+
+
+def _describe_list(schema: Mapping[str, Any]) -> str:
+    items = schema.get("prefixItems") or [schema.get("items", {})]
+    count = f"{len(items)} " if "prefixItems" in schema else ""
+    if any(item != items[0] for item in items):
+        return f"a list of {count}items: {', '.join(describe(item) for item in items)}"
+    if items[0].keys() == {"type"} and items[0]["type"] in _PLURAL:
+        return f"a list of {count}{_PLURAL[items[0]['type']]}"
+    return f"a list of {count}items" + (f", each {describe(items[0])}" if items[0] else "")

@@ -1,0 +1,64 @@
+"""What a recipe consists of: which path holds a component of which kind."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Union
+
+from mae_core.config.yaml_tree import Node
+
+
+@dataclass(frozen=True)
+class ComponentSection:
+    """`name` and the keyword arguments of a component of this kind."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class SettingsSection:
+    """Keyword arguments of one class ("package.module:Class"): there is nothing to choose, hence no `name`."""
+
+    target: str
+
+
+@dataclass(frozen=True)
+class PerModality:
+    """One such entry for each modality of the model."""
+
+    entry: "Shape"
+
+
+Shape = Union[ComponentSection, SettingsSection, PerModality, Mapping[str, "Shape"]]  # noqa: UP007 - a forward reference
+
+RECIPE: dict[str, Shape] = {
+    "model": {
+        "encoder": ComponentSection("encoders"),
+        "modalities": PerModality(
+            {
+                "tokenizer": ComponentSection("tokenizers"),
+                "positions": ComponentSection("positions"),
+                "masker": ComponentSection("maskers"),
+                "decoder": ComponentSection("decoders"),
+                "target": ComponentSection("targets"),
+            }
+        ),
+    },
+    "data": PerModality(ComponentSection("datasets")),
+    "optimizer": ComponentSection("optimizers"),
+    "schedule": ComponentSection("schedules"),
+    "train": SettingsSection("mae_core.train.settings:TrainSettings"),
+}
+
+
+def expand_names(node: Node, shape: Shape = RECIPE) -> Node:
+    """`masker: random` -> `masker: {name: random}`, wherever a component stands."""
+    if isinstance(shape, ComponentSection) and isinstance(node.value, str):
+        return Node({"name": node}, node.origin)
+    if isinstance(shape, ComponentSection | SettingsSection) or not isinstance(node.value, dict):
+        return node
+
+    def expand(key: str, child: Node) -> Node:
+        child_shape = shape.entry if isinstance(shape, PerModality) else shape.get(key)
+        return expand_names(child, child_shape) if child_shape else child
+
+    return Node({key: expand(key, child) for key, child in node.items.items()}, node.origin)
