@@ -1,14 +1,20 @@
 """Transformer blocks of encoder and decoder: timm's, with the published LayerNorm and initialisation."""
 
-from functools import partial
-
-import torch.nn.functional as F  # noqa: N812
+import torch
+import torch.nn.functional as F
+from timm.layers.attention import Attention
+from timm.layers.mlp import Mlp
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from mae_registry import ConfigError
 
-LayerNorm = partial(nn.LayerNorm, eps=1e-6)
+
+class LayerNorm(nn.LayerNorm):
+    """With the published implementation's epsilon."""
+
+    def __init__(self, width: int, device: torch.device | None = None, dtype: torch.dtype | None = None) -> None:
+        super().__init__(width, eps=1e-6, device=device, dtype=dtype)
 
 
 def make_block(width: int, heads: int, mlp_ratio: float) -> Block:
@@ -16,22 +22,28 @@ def make_block(width: int, heads: int, mlp_ratio: float) -> Block:
     return Block(width, heads, mlp_ratio, qkv_bias=True, norm_layer=LayerNorm)
 
 
-class QueryBlock(Block):
+class QueryBlock(nn.Module):
     """A block that computes some of its outputs only: those of `queries`, which are among the tokens `x`.
 
-    Equal to the whole block followed by a selection; the tokens that nobody reads need no query, no projection and no MLP.
+    Has the parameters of `make_block`, by the same names, and equals it followed by a selection. The tokens that nobody reads
+    need no query, no projection and no MLP.
     """
 
     def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
-        super().__init__(width, heads, mlp_ratio, qkv_bias=True, norm_layer=LayerNorm)
+        super().__init__()
+        self.heads = heads
+        self.norm1 = LayerNorm(width)
+        self.attn = Attention(width, heads, qkv_bias=True)
+        self.norm2 = LayerNorm(width)
+        self.mlp = Mlp(width, int(width * mlp_ratio))
 
     def forward(self, x: Tensor, queries: Tensor) -> Tensor:
         """(B, L, D), (B, M, D) -> (B, M, D)."""
-        width, heads = queries.shape[-1], self.attn.num_heads
+        width = queries.shape[-1]
         weight, bias = self.attn.qkv.weight, self.attn.qkv.bias
         q = F.linear(self.norm1(queries), weight[:width], bias[:width])
         k, v = F.linear(self.norm1(x), weight[width:], bias[width:]).chunk(2, dim=-1)
-        q, k, v = (tokens.unflatten(-1, (heads, -1)).transpose(1, 2) for tokens in (q, k, v))
+        q, k, v = (tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2) for tokens in (q, k, v))
         attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         queries = queries + self.attn.proj(attended)
         return queries + self.mlp(self.norm2(queries))

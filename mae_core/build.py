@@ -35,6 +35,17 @@ def build_model(config: Config) -> MaskedAutoencoder:
     return MaskedAutoencoder(encoder, parts)
 
 
+def build_masker(config: Config, modality: str, grid: Grid, *, dense: bool) -> Masker:
+    """The modality's masker, tried on its grid. `dense`: the encoder takes all tokens, so ragged masks will do."""
+
+    def build() -> Masker:
+        masker = build_component("maskers", config["model"]["modalities"][modality]["masker"])
+        _require_both_sets(masker, grid, dense)
+        return masker
+
+    return _at(f"model.modalities.{modality}.masker", config, build)
+
+
 def _build_parts(name: str, config: Config, encoder: Encoder) -> ModalityParts:
     section = config["model"]["modalities"][name]
     path = f"model.modalities.{name}"
@@ -47,10 +58,9 @@ def _build_parts(name: str, config: Config, encoder: Encoder) -> ModalityParts:
     def make_positions(width: int) -> Positions:
         return build("positions", "positions", tokenizer.grid, width)
 
-    masker = build("masker", "maskers")
-    _at(f"{path}.masker", config, lambda: _require_both_sets(masker, tokenizer.grid, encoder.mask_token is not None))
-    target = build("target", "targets", tokenizer)
     dense = encoder.mask_token is not None
+    masker = build_masker(config, name, tokenizer.grid, dense=dense)
+    target = build("target", "targets", tokenizer)
     decoder = build("decoder", "decoders", encoder.width, target.dim, make_positions, dense)
     return ModalityParts(tokenizer, make_positions(encoder.width), masker, decoder, target)
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from mae_core.build import build_model
 from mae_core.config import Config, load_config
+from mae_core.config.yaml_tree import parse_yaml, plain
 from mae_core.files import write_atomically
 from mae_core.model import MaskedAutoencoder
 from mae_core.registry import registry
@@ -53,11 +53,16 @@ def plugin_versions() -> dict[str, str]:
 def save_checkpoint(run: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     """Write `run/checkpoints/step-N.pt` and delete all but the newest `keep`."""
     path = run / FOLDER / f"step-{checkpoint.step:08d}.pt"
-    content = {"format": FORMAT, **{name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}}
-    write_atomically(path, lambda file: torch.save(content, file))
+    write_checkpoint(path, checkpoint)
     for old in list_checkpoints(run)[keep:]:
         old.unlink()
     return path
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """One file, atomically."""
+    content = {"format": FORMAT, **{name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}}
+    write_atomically(path, lambda file: torch.save(content, file))
 
 
 def list_checkpoints(run: Path) -> Sequence[Path]:
@@ -84,7 +89,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     content = load_tensors(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DamagedCheckpoint(
-            f"{path} is not a checkpoint of this project; published weights are brought in with: mae convert {path} --layout NAME"
+            f"{path} is not a checkpoint of this project; published weights are brought in with: "
+            f"mae convert {path} -o CHECKPOINT.pt --from LAYOUT --recipe RECIPE"
         )
     return Checkpoint(**{name: content[name] for name in Checkpoint.__dataclass_fields__})
 
@@ -103,7 +109,9 @@ def load_tensors(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"would call {found.group(1)}" if found else "may run code"
-        raise MaeError(f"{path} was refused: it holds more than tensors and {what} when loaded; do not open it elsewhere") from error
+        raise MaeError(
+            f"{path} was refused: it holds more than tensors and {what} when loaded; do not open it elsewhere"
+        ) from error
     except MaeError:
         raise
     except OSError as error:
@@ -117,7 +125,9 @@ def load_model(path: Path) -> tuple[MaskedAutoencoder, Config, int]:
     if path.is_dir():
         checkpoint = load_newest(path)
         if checkpoint is None:
-            raise MaeError(f"{path.absolute()} is a folder without {FOLDER}/step-*.pt; give a run's folder or a checkpoint file")
+            raise MaeError(
+                f"{path.absolute()} is a folder without {FOLDER}/step-*.pt; give a run's folder or a checkpoint file"
+            )
     else:
         checkpoint = load_checkpoint(path)
     require_plugins(checkpoint, path)
@@ -129,7 +139,7 @@ def load_model(path: Path) -> tuple[MaskedAutoencoder, Config, int]:
 
 def load_config_text(text: str) -> Config:
     """The config that a checkpoint stores."""
-    return load_config(yaml.safe_load(text))
+    return load_config(plain(parse_yaml(text, "checkpoint")))
 
 
 def require_plugins(checkpoint: Checkpoint, path: Path) -> None:
@@ -137,7 +147,9 @@ def require_plugins(checkpoint: Checkpoint, path: Path) -> None:
     loaded = plugin_versions()
     for name, version in checkpoint.plugins.items():
         if name not in loaded:
-            raise MaeError(f"{path} was made with plugin {name} {version}, which is not loaded; install it with: mae install {name}")
+            raise MaeError(
+                f"{path} was made with plugin {name} {version}, which is not loaded; install it with: mae install {name}"
+            )
         if loaded[name] != version:
             warnings.warn(f"{path} was made with plugin {name} {version}; {loaded[name]} is installed", stacklevel=2)
 

@@ -1,6 +1,6 @@
 """The masked autoencoder: five steps, of which only the first and the last know the modality."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,9 +28,7 @@ class Output:
 class ModalityParts(nn.Module):
     """What one modality brings to the model."""
 
-    def __init__(
-        self, tokenizer: Tokenizer, positions: Positions, masker: Masker, decoder: Decoder, target: Target
-    ) -> None:
+    def __init__(self, tokenizer: Tokenizer, positions: Positions, masker: Masker, decoder: Decoder, target: Target) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         self.positions = positions
@@ -56,7 +54,7 @@ class MaskedAutoencoder(nn.Module):
         return parts
 
     def draw_masks(
-        self, modalities: Mapping[str, object], batch_size: int, *, generator: torch.Generator | None = None
+        self, modalities: Iterable[str], batch_size: int, *, generator: torch.Generator | None = None
     ) -> dict[str, Mask]:
         """Masks on the CPU for `modalities`, in their order. Without a generator: torch's global one."""
         generator = torch.default_generator if generator is None else generator

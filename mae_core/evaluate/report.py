@@ -11,7 +11,7 @@ from typing import Any
 
 from mae_core.evaluate.curves import draw_curve, short, smooth
 from mae_core.files import write_atomically
-from mae_core.train.metrics import read_json_lines, read_metrics
+from mae_core.run_logs import read_json_lines, read_metrics
 from mae_registry import MaeError
 
 MAX_EARLIER_PICTURES = 6

@@ -36,7 +36,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def previews(self, count: int) -> Sequence["Preview"]:
-        """Up to `count` samples for pictures, not augmented, the same ones every time; held-out ones first where there are any."""
+        """Up to `count` un-augmented samples for pictures, the same ones every time; held-out ones first, if any."""
 
 
 @dataclass(frozen=True)
@@ -98,5 +98,3 @@ class Check:
     def passed(self) -> bool:
         """Whether the measured error is a number within the tolerance."""
         return self.measured <= self.tolerance
-
-

@@ -23,9 +23,9 @@ class Mask:
     hidden: Tensor
     """(B, N) bool, True = hidden."""
     ids_restore: Tensor | None = None
-    """(B, N) int64: `cat(kept, predicted).gather(ids_restore)` is in raster order. None where those do not partition the grid."""
+    """(B, N) int64: `cat(kept, predicted).gather(ids_restore)` is in raster order. None where they do not partition it."""
     ragged: bool = False
-    """Rows hide different numbers of patches: `ids_keep` and `ids_predict` then list all N. Only an encoder over all tokens takes it."""
+    """Rows hide different numbers of patches: `ids_keep` and `ids_predict` list all N, for an encoder over all tokens."""
 
     @classmethod
     def from_noise(cls, noise: Tensor, num_keep: int) -> "Mask":

@@ -42,6 +42,7 @@ class BlockMasker(Masker):
         self.exact = exact
 
     def __call__(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
+        """A mask on the CPU; see the class."""
         if len(grid.sizes) < 2:
             raise ConfigError(f"block masking needs two axes or more; the grid {grid} has one: use {{name: random}}")
         height, width = grid.sizes[-2:]

@@ -22,6 +22,7 @@ class GridMasker(Masker):
         self.every = every
 
     def __call__(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
+        """A mask on the CPU; see the class."""
         sides = [min(self.every, size) for size in grid.sizes]
         for axis, size, side in zip(grid.axes, grid.sizes, sides, strict=True):
             if size % side:

@@ -26,6 +26,7 @@ class RandomMasker(Masker):
         self.truncate: Truncate = truncate
 
     def __call__(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
+        """A mask on the CPU; see the class."""
         over = grid.axes if self.over is None else tuple(self.over)
         if not over or len(set(over)) != len(over):
             raise ConfigError(f"over: {list(over)} must name one or more axes of the grid {grid}, each once")

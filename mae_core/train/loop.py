@@ -3,7 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,9 +16,10 @@ from mae_core.config import Config
 from mae_core.evaluate.report import write_report
 from mae_core.interfaces import Dataset
 from mae_core.model import MaskedAutoencoder
+from mae_core.run_logs import BadSampleLog, MetricLog
 from mae_core.seeds import derive_seed
 from mae_core.train.batching import choose_device_batch
-from mae_core.train.metrics import BadSampleLog, MetricLog
+from mae_core.train.data import build_dataset
 from mae_core.train.optim import set_lr
 from mae_core.train.outputs import describe_run, draw_pictures, save_encoder
 from mae_core.train.run_folder import require_same_config, run_lock, write_config, write_facts
@@ -45,7 +46,9 @@ class Display(Protocol):
 class MakeDisplay(Protocol):
     """Makes the display when the length of the run is known."""
 
-    def __call__(self, num_steps: int, num_epochs: int, *, first_step: int) -> Any: ...
+    def __call__(self, num_steps: int, num_epochs: int, *, first_step: int) -> AbstractContextManager[Display]:
+        """A display, to be entered."""
+        ...
 
 
 class Interrupted(MaeError):
@@ -65,26 +68,6 @@ def pretrain(config: Config, folder: Path, *, resume: bool, make_display: MakeDi
         )
     with run_lock(folder):
         Run(config, settings, modality, dataset, folder, resume=resume).train(make_display)
-
-
-def build_dataset(config: Config) -> tuple[str, Dataset]:
-    """The modality that a recipe trains on, and its data."""
-    sections = config["data"]
-    trained = list(config["model"]["modalities"])
-    if list(sections) != trained or len(trained) != 1:
-        raise ConfigError(
-            f"data has {', '.join(sections) or 'nothing'}, the model {', '.join(trained) or 'nothing'}; "
-            "a run trains one modality, named in both"
-        )
-    (modality,) = trained
-    tokenizer = build_model_shape(config, modality)
-    return modality, build_component("datasets", sections[modality], tokenizer)
-
-
-def build_model_shape(config: Config, modality: str) -> tuple[int, ...]:
-    """Shape of one sample, from the tokenizer alone."""
-    with torch.device("meta"):
-        return build_component("tokenizers", config["model"]["modalities"][modality]["tokenizer"], 1).sample_shape
 
 
 class Run:
@@ -259,7 +242,7 @@ def _interrupts() -> Iterator[Any]:
 
     def note(number: int, frame: object) -> None:
         received.append(number)
-        signal.signal(number, previous[number])
+        signal.signal(number, previous[signal.Signals(number)])
 
     for number in previous:
         signal.signal(number, note)

@@ -1,7 +1,6 @@
 """What a run leaves for people and for other programs, beside its checkpoints."""
 
 import datetime
-import importlib
 import platform
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,10 @@ from mae_core.config import Config
 from mae_core.evaluate.reconstruct import reconstruct
 from mae_core.interfaces import Dataset
 from mae_core.model import MaskedAutoencoder
+from mae_core.resolve import resolve
 from mae_core.version import __version__
 
 NUM_PREVIEWS = 8
-
-
-def resolve(target: str) -> Any:
-    """The function that an import string of a modality names."""
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def draw_pictures(model: MaskedAutoencoder, modality: str, dataset: Dataset, folder: Path, step: int) -> None:

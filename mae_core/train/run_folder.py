@@ -62,7 +62,8 @@ def _refuse_or_clear(out: Path, overwrite: bool) -> None:
         raise MaeError(f"{out.absolute()} exists and is not a run's folder; choose another with --out")
     if not overwrite:
         raise MaeError(
-            f"{out.absolute()} already holds a run; go on with it by --resume, replace it by --overwrite, or choose another --out"
+            f"{out.absolute()} already holds a run; go on with it by --resume, replace it by --overwrite, or choose "
+            "another --out"
         )
     with run_lock(out):
         for name in FOLDERS:

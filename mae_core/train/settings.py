@@ -17,7 +17,7 @@ class TrainSettings:
     batch_size: Positive
     """The effective batch: samples an optimizer step, over all devices and accumulated micro-batches."""
     device_batch_size: Positive | Literal["auto"] = "auto"
-    """Samples at once on one device; it must divide its share of the batch. auto: the largest that fits, at most 64 on a CPU."""
+    """Samples at once on one device, a divisor of its share of the batch. auto: the largest that fits; on a CPU up to 64."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """auto: bf16-mixed on a GPU that has it, 16-mixed on an older one, 32-true on a CPU."""
     compile: bool = False

@@ -1,5 +1,6 @@
 """One optimizer step over one effective batch."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -39,8 +40,10 @@ def train_step(
             loss = model(samples, masks=masks).loss / num_micro_batches
             fabric.backward(loss)
         total += loss.detach()
-    loss_value = float(fabric.all_reduce(total, reduce_op="mean"))
-    if not torch.isfinite(torch.tensor(loss_value)):
+    reduced = fabric.all_reduce(total, reduce_op="mean")
+    assert isinstance(reduced, Tensor)
+    loss_value = float(reduced)
+    if not math.isfinite(loss_value):
         optimizer.zero_grad()
         raise NonFiniteLoss(f"the loss is {loss_value}")
     if clip_grad is not None:

@@ -48,9 +48,7 @@ def _sources(core: str) -> Iterable[tuple[str, str, str, Callable[[], ModuleType
     found = sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name)
     if allowed is not None and (unknown := allowed - {point.name for point in found}):
         name = min(unknown)
-        raise PluginError(
-            f"MAE_PLUGINS names {name!r}, which is not installed.{did_you_mean(name, [p.name for p in found])}"
-        )
+        raise PluginError(f"MAE_PLUGINS names {name!r}, which is not installed.{did_you_mean(name, [p.name for p in found])}")
     for point in found:
         if allowed is None or point.name in allowed:
             distribution = point.dist.name if point.dist else point.module

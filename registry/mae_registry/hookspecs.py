@@ -19,7 +19,8 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 class Register(Protocol):
     """`register(name, "package.module:Object")`: adds one component of the hook's kind."""
 
-    def __call__(self, name: str, target: str) -> None: ...
+    def __call__(self, name: str, target: str) -> None:
+        """Add it."""
 
 
 @hookspec

@@ -68,9 +68,12 @@ def _trajectory() -> Iterator[Check]:
         losses.append(train_step(fabric, wrapped, optimizer, [micro_batch], num_micro_batches=1))
     published = _published_names(model, gradients)
     expected = {name.removeprefix("grad_step0/"): tensor for name, tensor in golden.items() if name.startswith("grad_step0/")}
-    yield Check("training: gradients of step 1", _largest_of(published, expected), GRADIENT, f"{len(expected)} tensors, absolute")
+    yield Check(
+        "training: gradients of step 1", _largest_of(published, expected), GRADIENT, f"{len(expected)} tensors, absolute"
+    )
     error = max(_relative(torch.tensor(a), b) for a, b in zip(losses, golden["output/losses"], strict=True))
-    yield Check("training: losses", error, LOSS, f"{len(losses)} steps, {losses[0]:.4f} to {losses[-1]:.4f}, relative")
+    fall = f"{len(losses)} steps, {losses[0]:.3f} to {losses[-1]:.3f}"
+    yield Check("training: losses", error, LOSS, f"{fall}, relative")
     yield Check("training: learning rates", _largest(torch.tensor(rates, dtype=torch.float64), golden["output/lrs"]), 1e-12)
     final = export_state_dict(model, layout="mae")
     yield Check("training: final weights", max(_final_errors(final, golden)), WEIGHT, "key biases excepted, absolute")

@@ -1,6 +1,7 @@
 """Names and shapes of published image checkpoints: MAE's own, and timm's VisionTransformer."""
 
 from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 import torch
 from einops import rearrange
@@ -32,8 +33,8 @@ TABLE_TOLERANCE = 1e-5
 class TimmLayout(Layout):
     """timm's VisionTransformer, which is also the encoder part of a published MAE checkpoint."""
 
-    names = ENCODER_NAMES
-    tables = {"positions": "pos_embed"}
+    names: ClassVar = ENCODER_NAMES
+    tables: ClassVar = {"positions": "pos_embed"}
 
     def to_model(self, model: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Published -> ours. Fixed position tables are compared, learned ones loaded."""
@@ -80,8 +81,8 @@ class TimmLayout(Layout):
 class MaeLayout(TimmLayout):
     """A published MAE pre-training checkpoint, encoder and decoder."""
 
-    names = ENCODER_NAMES | DECODER_NAMES
-    tables = {"positions": "pos_embed", "decoder.positions": "decoder_pos_embed"}
+    names: ClassVar = ENCODER_NAMES | DECODER_NAMES
+    tables: ClassVar = {"positions": "pos_embed", "decoder.positions": "decoder_pos_embed"}
 
 
 def _image_parts(model: nn.Module) -> ModalityParts:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mae_core.train.metrics import BadSampleLog, MetricLog, cut_back, read_json_lines, read_metrics
+from mae_core.run_logs import BadSampleLog, MetricLog, cut_back, read_json_lines, read_metrics
 from mae_registry import MaeError
 
 
@@ -70,7 +70,7 @@ def test_a_new_run_does_not_continue_the_old_file(tmp_path: Path):
 
 def test_wall_time_goes_on_where_the_checkpoint_left_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     now = 1000.0
-    monkeypatch.setattr("mae_core.train.metrics.time.monotonic", lambda: now)
+    monkeypatch.setattr("mae_core.run_logs.time.monotonic", lambda: now)
     with MetricLog(tmp_path) as log:
         now += 10
         log.log(1, loss=1.0)
@@ -145,5 +145,5 @@ def test_bad_samples_are_listed_counted_and_cut_back(tmp_path: Path):
 
 
 def test_reading_metrics_needs_neither_torch_nor_tensorboard():
-    code = "import sys, mae_core.train.metrics; print({'torch', 'tensorboard'} & set(sys.modules))"
+    code = "import sys, mae_core.run_logs; print({'torch', 'tensorboard'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True).stdout == "set()\n"

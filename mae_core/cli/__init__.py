@@ -1,0 +1,77 @@
+"""The command line. Importing it imports no torch: every command imports what it needs when it runs."""
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from mae_core.cli import configs, plugins, tools, training
+from mae_registry import MaeError
+
+app = typer.Typer(
+    name="mae",
+    help="Masked autoencoders for any modality.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from mae_core.version import __version__
+
+        typer.echo(f"mae-core {__version__}")
+        raise typer.Exit
+
+
+app.command()(training.pretrain)
+app.command()(training.reconstruct)
+app.command()(tools.verify)
+app.command()(tools.convert)
+app.command()(tools.report)
+app.command("plugins")(plugins.list_plugins)
+app.add_typer(configs.app, name="config")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script `mae`. Every error becomes one message and exit code 1; wrong usage exits with 2."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn
+        try:
+            app(arguments)
+        except BrokenPipeError:  # a pipe that is closed early (`mae plugins | head`) is no error
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except Exception as error:
+            if "--debug" in arguments:
+                traceback.print_exc()
+            _complain(error)
+            sys.exit(1)
+
+
+def _complain(error: Exception) -> None:
+    if isinstance(error, MaeError):
+        message = str(error)
+    elif isinstance(error, OSError):
+        message = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+    else:
+        message = f"{type(error).__name__}: {error}\nThis is a mistake in mae or in a plugin; `mae --debug ...` shows where."
+    _print(f"error: {message}")
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    _print(f"warning: {message}")
+
+
+def _print(text: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(text, markup=False, highlight=False)

@@ -1,0 +1,60 @@
+"""`mae config show|check|schema`."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mae_core.cli.training import Overrides, Recipe
+
+if TYPE_CHECKING:
+    from mae_core.config import Config
+
+app = typer.Typer(help="Look at recipes and check them.", no_args_is_help=True)
+
+
+@app.command()
+def show(recipe: Recipe, overrides: Overrides = None) -> None:
+    """The resolved recipe, every default in it, with where each value comes from."""
+    from mae_core.config import load_config
+
+    config = load_config(recipe, overrides or [])
+    lines = list(_lines(config, config.to_dict(), ""))
+    width = min(72, max(len(line) for line, _ in lines))
+    for line, origin in lines:
+        typer.echo(f"{line:<{width}}  # {origin}" if origin else line)
+
+
+def _lines(config: "Config", section: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
+    indent = "  " * prefix.count(".")
+    lines = []
+    for key, value in section.items():
+        if isinstance(value, dict) and value:
+            lines += [(f"{indent}{key}:", ""), *_lines(config, value, f"{prefix}{key}.")]
+        else:
+            lines.append((f"{indent}{key}: {json.dumps(value)}", config.origin(prefix + key)))
+    return lines
+
+
+@app.command()
+def check(recipe: Recipe, overrides: Overrides = None) -> None:
+    """Check a recipe without its data: keys, values, and whether the parts fit each other."""
+    import torch
+
+    from mae_core.build import build_model
+    from mae_core.config import load_config
+
+    config = load_config(recipe, overrides or [])
+    with torch.device("meta"):
+        model = build_model(config)
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    grids = ", ".join(f"{name} on the grid {model.parts(name).tokenizer.grid}" for name in model.modalities)
+    typer.echo(f"{config.name} is fine: {num_parameters:,} trainable parameters; {grids}")
+
+
+@app.command()
+def schema() -> None:
+    """A JSON Schema of recipes, for editors: completion and checking of names and values."""
+    from mae_core.config import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))

@@ -1,0 +1,66 @@
+"""`mae verify`, `mae convert` and `mae report`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mae_registry import MaeError
+
+
+def verify(
+    modalities: Annotated[list[str] | None, typer.Argument(help="Modalities.", show_default="all installed")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Compare this installation with the numbers of the published implementations. Exits with 1 on a mismatch."""
+    from mae_core.build import modality as find_modality
+    from mae_core.registry import registry
+    from mae_core.resolve import resolve
+
+    names = modalities or registry().names("modalities")
+    checks = [(name, check) for name in names for check in resolve(find_modality(name).certify)()]
+    if as_json:
+        keys = ("name", "measured", "tolerance", "detail", "passed")
+        typer.echo(json.dumps([{"modality": name, **{key: getattr(c, key) for key in keys}} for name, c in checks], indent=2))
+    else:
+        table = Table(title="Compared with the published implementation")
+        for heading in ("", "check", "error", "allowed", ""):
+            table.add_column(heading, justify="right" if heading in ("error", "allowed") else "left")
+        for name, check in checks:
+            verdict = "[green]agrees[/]" if check.passed else "[bold red]DIFFERS[/]"
+            table.add_row(verdict, f"{name}: {check.name}", f"{check.measured:.2g}", f"{check.tolerance:g}", check.detail)
+        Console().print(table)
+    if not all(check.passed for _, check in checks):
+        raise MaeError("this installation does not reproduce the published numbers; see the lines that differ")
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(help="A run's folder, a checkpoint, or published weights (.pth, .safetensors).")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write: .safetensors or .pth; .pt for --from.")],
+    to_layout: Annotated[str | None, typer.Option("--to", help="Write in this published layout, e.g. mae or timm.")] = None,
+    from_layout: Annotated[str | None, typer.Option("--from", help="Read published weights of this layout.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="With --from: the recipe of the model that the weights are for.")] = None,
+) -> None:
+    """Published weights -> a checkpoint (--from, with --recipe), or a checkpoint -> a published layout (--to)."""
+    from mae_core.convert import export_file, import_file
+
+    if (to_layout is None) == (from_layout is None):
+        raise typer.BadParameter("give one of --to LAYOUT and --from LAYOUT")
+    if to_layout is not None:
+        export_file(source, output, layout=to_layout)
+    elif recipe is None:
+        raise typer.BadParameter("--from needs --recipe, the model that the weights are for")
+    else:
+        assert from_layout is not None
+        import_file(source, output, layout=from_layout, recipe=recipe)
+    typer.echo(output)
+
+
+def report(run: Annotated[Path, typer.Argument(help="A run's folder.")]) -> None:
+    """Write a run's report.html again."""
+    from mae_core.evaluate.report import write_report
+
+    typer.echo(write_report(run))

@@ -1,0 +1,134 @@
+"""`mae pretrain` and `mae reconstruct`."""
+
+import functools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from mae_registry import MaeError
+
+if TYPE_CHECKING:
+    from mae_core.config import Config
+    from mae_core.interfaces import Preview
+    from mae_core.model import MaskedAutoencoder
+
+Recipe = Annotated[str, typer.Argument(help="A recipe's name (image/mae_vit_base) or a YAML file.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values that replace the recipe's.")]
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+def pretrain(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder.", show_default="runs/RECIPE, numbered")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in that folder.")] = False,
+) -> None:
+    """Pre-train a masked autoencoder from a recipe."""
+    if resume and overwrite:
+        raise typer.BadParameter("--resume and --overwrite exclude each other")
+    from mae_core.cli.progress import TrainingProgress
+    from mae_core.config import load_config
+    from mae_core.train.loop import Interrupted
+    from mae_core.train.loop import pretrain as run
+    from mae_core.train.run_folder import choose_folder
+
+    config = load_config(recipe, overrides or [])
+    folder = choose_folder(config.name, out, resume=resume, overwrite=overwrite)
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(f"{'resuming' if resume else 'training'} {config.name} in {folder}")
+    try:
+        run(config, folder, resume=resume, make_display=functools.partial(TrainingProgress, console=Console(stderr=True)))
+    except Interrupted as error:
+        again = ["pretrain", recipe, *(overrides or []), "--out", str(folder), "--resume"]
+        console.print(f"{error}\ngo on with:  {_shell(again)}")
+        raise typer.Exit(INTERRUPTED) from None
+    _say_what_next(config, folder)
+
+
+def _say_what_next(config: "Config", folder: Path) -> None:
+    """Where everything is, and three commands to try."""
+    (modality,) = config["model"]["modalities"]
+    pictures = sorted((folder / "pictures").glob("step-*.png"))
+    lines = [f"run folder  {folder}/"]
+    lines += [f"picture     {pictures[-1]}"] if pictures else []
+    lines += [f"report      {folder / 'report.html'}", "", "what to try next:"]
+    commands = [
+        ["reconstruct", str(folder), "FILE", "-o", "reconstruction.png", "--mask-ratio", "0.5", "--mask-ratio", "0.9"],
+        ["convert", str(folder), "-o", "encoder.safetensors", "--to", "LAYOUT"],
+        ["verify", modality],
+    ]
+    typer.echo("\n".join([*lines, *(f"  {_shell(command)}" for command in commands)]))
+
+
+def _shell(words: Sequence[str]) -> str:
+    """A command as this user would type it: by the path that `mae` was started with."""
+    import shlex
+    import shutil
+
+    return shlex.join(["mae" if shutil.which("mae") else sys.argv[0], *words])
+
+
+def reconstruct(
+    checkpoint: Annotated[Path, typer.Argument(help="A run's folder, or one of its checkpoint files.")],
+    inputs: Annotated[list[Path] | None, typer.Argument(help="Files or folders; none: the training data's examples.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The picture (PNG).")] = Path("reconstruction.png"),
+    mask_ratio: Annotated[
+        list[float] | None, typer.Option(help="In place of the recipe's; again for another row each.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the masks.")] = 0,
+) -> None:
+    """Hide a part of each input, let the model fill it in, and draw both."""
+    from mae_core.build import build_masker
+    from mae_core.build import modality as find_modality
+    from mae_core.checkpoint import load_model
+    from mae_core.config import load_config
+    from mae_core.evaluate.reconstruct import reconstruct as run
+    from mae_core.resolve import resolve
+
+    model, config, _ = load_model(checkpoint)
+    (name,) = model.modalities
+    modality = find_modality(name)
+    previews = _read(inputs, model, name) if inputs else _examples(config)
+    rows = []
+    for ratio in mask_ratio or [None]:
+        masker = None
+        if ratio is not None:
+            changed = load_config(config.to_dict(), [f"model.modalities.{name}.masker.ratio={ratio}"])
+            grid = model.parts(name).tokenizer.grid
+            masker = build_masker(changed, name, grid, dense=model.encoder.mask_token is not None)
+        rows += run(model, name, previews, seed=seed, masker=masker)
+    resolve(modality.draw)(rows, output)
+    typer.echo(f"{output}: {len(rows)} rows")
+
+
+def _read(inputs: Sequence[Path], model: "MaskedAutoencoder", name: str) -> "list[Preview]":
+    """Each file as the modality reads it; folders stand for the files in them that it can read."""
+    from mae_core.build import modality as find_modality
+    from mae_core.interfaces import Preview
+    from mae_core.resolve import resolve
+
+    modality = find_modality(name)
+    files: list[Path] = []
+    for path in inputs:
+        if path.is_dir():
+            found = sorted(file for file in path.iterdir() if file.suffix.lower() in modality.file_suffixes)
+            if not found:
+                raise MaeError(f"{path.absolute()} holds no {', '.join(modality.file_suffixes)} file")
+            files += found
+        else:
+            files.append(path)
+    read, tokenizer = resolve(modality.read), model.parts(name).tokenizer
+    return [Preview(file.name, read(file, tokenizer)) for file in files]
+
+
+def _examples(config: "Config") -> "Sequence[Preview]":
+    from mae_core.train.data import build_dataset
+
+    return build_dataset(config)[1].previews(4)
