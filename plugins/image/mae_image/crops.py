@@ -1,0 +1,130 @@
+"""Photographs of any size -> samples of one shape: the random crop of pre-training and the central one of evaluation."""
+
+import math
+from random import Random
+from typing import Annotated, Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from mae_registry import ConfigError
+
+Interpolation = Literal["bicubic", "bilinear"]
+Probability = Annotated[float, Field(ge=0, le=1)]
+AreaRange = tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]]
+RatioRange = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+
+NUM_TRIES = 10
+CENTER_SHARE = 0.875
+"""Side of the published evaluation crop over the side that the image is resized to (224 / 256)."""
+MAX_STRIP = 8
+"""How many times longer than its sample an image may be, relative to its width, before its ends are cut off."""
+
+
+class Box(NamedTuple):
+    """A rectangle of pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class RandomCrop:
+    """Random resized crop and horizontal flip, as torchvision documents them (10 tries, then the centre).
+
+    `scale`: range of the crop's area, as a share of the image's; `ratio`: range of its width / height, log-uniform, relative to
+    the sample's own (so that a sample that is not square is not distorted more than a square one); `flip`: probability.
+    Everything random comes from the `random` of the call.
+    """
+
+    def __init__(
+        self,
+        sample_shape: tuple[int, ...],
+        *,
+        scale: tuple[float, float],
+        ratio: tuple[float, float],
+        flip: float,
+        interpolation: Interpolation,
+    ) -> None:
+        self.sample_shape = _checked_shape(sample_shape)
+        _check_range("crop_scale", scale, upper=1.0)
+        _check_range("crop_ratio", ratio, upper=math.inf)
+        self.scale, self.ratio, self.flip, self.interpolation = scale, ratio, flip, InterpolationMode(interpolation)
+
+    def __call__(self, image: Tensor, *, random: Random) -> Tensor:
+        """(3, H, W) uint8 -> uint8 of `sample_shape`."""
+        box = self.draw_box(image.shape[1], image.shape[2], random=random)
+        flip = random.random() < self.flip
+        channels, height, width = self.sample_shape
+        top, left = box.top, box.left
+        crop = _resize(image[:, top : top + box.height, left : left + box.width], (height, width), self.interpolation)
+        return _with_channels(crop.flip(2) if flip else crop, channels)
+
+    def draw_box(self, height: int, width: int, *, random: Random) -> Box:
+        """Where to crop an image of `height` x `width` pixels."""
+        _, sample_height, sample_width = self.sample_shape
+        low, high = (bound * sample_width / sample_height for bound in self.ratio)
+        for _ in range(NUM_TRIES):
+            area = height * width * random.uniform(*self.scale)
+            ratio = math.exp(random.uniform(math.log(low), math.log(high)))
+            box_height, box_width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+            if 0 < box_height <= height and 0 < box_width <= width:
+                return Box(random.randint(0, height - box_height), random.randint(0, width - box_width), box_height, box_width)
+        # the largest central crop whose ratio is in range
+        box_height = min(height, max(1, round(width / low)))
+        box_width = min(width, max(1, round(height * high)))
+        return Box((height - box_height) // 2, (width - box_width) // 2, box_height, box_width)
+
+
+def center_crop(image: Tensor, sample_shape: tuple[int, ...]) -> Tensor:
+    """(3, H, W) uint8 -> uint8 of `sample_shape`, the published evaluation rule (resize to 256, crop 224) for any shape.
+
+    The image is resized (bicubic, antialiased, proportions kept) to just cover the sample's height and width divided by
+    CENTER_SHARE, and its centre cut out. Raises ConfigError for other than 1 or 3 channels.
+    """
+    channels, height, width = _checked_shape(sample_shape)
+    cover_height, cover_width = int(height / CENTER_SHARE), int(width / CENTER_SHARE)
+    # resized whole, a strip of 1 x 65,000 pixels would take gigabytes
+    old_height = min(image.shape[1], max(1, MAX_STRIP * image.shape[2] * cover_height // cover_width))
+    old_width = min(image.shape[2], max(1, MAX_STRIP * image.shape[1] * cover_width // cover_height))
+    image = F.center_crop(image, [old_height, old_width])
+    if cover_height * old_width >= cover_width * old_height:
+        size = cover_height, cover_height * old_width // old_height
+    else:
+        size = cover_width * old_height // old_width, cover_width
+    resized = _resize(image, size, InterpolationMode.BICUBIC)
+    return _with_channels(F.center_crop(resized, [height, width]), channels)
+
+
+def _resize(image: Tensor, size: tuple[int, int], interpolation: InterpolationMode) -> Tensor:
+    # decoders give channels last; a contiguous copy in that order is resized a third faster than a view of the image
+    batch = image[None].contiguous(memory_format=torch.channels_last)
+    return F.resize(batch, list(size), interpolation=interpolation, antialias=True)[0]
+
+
+def _with_channels(rgb: Tensor, channels: int) -> Tensor:
+    if channels == 1:  # luminance (ITU-R 601); rounded, so that a grey image keeps its values
+        weights = torch.tensor([0.299, 0.587, 0.114])
+        rgb = torch.tensordot(weights, rgb.float(), dims=1).round().to(torch.uint8)[None]
+    return rgb.contiguous()
+
+
+def _checked_shape(sample_shape: tuple[int, ...]) -> tuple[int, int, int]:
+    channels, height, width = sample_shape
+    if channels not in (1, 3):
+        raise ConfigError(
+            f"the tokenizer takes {channels} channels; photographs give 3 (RGB) or 1 (luminance): "
+            "set model.modalities.image.tokenizer.channels to one of these"
+        )
+    return channels, height, width
+
+
+def _check_range(name: str, bounds: tuple[float, float], *, upper: float) -> None:
+    low, high = bounds
+    if not 0 < low <= high <= upper:
+        limit = "" if upper == math.inf else f", at most {upper:g}"
+        raise ConfigError(f"{name} is [{low:g}, {high:g}]; it must be two numbers above 0{limit}, the lower one first")

@@ -1,0 +1,118 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mae_core.interfaces import Reconstruction
+from mae_image.pictures import FONT, LABEL_WIDTH, MARGIN, Layout, columns, compose, draw
+from mae_registry import MaeError
+
+
+def reconstruction(shape=(3, 64, 64), *, raw=True, seed=0, title="cat.jpg"):
+    generator = torch.Generator().manual_seed(seed)
+    sample = torch.rand(shape, generator=generator)
+    prediction = 3 * torch.rand(shape, generator=generator) - 1  # beyond 0 to 1 at both ends
+    hidden = torch.zeros(1, *shape[1:], dtype=torch.bool)
+    hidden[:, : shape[1] // 2] = True
+    values = 4 * torch.randn(shape, generator=generator) if raw else None
+    return Reconstruction(title, "held out", sample, hidden, prediction, values, 0.75, 0.4321)
+
+
+def tile(picture, layout, row, column, height, width):
+    left, top = layout.origin(row, column)
+    box = (left, top, left + width * layout.factor, top + height * layout.factor)
+    return np.asarray(picture.crop(box))
+
+
+def quantized(values):
+    return (values.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 64), (3, 224, 224), (3, 32, 96), (1, 48, 16)])
+@pytest.mark.parametrize("raw", [True, False])
+def test_every_tile_is_what_its_heading_says(shape, raw, tmp_path):
+    rows = [reconstruction(shape, raw=raw, seed=seed) for seed in range(2)]
+    draw(rows, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        picture.load()
+    channels, height, width = shape
+    layout = Layout.of(height, width, [heading for heading, _ in columns(rows[0])])
+    num_columns = 5 if raw else 4
+    assert picture.size == layout.origin(2, num_columns)
+    for row, shown in enumerate(rows):
+        tiles = [tile(picture, layout, row, column, height, width) for column in range(num_columns)]
+        original, masked, output, pasted = tiles[0], tiles[1], tiles[2], tiles[-1]
+        small = np.s_[:: layout.factor, :: layout.factor]
+        if channels == 3:
+            assert np.array_equal(original[small], quantized(shown.sample))
+            assert np.array_equal(output[small], quantized(shown.prediction))
+        else:
+            assert np.array_equal(original[small], np.repeat(quantized(shown.sample), 3, -1))
+        half = height // 2 * layout.factor  # hidden above, visible below
+        assert np.array_equal(pasted[half:], original[half:])
+        assert np.array_equal(pasted[:half], output[:half])
+        assert np.array_equal(masked[half:], original[half:])
+        assert (masked[:half] == 128).all()
+
+
+def test_raw_predictions_are_drawn_around_grey():
+    raw = torch.tensor([-9.0, -2.0, 0.0, 1.0, 2.0, 9.0]).expand(3, 4, 6)
+    shown = dataclasses.replace(reconstruction((3, 4, 6)), raw=raw)
+    headings = dict(columns(shown))
+    assert headings["raw normalised prediction (0 grey, 2 white, -2 black)"][0, 0].tolist() == [0, 0, 0.5, 0.75, 1, 1]
+    assert "output, denormalised with the hidden patches' true mean and variance" in headings
+
+
+def test_without_raw_predictions_no_heading_speaks_of_statistics():
+    assert [heading for heading, _ in columns(reconstruction(raw=False))] == [
+        "original",
+        "masked: what the encoder sees",
+        "reconstruction: the model's output",
+        "output with the visible patches pasted in",
+    ]
+
+
+def test_other_channel_counts_are_drawn_as_their_mean():
+    shown = reconstruction((5, 64, 64), raw=False)
+    picture = compose([shown])
+    layout = Layout.of(64, 64, [f"{heading} (mean of 5 channels)" for heading, _ in columns(shown)])
+    found = tile(picture, layout, 0, 0, 64, 64)[:: layout.factor, :: layout.factor]
+    assert np.array_equal(found, np.repeat(quantized(shown.sample.mean(0, keepdim=True)), 3, -1))
+
+
+@pytest.mark.parametrize("num_rows", [1, 16])
+@pytest.mark.parametrize("side", [8, 64, 130])
+def test_labels_stay_in_their_places(num_rows, side):
+    title = "a/very/long/folder/name/" * 5 + "n01440764_tench\udce9\n.JPEG"
+    shown = [reconstruction((3, side, side), title=title)] * num_rows
+    picture = np.asarray(compose(shown))
+    layout = Layout.of(side, side, [heading for heading, _ in columns(shown[0])])
+    ink = (picture != 255).any(-1)
+    left, top = layout.origin(0, 0)
+    assert ink[top:, MARGIN : MARGIN + LABEL_WIDTH].any()
+    assert not ink[:, MARGIN + LABEL_WIDTH : left].any()
+    assert not ink[layout.origin(num_rows, 0)[1] - MARGIN :].any()
+    for column in range(5):
+        begin = layout.origin(0, column)[0]
+        assert ink[:top, begin : begin + layout.column_width].any()
+        assert not ink[:, begin - MARGIN : begin].any()
+    assert all(FONT.getlength(line) <= LABEL_WIDTH for line in ("mask ratio 100%", "loss 12345.6789"))
+
+
+def test_a_file_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(MaeError, match=r"cannot write .*/file/a\.png"):
+        draw([reconstruction()], tmp_path / "file" / "a.png")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(MaeError, match=r"cannot write .*/folder\.png"):
+        draw([reconstruction()], tmp_path / "folder.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.png"]
+
+
+def test_half_precision_predictions_can_be_drawn(tmp_path):
+    shown = reconstruction()
+    draw([dataclasses.replace(shown, prediction=shown.prediction.bfloat16())], str(tmp_path / "a.png"))
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.mode == "RGB"
