@@ -22,7 +22,9 @@ class ViTDecoder(Decoder):
     Args:
         width, depth, heads: the paper's default is 512, 8, 16 for every encoder.
         mlp_ratio: hidden width of the MLPs, as a multiple of `width`.
-        class_token: "keep" the encoder's class token as context without a position (the published MAE), or "drop" it.
+        class_token: "keep" the encoder's class token as context (the published MAE), "drop" it, or put the decoder's "own" in
+            its place (MAE-ST).
+        embed_bias: whether the projection of the latents to the decoder's width has a bias (VideoMAE's has none).
     """
 
     def __init__(
@@ -36,14 +38,16 @@ class ViTDecoder(Decoder):
         depth: Positive,
         heads: Positive,
         mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,
-        class_token: Literal["keep", "drop"] = "keep",
+        class_token: Literal["keep", "drop", "own"] = "keep",
+        embed_bias: bool = True,
     ) -> None:
         super().__init__()
         require_heads_divide(width, heads)
         self.dense = dense
         self.class_token = class_token
         self.positions = make_positions(width)
-        self.embed = nn.Linear(context_width, width)
+        self.embed = nn.Linear(context_width, width, bias=embed_bias)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if class_token == "own" else None
         self.mask_token = None if dense else nn.Parameter(0.02 * torch.randn(1, 1, width))
         blocks: list[nn.Module] = [make_block(width, heads, mlp_ratio) for _ in range(depth - 1)]
         self.blocks = nn.ModuleList([*blocks, QueryBlock(width, heads, mlp_ratio)])
@@ -57,13 +61,12 @@ class ViTDecoder(Decoder):
     ) -> Tensor:
         """(B, prefix + K, D), (B, K), (B, M) -> (B, M, T); with `predict_all` (B, K + M, T), or (B, K, T) where dense."""
         x = self.embed(latent)
-        prefix, context = x[:, :num_prefix_tokens], x[:, num_prefix_tokens:]
-        tokens = [context + self.positions(ids_keep)]
+        tokens = [x[:, num_prefix_tokens:] + self.positions(ids_keep)]
         if self.mask_token is not None:
             queries = self.mask_token + self.positions(ids_predict)
             tokens.append(queries.expand(*ids_predict.shape, -1).to(x.dtype))
         grid_tokens = torch.cat(tokens, dim=1)
-        x = torch.cat([prefix, grid_tokens], dim=1) if self.class_token == "keep" else grid_tokens
+        x = torch.cat([self._prefix(x[:, :num_prefix_tokens]), grid_tokens], dim=1)
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x)
@@ -71,3 +74,12 @@ class ViTDecoder(Decoder):
         if not predict_all:
             grid_tokens = gather_patches(grid_tokens, ids_predict) if self.dense else grid_tokens[:, ids_keep.shape[1] :]
         return self.head(self.norm(last(x, grid_tokens)))
+
+    def _prefix(self, prefix: Tensor) -> Tensor:
+        """The tokens that stand before the grid's: (B, P, W) -> (B, P', W)."""
+        if self.class_token == "drop":
+            return prefix[:, :0]
+        if self.cls_token is not None:
+            prefix = self.cls_token.expand(len(prefix), -1, -1).to(prefix.dtype)
+        position = self.positions.class_position()
+        return prefix if position is None else prefix + position

@@ -42,11 +42,12 @@ class ViTEncoder(Encoder):
         self.norm = LayerNorm(width)
         self.apply(init_linear_and_norm)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, class_position: Tensor | None = None) -> Tensor:
         """(B, K, D) -> (B, 1 + K, D), the class token first; (B, K, D) without one."""
         x = tokens
         if self.cls_token is not None:
-            x = torch.cat([self.cls_token.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
+            cls_token = self.cls_token if class_position is None else self.cls_token + class_position
+            x = torch.cat([cls_token.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
         for block in self.blocks:
             x = block(x)
         return self.norm(x)

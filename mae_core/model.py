@@ -94,7 +94,8 @@ class MaskedAutoencoder(nn.Module):
     def _encode(self, patches: Mapping[str, Tensor], masks: Mapping[str, Mask]) -> dict[str, Tensor]:
         """All modalities' tokens through the encoder at once; each gets the prefix tokens and its own latents back."""
         tokens = {name: self._tokens(name, patches[name], masks[name]) for name in patches}
-        latent = self.encoder(torch.cat(list(tokens.values()), dim=1))
+        class_positions = [p for name in patches if (p := self.parts(name).positions.class_position()) is not None]
+        latent = self.encoder(torch.cat(list(tokens.values()), dim=1), sum(class_positions) if class_positions else None)
         num_prefix = self.encoder.num_prefix_tokens
         prefix, *own = latent.split([num_prefix, *(t.shape[1] for t in tokens.values())], dim=1)
         return {name: torch.cat([prefix, x], dim=1) for name, x in zip(tokens, own, strict=True)}

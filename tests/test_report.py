@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mae_core.evaluate.curves import MAX_POINTS, draw_curve, short, smooth, thin, ticks
 from mae_core.evaluate.report import write_report
-from mae_core.train.metrics import BadSampleLog
+from mae_core.run_logs import BadSampleLog
 from mae_registry import MaeError
 
 

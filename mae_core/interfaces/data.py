@@ -22,13 +22,19 @@ class Dataset(ABC):
     workers and resumes exactly. Datasets are pickled to worker processes.
     """
 
+    num_views: int = 1
+    """Samples that one `load` gives, several crops of one decoded file. The batch size counts loads, as published."""
+
     @abstractmethod
     def __len__(self) -> int:
-        """Samples in an epoch."""
+        """Loads in an epoch."""
 
     @abstractmethod
     def load(self, index: int, *, random: Random) -> Tensor:
-        """One augmented sample, un-normalised (e.g. uint8), of `sample_shape`. Raises BadSample."""
+        """One augmented sample, un-normalised (e.g. uint8), of `sample_shape`; with several views (num_views, *sample_shape).
+
+        Raises BadSample.
+        """
 
     @abstractmethod
     def describe(self, index: int) -> str:

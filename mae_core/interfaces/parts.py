@@ -50,6 +50,10 @@ class Positions(nn.Module, ABC):
     def forward(self, ids: Tensor) -> Tensor:
         """(B, K) ids of patches -> (B, K, D) or (1, K, D), added to their tokens."""
 
+    def class_position(self) -> Tensor | None:
+        """(1, 1, D), added to the class token; None where it has no position, as in most systems."""
+        return None
+
 
 class Masker(ABC):
     """Draws which patches are hidden, knowing the grid and a generator only. Built as `masker(**recipe)`."""
@@ -68,8 +72,11 @@ class Encoder(nn.Module, ABC):
     """None: the encoder takes visible tokens only. Else (1, 1, D): it takes all N, hidden patches being this (Table 1c)."""
 
     @abstractmethod
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, K, D) with positions added -> (B, prefix + K, D), prefix tokens (class token) first."""
+    def forward(self, tokens: Tensor, class_position: Tensor | None = None) -> Tensor:
+        """(B, K, D) with positions added -> (B, prefix + K, D), prefix tokens (class token) first.
+
+        `class_position` (1, 1, D) is added to the class token, where there is one.
+        """
 
 
 class Decoder(nn.Module, ABC):

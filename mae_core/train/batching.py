@@ -11,7 +11,7 @@ from mae_registry import ConfigError, MaeError
 MAX_ON_CPU = 64
 
 
-def choose_device_batch(model: Any, modality: str, settings: TrainSettings, fabric: Fabric) -> int:
+def choose_device_batch(model: Any, modality: str, settings: TrainSettings, fabric: Fabric, *, num_views: int) -> int:
     """`train.device_batch_size`, or for "auto" the largest divisor of the device's share that fits its memory.
 
     Every divisor gives the same step, so this is a matter of speed alone. Raises ConfigError for one that does not divide.
@@ -31,7 +31,7 @@ def choose_device_batch(model: Any, modality: str, settings: TrainSettings, fabr
     if fabric.device.type != "cuda":
         return max(size for size in candidates if size <= MAX_ON_CPU)
     for size in reversed(candidates):
-        if _fits(model, modality, size, fabric):
+        if _fits(model, modality, size * num_views, fabric):
             return size
     raise MaeError("not even one sample fits the device's memory; choose a smaller model")
 

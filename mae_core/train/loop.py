@@ -90,7 +90,7 @@ class Run:
             self.raw_model.parts(modality).decoder.compile()
         self.model, self.optimizer = self.fabric.setup(self.raw_model, self.raw_optimizer)
         self.first_step = self._restore() if resume else 0
-        self.device_batch = choose_device_batch(self.model, modality, settings, self.fabric)
+        self.device_batch = choose_device_batch(self.model, modality, settings, self.fabric, num_views=dataset.num_views)
 
     def train(self, make_display: MakeDisplay) -> None:
         """Step by step to the end."""
@@ -160,7 +160,8 @@ class Run:
     ) -> Iterator[MicroBatch]:
         """The step's micro-batches on the device, with masks drawn for the whole effective batch at once."""
         generator = torch.Generator().manual_seed(derive_seed(self.settings.seed, "mask", step))
-        masks = self.raw_model.draw_masks([self.modality], self.settings.batch_size, generator=generator)
+        num_views = self.dataset.num_views
+        masks = self.raw_model.draw_masks([self.modality], self.settings.batch_size * num_views, generator=generator)
         tokenizer = self.raw_model.parts(self.modality).tokenizer
         for micro in range(num_micro):
             batch = next(loader)
@@ -168,7 +169,7 @@ class Run:
             for replaced in batch["replaced"]:
                 bad.log(step + 1, **replaced)
             self._require_readable(step, bad)
-            rows = slice(micro * self.device_batch, (micro + 1) * self.device_batch)
+            rows = slice(micro * self.device_batch * num_views, (micro + 1) * self.device_batch * num_views)
             x = tokenizer.normalize(batch["samples"].to(self.fabric.device, non_blocking=True))
             torch.manual_seed(derive_seed(self.settings.seed, "noise", step, micro, self.fabric.global_rank))
             yield {self.modality: x}, {self.modality: masks[self.modality][rows]}

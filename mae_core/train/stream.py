@@ -54,7 +54,8 @@ class Samples(TorchDataset):
                 continue
             name = self.dataset.describe(chosen)
             replaced = [asdict(Replaced(epoch, self.dataset.describe(bad), name, str(error))) for bad, error in failures]
-            return {"sample": sample, "name": name, "replaced": replaced}
+            samples = sample if self.dataset.num_views > 1 else sample.unsqueeze(0)
+            return {"samples": samples, "name": name, "replaced": replaced}
         raise MaeError(f"{MAX_REPLACEMENTS} samples in a row cannot be read; the last one: {failures[-1][1]}")
 
 
@@ -93,7 +94,7 @@ class StepBatches(Sampler[list[Key]]):
 def make_loader(
     samples: Samples, batches: StepBatches, *, num_workers: int | Literal["auto"], pin_memory: bool
 ) -> DataLoader[dict[str, Any]]:
-    """Micro-batches: {"samples": Tensor (B, ...), "names": list of B, "replaced": list of dicts}."""
+    """Micro-batches: {"samples": Tensor (B * num_views, ...), "names": list of B, "replaced": list of dicts}."""
     if num_workers == "auto":
         num_workers = min(12, max(1, (os.cpu_count() or 1) - 1))
     return DataLoader(
@@ -108,7 +109,7 @@ def make_loader(
 
 def _collate(items: Sequence[dict[str, Any]]) -> dict[str, Tensor | list[Any]]:
     return {
-        "samples": torch.stack([item["sample"] for item in items]),
+        "samples": torch.cat([item["samples"] for item in items]),
         "names": [item["name"] for item in items],
         "replaced": [replaced for item in items for replaced in item["replaced"]],
     }
