@@ -56,7 +56,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """One sample through the model, all tensors of `sample_shape`, in the range of `Tokenizer.denormalize`."""
+    """One sample through the model, all tensors of `sample_shape`, all but `raw` in the range of `Tokenizer.denormalize`."""
 
     title: str
     note: str
@@ -66,7 +66,7 @@ class Reconstruction:
     prediction: Tensor
     """The model's own output everywhere, visible patches included: nothing pasted."""
     raw: Tensor | None
-    """For targets normalised by the true patches' statistics: the prediction before these are put back."""
+    """For targets normalised by the true patches' statistics: the prediction before these are put back, around 0."""
     mask_ratio: float
     """Share of patches hidden."""
     loss: float

@@ -14,6 +14,7 @@ from mae_core.build import build_component, build_model
 from mae_core.checkpoint import Checkpoint, load_newest, plugin_versions, require_plugins, save_checkpoint
 from mae_core.config import Config
 from mae_core.evaluate.report import write_report
+from mae_core.files import write_atomically
 from mae_core.interfaces import Dataset
 from mae_core.model import MaskedAutoencoder
 from mae_core.run_logs import BadSampleLog, MetricLog
@@ -21,7 +22,7 @@ from mae_core.seeds import derive_seed
 from mae_core.train.batching import choose_device_batch
 from mae_core.train.data import build_dataset
 from mae_core.train.optim import set_lr
-from mae_core.train.outputs import describe_run, draw_pictures, save_encoder
+from mae_core.train.outputs import describe_run, draw_pictures, remove_pictures, save_encoder
 from mae_core.train.run_folder import require_same_config, run_lock, write_config, write_facts
 from mae_core.train.settings import TrainSettings
 from mae_core.train.step import MicroBatch, NonFiniteLoss, train_step
@@ -93,10 +94,22 @@ class Run:
         self.device_batch = choose_device_batch(self.model, modality, settings, self.fabric, num_views=dataset.num_views)
 
     def train(self, make_display: MakeDisplay) -> None:
-        """Step by step to the end."""
-        settings, step = self.settings, self.first_step
+        """Step by step to the end. However it ends, the report says how."""
         write_config(self.folder, self.config)
         write_facts(self.folder, self._facts("running"))
+        try:
+            self._train(make_display)
+        except MaeError as error:
+            write_facts(self.folder, self._facts(f"stopped: {error}"))
+            raise
+        else:
+            save_encoder(self.raw_model, self.modality, self.config, self.folder)
+            write_facts(self.folder, self._facts("finished"))
+        finally:
+            write_report(self.folder)
+
+    def _train(self, make_display: MakeDisplay) -> None:
+        settings, step = self.settings, self.first_step
         picture_steps = {self.num_steps * (i + 1) // settings.num_pictures for i in range(settings.num_pictures)}
         loader = iter(self._loader())
         last_save = time.monotonic()
@@ -106,6 +119,7 @@ class Run:
             MetricLog(self.folder, from_step=step) as metrics,
         ):
             bad = BadSampleLog(self.folder, from_step=step)
+            remove_pictures(self.folder, after_step=step)
             while step < self.num_steps:
                 started = time.monotonic()
                 lr = self.schedule(step / self.steps_per_epoch, self.peak_lr)
@@ -114,25 +128,19 @@ class Run:
                 step += 1
 
                 epoch = 1 + (step - 1) // self.steps_per_epoch
-                speed = settings.batch_size / (time.monotonic() - started)
+                speed = settings.batch_size * self.dataset.num_views / (time.monotonic() - started)
                 metrics.log(step, epoch=epoch, loss=loss, lr=lr, samples_per_s=speed)
                 display.update(step=step, epoch=epoch, loss=loss, samples_per_s=speed)
 
-                if interrupted():
-                    self._save(step)
-                    write_facts(self.folder, self._facts("interrupted"))
-                    write_report(self.folder)
-                    raise Interrupted(f"stopped after step {step} of {self.num_steps}; saved in {self.folder}")
-                # now and then: pictures, a checkpoint
+                # once in a while: pictures, a checkpoint
                 if step in picture_steps:
                     draw_pictures(self.raw_model, self.modality, self.dataset, self.folder, step)
                     write_report(self.folder)
-                if step == self.num_steps or self._checkpoint_is_due(step, last_save):
+                if step == self.num_steps or interrupted() or self._checkpoint_is_due(step, last_save):
                     self._save(step)
                     last_save = time.monotonic()
-        save_encoder(self.raw_model, self.modality, self.config, self.folder)
-        write_facts(self.folder, self._facts("finished"))
-        write_report(self.folder)
+                if interrupted() and step < self.num_steps:
+                    raise Interrupted(f"interrupted after step {step} of {self.num_steps}; saved in {self.folder}")
 
     def _step(self, step: int, loader: Iterator[dict[str, Any]], bad: BadSampleLog) -> float:
         """One optimizer step. A non-finite loss ends the run with a checkpoint of before and the batch's samples."""
@@ -149,10 +157,11 @@ class Run:
             )
         except NonFiniteLoss as error:
             saved = self._save(step)
-            write_facts(self.folder, {**self._facts("stopped: non-finite loss"), "samples_of_last_batch": names})
+            listed = self.folder / "non_finite_batch.txt"
+            write_atomically(listed, lambda file: file.write("\n".join(names).encode()))
             raise MaeError(
-                f"step {step + 1}: {error}. The weights from before it are in {saved}, the batch's {len(names)} samples are "
-                f"listed in {self.folder / 'run.json'}; the first: {', '.join(names[:3])}"
+                f"step {step + 1}: {error}. The weights from before it are in {saved}, the names of the batch's {len(names)} "
+                f"samples in {listed}. Lower the learning rate, set train.clip_grad, or look at these samples"
             ) from error
 
     def _micro_batches(

@@ -21,10 +21,21 @@ from mae_core.version import __version__
 NUM_PREVIEWS = 8
 
 
+def _picture(folder: Path, step: int) -> Path:
+    return folder / "pictures" / f"step-{step:08d}.png"
+
+
+def remove_pictures(folder: Path, *, after_step: int) -> None:
+    """Those that a resumed run will draw again."""
+    for path in (folder / "pictures").glob("step-*"):
+        if path.name >= _picture(folder, after_step + 1).stem:
+            path.unlink()
+
+
 def draw_pictures(model: MaskedAutoencoder, modality: str, dataset: Dataset, folder: Path, step: int) -> None:
     """`pictures/step-N.png`: the dataset's previews, with the same masks at every step."""
     rows = reconstruct(model, modality, dataset.previews(NUM_PREVIEWS))
-    resolve(find_modality(modality).draw)(rows, folder / "pictures" / f"step-{step:08d}.png")
+    resolve(find_modality(modality).draw)(rows, _picture(folder, step))
 
 
 def save_encoder(model: MaskedAutoencoder, modality: str, config: Config, folder: Path) -> None:

@@ -17,7 +17,16 @@ from mae_registry import ConfigError, MaeError
 CONFIG = "config.yaml"
 FACTS = "run.json"
 RUNS = Path("runs")
-WRITTEN = (CONFIG, FACTS, ".lock", "metrics.jsonl", "bad_samples.jsonl", "encoder.safetensors", "report.html")
+WRITTEN = (
+    CONFIG,
+    FACTS,
+    ".lock",
+    "metrics.jsonl",
+    "bad_samples.jsonl",
+    "non_finite_batch.txt",
+    "encoder.safetensors",
+    "report.html",
+)
 """Every file that a run writes beside its folders; `overwrite` deletes these and nothing else."""
 FOLDERS = (FOLDER, "pictures", "tensorboard")
 
