@@ -35,6 +35,13 @@ def build_model(config: Config) -> MaskedAutoencoder:
     return MaskedAutoencoder(encoder, parts)
 
 
+def sample_shape(config: Config, modality: str) -> tuple[int, ...]:
+    """Of the model's input, from the tokenizer alone."""
+    path = f"model.modalities.{modality}.tokenizer"
+    with torch.device("meta"):
+        return _at(path, config, lambda: build_component("tokenizers", config[path], 1)).sample_shape
+
+
 def build_masker(config: Config, modality: str, grid: Grid, *, dense: bool) -> Masker:
     """The modality's masker, tried on its grid. `dense`: the encoder takes all tokens, so ragged masks will do."""
 

@@ -98,10 +98,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def load_tensors(path: Path) -> Any:
     """Whatever safe content a `torch.save` file holds: tensors and plain types. Raises as `load_checkpoint`."""
     try:
-        if path.open("rb").read(1) == b"\x80":
-            raise MaeError(f"{path} was refused: it is a bare pickle, which may run code when loaded; do not open it elsewhere")
-        if zipfile.is_zipfile(path) and (part := zipfile.ZipFile(path).testzip()):  # torch.load compares no checksums
-            raise DamagedCheckpoint(f"{path} is damaged: the checksum of its part {part} is wrong")
+        _require_whole_archive(path)
         with torch.serialization.safe_globals([argparse.Namespace]):  # the published MAE checkpoints hold their arguments
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -118,6 +115,16 @@ def load_tensors(path: Path) -> Any:
         raise MaeError(f"cannot read the checkpoint {path.absolute()}: {error.strerror}") from error
     except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
         raise DamagedCheckpoint(f"{path} is damaged or no checkpoint at all ({_first_line(error)})") from error
+
+
+def _require_whole_archive(path: Path) -> None:
+    """What torch.load does not look at: checksums, and the old format, which is a bare pickle."""
+    with path.open("rb") as file:
+        if file.read(1) == b"\x80":
+            raise MaeError(f"{path} was refused: it is a bare pickle, which may run code when loaded; do not open it elsewhere")
+    with zipfile.ZipFile(path) as archive:
+        if part := archive.testzip():
+            raise DamagedCheckpoint(f"{path} is damaged: the checksum of its part {part} is wrong")
 
 
 def load_model(path: Path) -> tuple[MaskedAutoencoder, Config, int]:

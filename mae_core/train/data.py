@@ -1,8 +1,6 @@
 """The data of a recipe."""
 
-import torch
-
-from mae_core.build import build_component
+from mae_core.build import build_component, sample_shape
 from mae_core.config import Config
 from mae_core.interfaces import Dataset
 from mae_registry import ConfigError
@@ -17,10 +15,5 @@ def build_dataset(config: Config) -> tuple[str, Dataset]:
             "a run trains one modality, named in both"
         )
     (modality,) = trained
-    return modality, build_component("datasets", sections[modality], _sample_shape(config, modality))
+    return modality, build_component("datasets", sections[modality], sample_shape(config, modality))
 
-
-def _sample_shape(config: Config, modality: str) -> tuple[int, ...]:
-    """Of the model's input, from the tokenizer alone."""
-    with torch.device("meta"):
-        return build_component("tokenizers", config["model"]["modalities"][modality]["tokenizer"], 1).sample_shape

@@ -67,8 +67,9 @@ def pretrain(config: Config, folder: Path, *, resume: bool, make_display: MakeDi
         raise ConfigError(
             f"data.{modality}: {len(dataset)} samples do not fill one batch of train.batch_size={settings.batch_size}; lower it"
         )
-    with run_lock(folder):
-        Run(config, settings, modality, dataset, folder, resume=resume).train(make_display)
+    run = Run(config, settings, modality, dataset, folder, resume=resume)
+    with run_lock(folder):  # not before: a recipe that cannot be run leaves no folder
+        run.train(make_display)
 
 
 class Run:
@@ -174,6 +175,8 @@ class Run:
         tokenizer = self.raw_model.parts(self.modality).tokenizer
         for micro in range(num_micro):
             batch = next(loader)
+            if "failure" in batch:
+                raise MaeError(batch["failure"])
             names += batch["names"]
             for replaced in batch["replaced"]:
                 bad.log(step + 1, **replaced)

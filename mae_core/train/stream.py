@@ -8,13 +8,11 @@ from random import Random
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from mae_core.interfaces import BadSample, Dataset
 from mae_core.seeds import derive_seed
-from mae_registry import MaeError
 
 MAX_REPLACEMENTS = 10
 """Unreadable samples in a row, after which the data as a whole is taken to be unreadable."""
@@ -56,7 +54,8 @@ class Samples(TorchDataset):
             replaced = [asdict(Replaced(epoch, self.dataset.describe(bad), name, str(error))) for bad, error in failures]
             samples = sample if self.dataset.num_views > 1 else sample.unsqueeze(0)
             return {"samples": samples, "name": name, "replaced": replaced}
-        raise MaeError(f"{MAX_REPLACEMENTS} samples in a row cannot be read; the last one: {failures[-1][1]}")
+        # not raised here: a worker's exception arrives with its traceback in its message
+        return {"failure": f"{MAX_REPLACEMENTS} samples in a row cannot be read; the last one: {failures[-1][1]}"}
 
 
 class StepBatches(Sampler[list[Key]]):
@@ -94,7 +93,7 @@ class StepBatches(Sampler[list[Key]]):
 def make_loader(
     samples: Samples, batches: StepBatches, *, num_workers: int | Literal["auto"], pin_memory: bool
 ) -> DataLoader[dict[str, Any]]:
-    """Micro-batches: {"samples": Tensor (B * num_views, ...), "names": list of B, "replaced": list of dicts}."""
+    """Micro-batches, or {"failure": message} where nothing can be read: {"samples": Tensor (B * num_views, ...), "names": list of B, "replaced": list of dicts}."""
     if num_workers == "auto":
         num_workers = min(12, max(1, (os.cpu_count() or 1) - 1))
     return DataLoader(
@@ -107,7 +106,10 @@ def make_loader(
     )
 
 
-def _collate(items: Sequence[dict[str, Any]]) -> dict[str, Tensor | list[Any]]:
+def _collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    for item in items:
+        if "failure" in item:
+            return item
     return {
         "samples": torch.cat([item["samples"] for item in items]),
         "names": [item["name"] for item in items],

@@ -1,0 +1,48 @@
+"""Small photographs and a small recipe, made on the fly."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mae_core import Config, load_config
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> Path:
+    """A folder of 24 small JPEGs: smooth gradients with a little noise, all different."""
+    folder = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(0)
+    for index in range(24):
+        rows, columns = np.mgrid[0:40, 0:48] / 48
+        channels = [np.sin(random.uniform(1, 6) * rows + random.uniform(1, 6) * columns) for _ in range(3)]
+        pixels = 127 + 100 * np.stack(channels, axis=-1) + random.normal(0, 5, (40, 48, 3))
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"photo-{index:02}.jpg")
+    return folder
+
+
+@pytest.fixture
+def tiny_recipe(tmp_path, photos) -> Path:
+    """A recipe file: 12 steps of 8 samples in 4 epochs, a checkpoint every second step."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        f"""
+extends: image/mae_vit_base
+model:
+  encoder: {{width: 32, depth: 2, heads: 2}}
+  modalities:
+    image:
+      tokenizer: {{input_size: [24, 32], patch_size: [8, 8]}}
+      decoder: {{width: 32, depth: 2, heads: 2}}
+data: {{image: {{root: {photos}}}}}
+schedule: {{warmup_epochs: 1}}
+train: {{epochs: 4, batch_size: 8, num_workers: 0, checkpoint_steps: 2, num_pictures: 1, seed: 3}}
+"""
+    )
+    return path
+
+
+@pytest.fixture
+def tiny_config(tiny_recipe) -> Config:
+    return load_config(tiny_recipe)

@@ -1,0 +1,187 @@
+import itertools
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from mae_core import Grid
+from mae_core.interfaces import Masker
+from mae_core.masking import BlockMasker, GridMasker, RandomMasker
+from mae_core.masking.counts import count_kept
+from mae_registry import ConfigError
+
+GRIDS = [Grid(t=12), Grid(h=4, w=6), Grid(t=4, h=3, w=5)]
+OVER = [(grid, over) for grid in GRIDS for n in range(1, 4) for over in itertools.combinations(grid.axes, n)]
+EXACT: dict[str, Callable[[], Masker]] = {
+    "random": lambda: RandomMasker(ratio=0.75),
+    "tube": lambda: RandomMasker(ratio=0.5, over=["h", "w"]),
+    "rows": lambda: RandomMasker(ratio=0.5, over=["h"]),
+    "block": lambda: BlockMasker(ratio=0.4),
+    "grid": lambda: GridMasker(),
+}
+
+
+def draw(masker: Masker, grid: Grid, batch_size: int, seed: int = 0) -> Tensor:
+    """(B, *grid) bool, True = hidden."""
+    mask = masker(grid, batch_size, generator=torch.Generator().manual_seed(seed))
+    return mask.hidden.reshape(batch_size, *grid.sizes)
+
+
+@pytest.mark.parametrize(
+    ("num_patches", "ratio", "truncate", "kept"),
+    [
+        (196, 0.75, "kept", 49),
+        (1568, 0.9, "kept", 156),  # of 156.8
+        (512, 0.8, "kept", 102),  # of 102.4
+        (400, 0.9, "kept", 39),  # 400 * (1 - 0.9) is a little less than 40 in floating point
+        (400, 0.9, "hidden", 40),
+        (196, 0.9, "hidden", 196 - 176),  # of 176.4
+        (196, 0.9, "kept", 19),
+    ],
+)
+def test_counts_are_truncated_as_published(num_patches: int, ratio: float, truncate: str, kept: int) -> None:
+    assert count_kept(num_patches, ratio, truncate) == kept  # type: ignore[arg-type]
+    masker = RandomMasker(ratio=ratio, truncate=truncate)  # type: ignore[arg-type]
+    assert masker(Grid(n=num_patches), 2, generator=torch.Generator()).ids_keep.shape == (2, kept)
+
+
+@pytest.mark.parametrize("truncate", ["kept", "hidden"])
+@pytest.mark.parametrize(("grid", "over"), OVER, ids=str)
+def test_random_hides_an_exact_count_shared_along_the_other_axes(grid: Grid, over: tuple[str, ...], truncate: str) -> None:
+    hidden = draw(RandomMasker(ratio=0.6, over=over, truncate=truncate), grid, 50)  # type: ignore[arg-type]
+    shared = [1 + i for i, axis in enumerate(grid.axes) if axis not in over]
+    first = hidden[tuple(slice(0, 1) if i in shared else slice(None) for i in range(hidden.ndim))]
+    assert hidden.equal(first.expand_as(hidden))
+    num_positions = math.prod(grid[axis] for axis in over)
+    num_hidden = num_positions - count_kept(num_positions, 0.6, truncate)  # type: ignore[arg-type]
+    assert set(first.flatten(1).sum(1).tolist()) == {num_hidden}
+    assert len(first.flatten(1).unique(dim=0)) > 1  # rows of a batch differ
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_every_row_hides_equally_many_and_masks_are_on_the_cpu(name: str) -> None:
+    mask = EXACT[name]()(Grid(t=2, h=8, w=8), 40, generator=torch.Generator().manual_seed(0))
+    assert not mask.ragged
+    assert mask.ids_keep.shape[1] + mask.ids_predict.shape[1] == 128
+    assert mask.hidden.sum(1).unique().tolist() == [mask.ids_predict.shape[1]]
+    assert mask.hidden.device.type == "cpu"
+
+
+@pytest.mark.parametrize("name", ["random", "tube", "rows", "grid"])
+def test_every_position_is_hidden_equally_often(name: str) -> None:
+    hidden = draw(EXACT[name](), Grid(t=2, h=4, w=6), 4000).flatten(1).double()
+    share = float(hidden[0].mean())
+    assert float((hidden.mean(0) - share).abs().max()) < 5 * math.sqrt(share * (1 - share) / 4000)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_rows_are_independent(name: str) -> None:
+    """How often two rows of one batch hide the same position, against chance."""
+    masker, grid = EXACT[name](), Grid(t=1, h=8, w=8)
+    pairs = torch.stack([draw(masker, grid, 2, seed).flatten(1) for seed in range(600)]).double()
+    frequency = pairs.mean((0, 1))
+    expected = float((frequency**2).mean())
+    together = (pairs[:, 0] * pairs[:, 1]).mean(1)
+    assert abs(float(together.mean()) - expected) < 5 * float(together.std()) / math.sqrt(600)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_masks_depend_on_the_generator_alone(name: str) -> None:
+    grid = Grid(t=2, h=8, w=8)
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = draw(EXACT[name](), grid, 8, seed=3)
+    assert torch.get_rng_state().equal(state)
+    torch.manual_seed(2)
+    assert draw(EXACT[name](), grid, 8, seed=3).equal(first)
+    assert not draw(EXACT[name](), grid, 8, seed=4).equal(first)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_a_generator_goes_on(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    masker, grid = EXACT[name](), Grid(t=2, h=8, w=8)
+    assert not masker(grid, 8, generator=generator).hidden.equal(masker(grid, 8, generator=generator).hidden)
+
+
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=3), ratio=st.floats(0.01, 0.99), data=st.data())
+def test_a_masker_works_on_a_grid_or_says_why_not(sizes: list[int], ratio: float, data: st.DataObject) -> None:
+    grid = Grid(**dict(zip("thw", sizes, strict=False)))
+    kind = data.draw(st.sampled_from(["random", "block", "grid"]))
+    maskers = {"random": RandomMasker(ratio=ratio), "block": BlockMasker(ratio=ratio), "grid": GridMasker(every=2)}
+    try:
+        mask = maskers[kind](grid, 3, generator=torch.Generator().manual_seed(0))
+    except ConfigError as error:
+        assert str(grid) in str(error)
+    else:
+        assert 0 < mask.num_keep < grid.num_patches
+        assert mask.num_keep + mask.ids_predict.shape[1] == grid.num_patches
+
+
+def test_the_smallest_grids_and_a_large_one() -> None:
+    assert draw(RandomMasker(ratio=0.5), Grid(n=2), 9).sum(1).tolist() == [1] * 9
+    assert draw(GridMasker(), Grid(n=2), 9).sum(1).tolist() == [1] * 9
+    assert draw(BlockMasker(ratio=0.5), Grid(h=1, w=2), 9).flatten(1).sum(1).tolist() == [1] * 9
+    large = Grid(t=16, h=64, w=64)
+    assert draw(RandomMasker(ratio=0.9), large, 1).sum() == 65536 - 6553
+    assert draw(GridMasker(every=4), large, 1).sum() == 65536 - 1024
+    assert draw(BlockMasker(ratio=0.4), large, 1).sum() == 16 * 1638
+
+
+@pytest.mark.parametrize("grid", [Grid(n=8), Grid(h=4, w=6), Grid(t=4, h=1, w=6)], ids=str)
+def test_grid_keeps_one_place_of_every_cell(grid: Grid) -> None:
+    kept = ~draw(GridMasker(every=2), grid, 60)
+    sides = [min(2, size) for size in grid.sizes]
+    assert kept.flatten(1).sum(1).unique().tolist() == [grid.num_patches // math.prod(sides)]
+    for row in kept:
+        places = row.nonzero() % torch.tensor(sides)
+        assert len(places.unique(dim=0)) == 1  # the same in all cells
+
+
+@pytest.mark.parametrize(
+    ("masker", "grid", "message"),
+    [
+        (
+            RandomMasker(ratio=0.9),
+            Grid(h=3, w=3),
+            "ratio 0.9 keeps none of the 9 positions it chooses from on the grid h=3 w=3; lower the ratio or use a finer grid",
+        ),
+        (
+            RandomMasker(ratio=0.1, over=["t"], truncate="hidden"),
+            Grid(t=8, h=9),
+            "ratio 0.1 hides none of the 8 positions it chooses from on the grid t=8 h=9; raise the ratio or use a finer grid",
+        ),
+        (
+            BlockMasker(ratio=0.01),
+            Grid(h=9, w=9),
+            "ratio 0.01 hides none of the 81 positions it chooses from on the grid h=9 w=9; "
+            "raise the ratio or use a finer grid",
+        ),
+        (
+            RandomMasker(ratio=0.5, over=["time"]),
+            Grid(tim=4, h=4),
+            "the grid tim=4 h=4 has no axis 'time'. Did you mean 'tim'? Known: h, tim.",
+        ),
+        (
+            RandomMasker(ratio=0.5, over=["h", "h"]),
+            Grid(h=4, w=4),
+            "over: ['h', 'h'] must name one or more axes of the grid h=4 w=4, each once",
+        ),
+        (RandomMasker(ratio=0.5, over=[]), Grid(h=4), "over: [] must name one or more axes of the grid h=4, each once"),
+        (
+            BlockMasker(ratio=0.5),
+            Grid(t=9),
+            "block masking needs two axes or more; the grid t=9 has one: use {name: random}",
+        ),
+        (GridMasker(every=3), Grid(h=6, w=7), "every: 3 does not divide axis 'w' of the grid h=6 w=7"),
+        (GridMasker(), Grid(h=1, w=1), "the grid h=1 w=1 has one patch: nothing is left to hide"),
+    ],
+)
+def test_a_masker_that_cannot_work_on_a_grid(masker: Masker, grid: Grid, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        masker(grid, 2, generator=torch.Generator())
+    assert str(error.value) == message
