@@ -1,0 +1,44 @@
+# All that a fresh machine needs is Python 3.11 or newer and make.
+#
+#   make demo    train a small image MAE on bundled photographs (under 5 minutes), see what it reconstructs
+#   make test    run every test
+#   make check   format, lint, types
+#   make fix     let the formatter and the linter mend what they can
+
+PYTHON ?= python3
+BIN := .venv/bin
+PLUGINS := $(wildcard plugins/*/pyproject.toml)
+SOURCES := mae_core registry plugins tests bench
+
+.PHONY: demo test check fix clean
+
+demo: .venv/installed
+	$(BIN)/mae pretrain demo/image
+
+test: .venv/installed-for-tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --durations 10
+
+check: .venv/installed-for-tests
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/basedpyright
+
+fix: .venv/installed-for-tests
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+clean:
+	rm -rf .venv
+
+# The build backend is installed first, from constraints.txt like everything else, so that no build fetches its own.
+.venv/installed: pyproject.toml $(PLUGINS) constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is " + sys.version)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation \
+		--editable . $(patsubst %/pyproject.toml,--editable %,$(PLUGINS))
+	touch $@
+
+.venv/installed-for-tests: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test]'
+	touch $@
