@@ -68,7 +68,7 @@ def _build_parts(name: str, config: Config, encoder: Encoder) -> ModalityParts:
     dense = encoder.mask_token is not None
     masker = build_masker(config, name, tokenizer.grid, dense=dense)
     target = build("target", "targets", tokenizer)
-    decoder = build("decoder", "decoders", encoder.width, target.dim, make_positions, dense)
+    decoder = build("decoder", "decoders", encoder.width, target.dim, tokenizer.grid, make_positions, dense)
     return ModalityParts(tokenizer, make_positions(encoder.width), masker, decoder, target)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mae_core.blocks import LayerNorm, QueryBlock, init_linear_and_norm, make_block, require_heads_divide
 from mae_core.gather import gather_patches
-from mae_core.interfaces import Decoder, MakePositions
+from mae_core.interfaces import Decoder, Grid, MakePositions
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -31,6 +31,7 @@ class ViTDecoder(Decoder):
         self,
         context_width: int,
         out_dim: int,
+        grid: Grid,  # not used: a set with positions needs no geometry
         make_positions: MakePositions,
         dense: bool,
         *,

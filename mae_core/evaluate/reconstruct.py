@@ -44,7 +44,7 @@ def _reconstruct_one(
         title=preview.title,
         note=preview.note,
         sample=tokenizer.denormalize(x)[0].cpu(),
-        hidden=tokenizer.unpatchify(hidden)[0].bool().cpu(),
+        hidden=(tokenizer.unpatchify(hidden)[0] == 1).cpu(),  # where patches overlap, all of them
         prediction=tokenizer.denormalize(tokenizer.unpatchify(target.to_patches(pred, patches)))[0].cpu(),
         raw=raw,
         mask_ratio=float(mask.hidden.float().mean()),

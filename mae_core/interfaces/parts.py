@@ -82,8 +82,9 @@ class Encoder(nn.Module, ABC):
 class Decoder(nn.Module, ABC):
     """A set of context tokens and queried positions -> predictions.
 
-    Built as `decoder(context_width, out_dim, make_positions, dense, **recipe)`; `make_positions(width)` gives the modality's
-    positions at the decoder's width. `dense`: the context is the whole grid in raster order, so queries are read from it.
+    Built as `decoder(context_width, out_dim, grid, make_positions, dense, **recipe)`; `make_positions(width)` gives the
+    modality's positions at the decoder's width. `dense`: the context is the whole grid in raster order, so queries are read
+    from it.
     """
 
     @abstractmethod
