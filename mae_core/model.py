@@ -79,10 +79,11 @@ class MaskedAutoencoder(nn.Module):
 
         patches = {name: self.parts(name).tokenizer.patchify(x) for name, x in samples.items()}
         latents = self._encode(patches, masks)
-        decoded = {name: self._decode(name, latents[name], masks[name], predict == "all") for name in samples}
-        losses = {name: self._loss(name, x, patches[name], masks[name], decoded[name]) for name, x in samples.items()}
-        in_order = predict == "all"
-        pred = {name: self._raster_order(masks[name], decoded[name]) if in_order else decoded[name] for name in samples}
+        predict_all = predict == "all"
+        decoded = {name: self._decode(name, latents[name], masks[name], predict_all) for name in samples}
+        queried = {name: self._queried(masks[name], x) if predict_all else x for name, x in decoded.items()}
+        losses = {name: self._loss(name, x, patches[name], masks[name], queried[name]) for name, x in samples.items()}
+        pred = {name: self._raster_order(masks[name], x) if predict_all else x for name, x in decoded.items()}
         return Output(torch.stack(list(losses.values())).sum(), losses, pred, masks)
 
     def encode(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -121,24 +122,27 @@ class MaskedAutoencoder(nn.Module):
             latent, ids_context, mask.ids_predict, num_prefix_tokens=self.encoder.num_prefix_tokens, predict_all=predict_all
         )
 
-    def _loss(self, name: str, x: Tensor, patches: Tensor, mask: Mask, decoded: Tensor) -> Tensor:
-        """A prediction counts where its patch was hidden from the encoder."""
+    def _queried(self, mask: Mask, decoded: Tensor) -> Tensor:
+        """Of all predictions those of `ids_predict`: (B, M, T)."""
+        if self.encoder.mask_token is not None:
+            return gather_patches(decoded, mask.ids_predict)
+        return decoded[:, mask.num_keep :]
+
+    def _loss(self, name: str, x: Tensor, patches: Tensor, mask: Mask, pred: Tensor) -> Tensor:
+        """A prediction (B, M, T) counts where its patch was hidden from the encoder."""
         target = self.parts(name).target
-        if decoded.shape[1] != mask.ids_predict.shape[1]:  # predict="all"
-            if self.encoder.mask_token is not None:
-                decoded = gather_patches(decoded, mask.ids_predict)
-            else:
-                decoded = decoded[:, mask.num_keep :]
         weight = mask.hidden.gather(1, mask.ids_predict)
-        return target.loss(decoded, target(x, patches, mask.ids_predict), weight)
+        return target.loss(pred, target(x, patches, mask.ids_predict), weight)
 
     def _raster_order(self, mask: Mask, decoded: Tensor) -> Tensor:
-        """(B, K + M, T) -> (B, N, T); NaN at patches that were neither kept nor predicted."""
+        """(B, K + M, T) -> (B, N, T); NaN at patches that were neither kept nor predicted, the query's where both."""
         if self.encoder.mask_token is not None:
             return decoded
-        ids = torch.cat([mask.ids_keep, mask.ids_predict], dim=1).unsqueeze(-1).expand_as(decoded)
-        empty = decoded.new_full((*mask.hidden.shape, decoded.shape[-1]), torch.nan)
-        return empty.scatter(1, ids, decoded)
+        raster = decoded.new_full((*mask.hidden.shape, decoded.shape[-1]), torch.nan)
+        parts = decoded.split([mask.num_keep, mask.ids_predict.shape[1]], dim=1)
+        for ids, part in zip((mask.ids_keep, mask.ids_predict), parts, strict=True):
+            raster = raster.scatter(1, ids.unsqueeze(-1).expand_as(part), part)
+        return raster
 
 
 def _all_ids(mask: Mask) -> Tensor:
