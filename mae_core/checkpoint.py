@@ -154,9 +154,8 @@ def require_plugins(checkpoint: Checkpoint, path: Path) -> None:
     loaded = plugin_versions()
     for name, version in checkpoint.plugins.items():
         if name not in loaded:
-            raise MaeError(
-                f"{path} was made with plugin {name} {version}, which is not loaded; install it with: mae install {name}"
-            )
+            how = "name its file with --plugin" if version == "local file" else f"install it with: mae install {name}"
+            raise MaeError(f"{path} was made with plugin {name} {version}, which is not loaded; {how}")
         if loaded[name] != version:
             warnings.warn(f"{path} was made with plugin {name} {version}; {loaded[name]} is installed", stacklevel=2)
 

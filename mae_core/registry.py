@@ -1,6 +1,7 @@
 """The process's registry: the core's own components and every installed plugin's, found once."""
 
 import functools
+from pathlib import Path
 
 from mae_registry import Component, Registry, load_registry
 
@@ -11,10 +12,19 @@ _WITHOUT_HOOK = (
 )
 
 
+_files: list[Path] = []
+
+
+def use_plugin_file(path: Path) -> None:
+    """Load a Python file as a plugin too (`--plugin PATH.py`), before the registry is first asked for."""
+    assert registry.cache_info().currsize == 0
+    _files.append(path)
+
+
 @functools.cache
 def registry() -> Registry:
     """Components and plugins of this process. Imports no torch."""
-    found = load_registry(core="mae_core.plugin")
+    found = load_registry(core="mae_core.plugin", files=_files)
     for component in _WITHOUT_HOOK:
         found.add(component)
     return found

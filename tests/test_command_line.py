@@ -72,7 +72,7 @@ def test_pretrain_names_folder_picture_report_and_what_to_try_next(mae, tiny_rec
     assert code == 0, err
     for file in ("run/\n", "run/pictures/step-00000006.png", "run/report.html"):
         assert str(tmp_path / file.rstrip("\n")) in out
-    assert re.findall(r"^  \S+ (\w+) ", out, re.M) == ["reconstruct", "convert", "verify"]
+    assert re.findall(r"^  \S+ (\w+) ", out, re.M) == ["reconstruct", "config", "verify"]
     assert "loss" in err
 
 
@@ -101,7 +101,17 @@ def test_a_folder_that_is_no_run_is_never_touched(mae, tiny_recipe, tmp_path):
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tiny_recipe, tmp_path):
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "mae_core.cli", "pretrain", tiny_recipe, "--out", folder, "train.epochs=4000", "train.num_workers=1"]
+    command = [
+        sys.executable,
+        "-m",
+        "mae_core.cli",
+        "pretrain",
+        tiny_recipe,
+        "--out",
+        folder,
+        "train.epochs=4000",
+        "train.num_workers=1",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     metrics = folder / "metrics.jsonl"
     while not (metrics.exists() and metrics.stat().st_size) and process.poll() is None:
@@ -178,7 +188,9 @@ def test_wrong_usage_exits_with_2(mae):
 def test_reconstruct_draws_a_row_for_each_photograph_and_ratio(mae, trained, photos, tmp_path):
     files = sorted(photos.iterdir())[:2]
     out = tmp_path / "out.png"
-    code, text, err = mae("reconstruct", trained, *files, "-o", out, "--mask-ratio", "0.5", "--mask-ratio", "0.8", "--seed", "3")
+    code, text, err = mae(
+        "reconstruct", trained, *files, "-o", out, "--mask-ratio", "0.5", "--mask-ratio", "0.8", "--seed", "3"
+    )
     assert code == 0, err
     assert text == f"{out}: 4 rows\n"
     first = out.read_bytes()
@@ -237,7 +249,8 @@ def test_a_malicious_checkpoint_is_refused_and_not_run(mae, tmp_path):
     assert_fails(mae("reconstruct", tmp_path / "evil.pt"), "was refused", "would call posix.system")
     assert_fails(mae("reconstruct", tmp_path / "evil.pkl"), "was refused", "bare pickle")
     assert_fails(
-        mae("convert", tmp_path / "evil.pt", "-o", tmp_path / "out.pt", "--from", "mae", "--recipe", "image/mae_vit_base"), "refused"
+        mae("convert", tmp_path / "evil.pt", "-o", tmp_path / "out.pt", "--from", "mae", "--recipe", "image/mae_vit_base"),
+        "refused",
     )
     assert not trace.exists()
 
@@ -311,6 +324,67 @@ def test_report_is_written_again(mae, trained):
     assert_fails(mae("report", "/nowhere"), "/nowhere")
 
 
+LOCAL_PLUGIN = """
+from mae_core.interfaces import Mask, Masker
+from mae_registry import hookimpl
+
+MAE_API = 1
+
+
+class TopHalf(Masker):
+    def __init__(self, *, ratio: float = 0.5):
+        self.ratio = ratio
+
+    def __call__(self, grid, batch_size, *, generator):
+        hidden = grid.coordinates()[:, 0] < grid["h"] * self.ratio
+        return Mask.from_hidden(hidden.expand(batch_size, -1))
+
+
+@hookimpl
+def register_maskers(register):
+    register("top_half", "{module}:TopHalf")
+"""
+
+
+def run_mae(*arguments):
+    return subprocess.run([sys.executable, "-m", "mae_core.cli", *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_local_code_enters_by_an_explicit_option(tiny_recipe, tmp_path):
+    file = tmp_path / "my_masker.py"
+    file.write_text(LOCAL_PLUGIN.replace("{module}", "my_masker"))
+    chosen = "model.modalities.image.masker=top_half"
+    run = ["pretrain", tiny_recipe, chosen, "train.epochs=2", "--out", tmp_path / "run"]
+    assert "unknown maskers name 'top_half'" in run_mae(*run).stderr
+    done = run_mae(*run, "--plugin", file)
+    assert done.returncode == 0, done.stderr
+    picture = tmp_path / "out.png"
+    assert run_mae(f"--plugin={file}", "reconstruct", tmp_path / "run", "-o", picture).returncode == 0
+    refused = run_mae("reconstruct", tmp_path / "run", "-o", picture)
+    assert refused.returncode == 1
+    assert "was made with plugin my_masker local file, which is not loaded" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "phrase"),
+    [
+        ("absent.py", None, "No such file"),
+        ("broken.py", "import nonsense_that_is_not_there", "No module named 'nonsense_that_is_not_there'"),
+        ("old.py", "MAE_API = 0", "is written for MAE_API = 0; this mae-core has MAE_API = 1"),
+        ("json.py", "MAE_API = 1", "there is a module 'json' already"),
+        ("notes.txt", "MAE_API = 1", "not a Python file"),
+    ],
+)
+def test_a_broken_local_plugin_is_named(tmp_path, name, text, phrase):
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    done = run_mae("plugins", "--plugin", tmp_path / name)
+    assert done.returncode == 1
+    assert f"--plugin {tmp_path / name}: " in done.stderr
+    assert phrase in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_traceback_only_with_debug(mae, tmp_path):
     assert "Traceback" in mae("--debug", "report", tmp_path)[2]
 
@@ -319,6 +393,8 @@ def test_a_closed_pipe_is_no_error():
     shell = shutil.which("bash")
     assert shell
     done = subprocess.run(
-        [shell, "-c", f"set -o pipefail; {sys.executable} -m mae_core.cli config schema | head -c 10"], capture_output=True, text=True
+        [shell, "-c", f"set -o pipefail; {sys.executable} -m mae_core.cli config schema | head -c 10"],
+        capture_output=True,
+        text=True,
     )
     assert "Traceback" not in done.stderr

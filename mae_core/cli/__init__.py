@@ -1,10 +1,12 @@
 """The command line. Importing it imports no torch: every command imports what it needs when it runs."""
 
+import itertools
 import os
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,6 +27,9 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    plugin: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE.py", help="Load this file as a plugin; repeatable.")
+    ] = None,
     version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
 ) -> None:
     if version:
@@ -32,6 +37,11 @@ def _options(
 
         typer.echo(f"mae-core {__version__}")
         raise typer.Exit
+    if plugin:
+        from mae_core.registry import use_plugin_file
+
+        for path in plugin:
+            use_plugin_file(path)
 
 
 app.command()(training.pretrain)
@@ -49,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with warnings.catch_warnings():
         warnings.showwarning = _warn
         try:
-            app(arguments)
+            app(_global_options_first(arguments))
         except BrokenPipeError:  # a pipe that is closed early (`mae plugins | head`) is no error
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except Exception as error:
@@ -57,6 +67,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 traceback.print_exc()
             _complain(error)
             sys.exit(1)
+
+
+def _global_options_first(arguments: Sequence[str]) -> list[str]:
+    """`--debug` and `--plugin FILE.py` may stand anywhere; Typer wants them before the command."""
+    first, rest, words = [], [], iter(arguments)
+    for word in words:
+        if word == "--plugin":
+            first += [word, *itertools.islice(words, 1)]
+        elif word == "--debug" or word.startswith("--plugin="):
+            first.append(word)
+        else:
+            rest.append(word)
+    return [*first, *rest]
 
 
 def _complain(error: Exception) -> None:

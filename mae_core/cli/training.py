@@ -60,8 +60,8 @@ def _say_what_next(config: "Config", folder: Path) -> None:
     lines += [f"picture     {pictures[-1]}"] if pictures else []
     lines += [f"report      {folder / 'report.html'}", "", "what to try next:"]
     commands = [
-        ["reconstruct", str(folder), "FILE", "-o", "reconstruction.png", "--mask-ratio", "0.5", "--mask-ratio", "0.9"],
-        ["convert", str(folder), "-o", "encoder.safetensors", "--to", "LAYOUT"],
+        ["reconstruct", str(folder), "-o", "reconstruction.png", "--mask-ratio", "0.5", "--mask-ratio", "0.9"],
+        ["config", "show", str(folder / "config.yaml")],
         ["verify", modality],
     ]
     typer.echo("\n".join([*lines, *(f"  {_shell(command)}" for command in commands)]))

@@ -16,4 +16,3 @@ def build_dataset(config: Config) -> tuple[str, Dataset]:
         )
     (modality,) = trained
     return modality, build_component("datasets", sections[modality], sample_shape(config, modality))
-

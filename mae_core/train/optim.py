@@ -1,6 +1,7 @@
 """Parameter groups, optimizer and learning-rate schedule of the published recipes."""
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import torch
@@ -13,15 +14,16 @@ Rate = Annotated[float, Field(gt=0)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-def weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters without decay (one axis, or a bias), then those with; frozen ones are left out.
+def weight_decay_groups(model: nn.Module, weight_decay: float, *, no_decay: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Parameters without decay (one axis, a bias, or a name that ends in one of `no_decay`), then those with.
 
-    Class and mask tokens have three axes and so do decay, as in the published MAE.
+    Frozen ones are left out. Class and mask tokens have three axes and so do decay unless named, as in the published MAE.
     """
     groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups[parameter.ndim > 1 and not name.endswith(".bias")].append(parameter)
+            exempt = name.endswith(".bias") or name.rpartition(".")[2] in no_decay
+            groups[parameter.ndim > 1 and not exempt].append(parameter)
     return [{"params": parameters, "weight_decay": weight_decay if decays else 0.0} for decays, parameters in groups.items()]
 
 
@@ -34,25 +36,32 @@ def adamw(
     base_batch: Annotated[int, Field(ge=1)] = 256,
     betas: tuple[Beta, Beta] = (0.9, 0.95),
     weight_decay: Annotated[float, Field(ge=0)] = 0.05,
+    no_decay: Sequence[str] = (),
 ) -> torch.optim.Optimizer:
     """AdamW over `weight_decay_groups`, at the peak learning rate.
 
     Args:
         base_lr: learning rate for `base_batch` samples; the peak is base_lr * batch_size / base_batch (Goyal et al. 2017).
         lr: the peak itself, in place of base_lr.
+        no_decay: last parts of the names of parameters that are not decayed, beside biases and those of one axis.
     """
     if (base_lr is None) == (lr is None):
         raise ConfigError("optimizer: give base_lr, or an absolute lr, and set the other to null")
     peak = lr if base_lr is None else base_lr * batch_size / base_batch
     assert peak is not None
-    return torch.optim.AdamW(weight_decay_groups(model, weight_decay), lr=peak, betas=betas)
+    return torch.optim.AdamW(weight_decay_groups(model, weight_decay, no_decay=no_decay), lr=peak, betas=betas)
 
 
 class Cosine:
-    """Linear warm-up from 0, then half a cosine down to `min_lr`; per step, with fractional epochs (as the published MAE)."""
+    """Linear warm-up from `warmup_lr`, then half a cosine to `min_lr`; per step, with fractional epochs (the published MAE)."""
 
     def __init__(
-        self, num_epochs: int, *, warmup_epochs: Annotated[float, Field(ge=0)] = 40, min_lr: Annotated[float, Field(ge=0)] = 0.0
+        self,
+        num_epochs: int,
+        *,
+        warmup_epochs: Annotated[float, Field(ge=0)] = 40,
+        warmup_lr: Annotated[float, Field(ge=0)] = 0.0,
+        min_lr: Annotated[float, Field(ge=0)] = 0.0,
     ) -> None:
         if warmup_epochs >= num_epochs:
             raise ConfigError(
@@ -60,12 +69,13 @@ class Cosine:
             )
         self.num_epochs = num_epochs
         self.warmup_epochs = warmup_epochs
+        self.warmup_lr = warmup_lr
         self.min_lr = min_lr
 
     def __call__(self, epoch: float, peak: float) -> float:
         """The learning rate at a fractional epoch, given its peak."""
         if epoch < self.warmup_epochs:
-            return peak * epoch / self.warmup_epochs
+            return self.warmup_lr + (peak - self.warmup_lr) * epoch / self.warmup_epochs
         progress = (epoch - self.warmup_epochs) / (self.num_epochs - self.warmup_epochs)
         return self.min_lr + (peak - self.min_lr) * 0.5 * (1 + math.cos(math.pi * progress))
 

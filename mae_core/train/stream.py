@@ -93,7 +93,10 @@ class StepBatches(Sampler[list[Key]]):
 def make_loader(
     samples: Samples, batches: StepBatches, *, num_workers: int | Literal["auto"], pin_memory: bool
 ) -> DataLoader[dict[str, Any]]:
-    """Micro-batches, or {"failure": message} where nothing can be read: {"samples": Tensor (B * num_views, ...), "names": list of B, "replaced": list of dicts}."""
+    """Micro-batches: {"samples": Tensor (B * num_views, ...), "names": list of B, "replaced": list of dicts}.
+
+    Or {"failure": message}, where nothing can be read.
+    """
     if num_workers == "auto":
         num_workers = min(12, max(1, (os.cpu_count() or 1) - 1))
     return DataLoader(

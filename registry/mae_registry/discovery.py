@@ -1,9 +1,12 @@
 """Find plugins by their entry points and load each on its own, so that a broken one harms nothing else."""
 
 import importlib
+import importlib.util
 import os
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 
 import pluggy
@@ -15,10 +18,11 @@ from mae_registry.errors import PluginError, did_you_mean
 ENTRY_POINT_GROUP = "mae.plugins"
 
 
-def load_registry(*, core: str) -> Registry:
-    """Load the `core` plugin module, then every installed plugin that MAE_PLUGINS allows (unset: all; empty: none).
+def load_registry(*, core: str, files: Sequence[Path] = ()) -> Registry:
+    """Load the `core` plugin module, every installed plugin that MAE_PLUGINS allows (unset: all; empty: none), and `files`.
 
-    A plugin that fails is recorded as broken in `registry.plugins`, with its cause and how to fix it.
+    A plugin that fails is recorded as broken in `registry.plugins`, with its cause and how to fix it. A file that fails raises
+    PluginError: somebody asked for it by name.
     """
     registry = Registry()
     for name, distribution, version, load in _sources(core):
@@ -38,7 +42,27 @@ def load_registry(*, core: str) -> Registry:
             )
         else:
             registry.plugins.append(PluginRecord(name, distribution, version, "loaded", tuple(components)))
+    for path in files:
+        registry.plugins.append(_load_file(registry, path))
     return registry
+
+
+def _load_file(registry: Registry, path: Path) -> PluginRecord:
+    """One Python file as a plugin of its stem's name; its components are "stem:Object"."""
+    name = path.stem
+    try:
+        if name in sys.modules:
+            raise PluginError(f"there is a module {name!r} already; give the file another name")
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise PluginError("it is not a Python file (.py)")
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        components = _components_of(name, module)
+        _add_all(registry, components)
+    except Exception as error:
+        raise PluginError(f"--plugin {path}: {_one_line(error)}") from error
+    return PluginRecord(name, str(path), "local file", "loaded", tuple(components))
 
 
 def _sources(core: str) -> Iterable[tuple[str, str, str, Callable[[], ModuleType]]]:
