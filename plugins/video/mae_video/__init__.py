@@ -1,0 +1,1 @@
+"""Video as a modality of mae-core."""

@@ -1,0 +1,18 @@
+"""Video as a modality: the parts of VideoMAE (Tong et al. 2022), ViT-B/16, as defaults."""
+
+from mae_core.interfaces import Modality
+
+VIDEO = Modality(
+    name="video",
+    defaults={
+        "tokenizer": {"name": "tubelets", "input_size": [16, 224, 224], "patch_size": [2, 16, 16], "channels": 3},
+        "positions": {"name": "flat_sincos"},
+        "masker": {"name": "random", "over": ["h", "w"], "ratio": 0.9, "truncate": "hidden"},
+        "decoder": {"name": "vit", "width": 384, "depth": 4, "heads": 6, "embed_bias": False},
+        "target": {"name": "channel_pixels"},
+    },
+    read="mae_video.clips:read_clip",
+    draw="mae_video.pictures:draw",
+    certify="mae_video.certificate:certify",
+    file_suffixes=(".mp4", ".webm", ".mkv", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ogv", ".gif"),
+)

@@ -1,0 +1,205 @@
+"""Video files -> frames, by one of three decoders behind one small interface. Bit for bit the same frames from each.
+
+A decoder's package is imported when a file is first read with it.
+"""
+
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mae_core.interfaces import BadSample
+from mae_registry import ConfigError
+
+Reader = Literal["auto", "decord", "pyav", "torchcodec"]
+MODULES = {"decord": "decord", "pyav": "av", "torchcodec": "torchcodec"}
+"""Import name of each reader's package, in the order in which "auto" looks for them."""
+TIME_TOLERANCE = 6e-4
+"""Seconds: containers round a frame's time, Matroska to a millisecond."""
+
+
+class Video(ABC):
+    """An opened file. Frames are numbered in the order in which they are shown."""
+
+    num_frames: int
+    fps: float
+    """Frames a second, the mean over the file."""
+
+    @abstractmethod
+    def frames(self, indices: Sequence[int]) -> Tensor:
+        """(T, 3, H, W) uint8 RGB, of frames that may repeat. Decodes no more than it must to reach them."""
+
+    def frames_at(self, seconds: Sequence[float]) -> Tensor:
+        """The frames that are shown at these times, counted from the first frame's: (T, 3, H, W) uint8."""
+        times = self.times()
+        if times is None or len(times) != self.num_frames or not bool((np.diff(times) > 0).all()):
+            times = np.arange(self.num_frames) / self.fps  # no usable times in the file (AVI): a constant rate
+        shown = np.searchsorted(times - times[0], np.asarray(seconds) + TIME_TOLERANCE, side="right") - 1
+        return self.frames(shown.clip(0).tolist())
+
+    def times(self) -> np.ndarray | None:
+        """(num_frames,) seconds at which each frame is first shown; None if the file does not say."""
+        return None
+
+
+@contextmanager
+def open_video(path: str | os.PathLike[str], reader: Reader = "auto") -> Iterator[Video]:
+    """Open a file. Raises BadSample, with the path and the reason on one line, whatever goes wrong with it inside the block.
+
+    Raises ConfigError if the reader is not installed.
+    """
+    name = os.fspath(path)
+    open_file = READERS[find_reader(reader)]
+    try:
+        if os.stat(name).st_size == 0:
+            raise BadSample(f"{name}: the file is empty")
+        with open_file(name) as video:
+            if video.num_frames < 1:
+                raise BadSample(f"{name}: the file holds no video frames")
+            yield video
+    except (BadSample, ConfigError):
+        raise
+    except MemoryError:
+        raise
+    except OSError as error:
+        raise BadSample(f"{name}: the file cannot be read: {_one_line(error)}") from error
+    except Exception as error:  # decoders raise almost anything on damaged bytes
+        raise BadSample(f"{name}: the video cannot be decoded: {_one_line(error)}") from error
+
+
+def find_reader(reader: Reader) -> str:
+    """The reader itself; for "auto" the first one that is installed. Raises ConfigError if there is none."""
+    wanted = list(MODULES) if reader == "auto" else [reader]
+    for name in wanted:
+        if find_spec(MODULES[name]) is not None:
+            return name
+    raise ConfigError(
+        f"reader {reader!r}: {' or '.join(MODULES[name] for name in wanted)} is not installed; "
+        f"pip install {MODULES[wanted[-1]]}, or choose another of auto, {', '.join(MODULES)}"
+    )
+
+
+class _Decord(Video):
+    def __init__(self, path: str) -> None:
+        import decord
+
+        decord.logging.set_level(decord.logging.QUIET)
+        self._file = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
+        self.num_frames = len(self._file)
+        self.fps = float(self._file.get_avg_fps())
+
+    def frames(self, indices: Sequence[int]) -> Tensor:
+        wanted, inverse = np.unique(np.asarray(indices), return_inverse=True)
+        decoded = torch.from_numpy(self._file.get_batch(wanted.tolist()).asnumpy())
+        return _in_order(decoded, inverse).permute(0, 3, 1, 2)
+
+    def times(self) -> np.ndarray:
+        return self._file.get_frame_timestamp(range(self.num_frames))[:, 0].astype(np.float64)
+
+
+class _PyAv(Video):
+    def __init__(self, container) -> None:
+        stream = container.streams.best("video")
+        if stream is None:
+            raise ValueError("it holds no video stream")
+        stream.thread_count = 1
+        packets = [(packet.pts, packet.is_keyframe) for packet in container.demux(stream) if packet.size]
+        # AVI stores no times of display, only the order: its frames are counted from the start
+        known = container.format.name != "avi" and all(pts is not None for pts, _ in packets)
+        self._container, self._stream = container, stream
+        self._pts = np.sort(np.array([pts for pts, _ in packets])) if known else None
+        self._keys = np.sort(np.array([pts for pts, is_key in packets if is_key])) if known else None
+        self.num_frames = len(packets)
+        rate = stream.average_rate or stream.guessed_rate
+        self.fps = float(rate) if rate else 0.0
+
+    def frames(self, indices: Sequence[int]) -> Tensor:
+        wanted, inverse = np.unique(np.asarray(indices), return_inverse=True)
+        decoded = self._count(wanted) if self._pts is None else self._seek(self._pts[wanted])
+        arrays = [torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in decoded]
+        if len(arrays) < len(wanted):
+            raise ValueError(f"frame {wanted[len(arrays)]} of {self.num_frames} is missing")
+        return _in_order(torch.stack(arrays), inverse).permute(0, 3, 1, 2)
+
+    def times(self) -> np.ndarray | None:
+        return None if self._pts is None else self._pts * float(self._stream.time_base)
+
+    def _count(self, wanted: np.ndarray) -> Iterator:
+        self._container.seek(0)
+        for number, frame in enumerate(self._container.decode(self._stream)):
+            if number in wanted:
+                yield frame
+            if number == wanted[-1]:
+                return
+
+    def _seek(self, wanted: np.ndarray) -> Iterator:
+        """Frames by their times, ascending. Jumps to the last key frame before each, if that is ahead."""
+        assert self._keys is not None
+        position, decoder = None, iter(())
+        for pts in wanted:
+            key = self._keys[max(0, np.searchsorted(self._keys, pts, side="right") - 1)]
+            if position is None or key > position:
+                self._container.seek(int(key), stream=self._stream)
+                decoder = self._container.decode(self._stream)
+            for frame in decoder:
+                position = frame.pts
+                if position == pts:
+                    yield frame
+                    break
+                if position is not None and position > pts:
+                    return
+
+
+class _TorchCodec(Video):
+    def __init__(self, path: str) -> None:
+        from torchcodec.decoders import VideoDecoder  # pyright: ignore[reportMissingImports]
+
+        self._file = VideoDecoder(path, num_ffmpeg_threads=1, seek_mode="exact")
+        self.num_frames = len(self._file)
+        self.fps = float(self._file.metadata.average_fps)
+
+    def frames(self, indices: Sequence[int]) -> Tensor:
+        return self._file.get_frames_at(list(indices)).data
+
+    def frames_at(self, seconds: Sequence[float]) -> Tensor:
+        begin, end = self._file.metadata.begin_stream_seconds, self._file.metadata.end_stream_seconds
+        times = np.asarray(seconds) + TIME_TOLERANCE + begin
+        return self._file.get_frames_played_at(times.clip(begin, end - TIME_TOLERANCE).tolist()).data
+
+
+@contextmanager
+def _open_decord(path: str) -> Iterator[Video]:
+    yield _Decord(path)
+
+
+@contextmanager
+def _open_pyav(path: str) -> Iterator[Video]:
+    import av
+
+    with av.open(path) as container:
+        yield _PyAv(container)
+
+
+@contextmanager
+def _open_torchcodec(path: str) -> Iterator[Video]:
+    yield _TorchCodec(path)
+
+
+READERS: dict[str, Callable] = {"decord": _open_decord, "pyav": _open_pyav, "torchcodec": _open_torchcodec}
+
+
+def _in_order(frames: Tensor, inverse: np.ndarray) -> Tensor:
+    return frames if len(frames) == len(inverse) and bool((np.diff(inverse) > 0).all()) else frames[torch.from_numpy(inverse)]
+
+
+def _one_line(error: Exception) -> str:
+    """The reason without the decoder's own time, source file, and stack."""
+    text = str(error).split("Stack trace")[0] or type(error).__name__
+    return " ".join(re.sub(r"\[\d\d:\d\d:\d\d\] \S+:\d+: ", "", text).split())[:300]
