@@ -73,9 +73,12 @@ def _build_parts(name: str, config: Config, encoder: Encoder) -> ModalityParts:
 
 
 def _require_both_sets(masker: Masker, grid: Grid, dense: bool) -> None:
-    """Draw once, so that a masker that cannot work on this grid is refused before training."""
+    """Draw a batch, so that a masker that cannot work on this grid is refused before training.
+
+    A large one: the samples of a small batch may hide equally many by chance.
+    """
     with torch.device("cpu"):  # also where the model is built on another device, or on none
-        mask = masker(grid, 2, generator=torch.Generator().manual_seed(0))
+        mask = masker(grid, 64, generator=torch.Generator().manual_seed(0))
     if mask.ragged and not dense:
         raise ConfigError(
             "this masker hides a different number of patches in each sample, which needs an encoder over all tokens: set "
