@@ -1,0 +1,114 @@
+"""Audio files -> spectrograms of one shape: decoding, resampling, cropping, padding."""
+
+import functools
+import math
+import os
+from fractions import Fraction
+from random import Random
+
+import soundfile
+import torch
+from torch import Tensor
+from torchaudio.transforms import Resample
+
+from mae_audio.fbank import FRAME_LENGTH, SAMPLE_RATE, fbank, num_samples
+from mae_core.interfaces import BadSample, Tokenizer
+from mae_registry import ConfigError
+
+MIN_RATE, MAX_RATE = 2_000, 384_000
+"""Sample rates that are taken for sound, in Hz."""
+MAX_RATIO = 640
+"""Sample rates are resampled by a fraction of at most this denominator: exactly for all usual ones (11,025 Hz needs 640), to a
+few millionths for odd ones, whose exact kernel would take gigabytes."""
+MAX_LEVEL = 1e6
+"""Samples are from -1 to 1; float files may exceed that, but not by this much."""
+
+
+def read_spectrogram(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Tensor:
+    """One file as log-mel float32 of `tokenizer.sample_shape`, (1, frames, mels): its beginning, un-augmented.
+
+    Raises BadSample if it cannot be read.
+    """
+    _, num_frames, num_mels = checked_shape(tokenizer.sample_shape)
+    wave = read_wave(path, max_samples=num_samples(num_frames))
+    return to_spectrogram(wave, num_frames, num_mels)
+
+
+def read_wave(path: str | os.PathLike[str], *, max_samples: int | None = None, random: Random | None = None) -> Tensor:
+    """(samples,) float32 at 16 kHz, channels averaged: at most `max_samples` from the start, or from anywhere with `random`.
+
+    Raises BadSample, with the path and the reason on one line, for what is no audio, is damaged, holds NaN, or is shorter than
+    one frame (25 ms). Only the part that is returned is decoded.
+    """
+    name = os.fspath(path)
+    _require_content(name)
+    try:
+        with soundfile.SoundFile(name) as file:
+            ratio = _ratio(file.samplerate, name)
+            wanted = file.frames if max_samples is None else min(file.frames, math.ceil(max_samples / ratio))
+            if random is not None:
+                file.seek(random.randint(0, file.frames - wanted))
+            samples = torch.from_numpy(file.read(wanted, dtype="float32", always_2d=True))
+    except soundfile.LibsndfileError as error:
+        raise BadSample(f"{name}: not audio, or of a format that cannot be read: {error.error_string}") from error
+    except (RuntimeError, ValueError, OSError, MemoryError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadSample(f"{name}: the audio cannot be decoded: {reason}") from error
+    if len(samples) < wanted:
+        raise BadSample(f"{name}: the audio is truncated: it ends {wanted - len(samples)} samples before its header says")
+    return _checked(_resample(samples.mean(dim=1), ratio)[:max_samples], name)
+
+
+def to_spectrogram(wave: Tensor, num_frames: int, num_mels: int) -> Tensor:
+    """(samples,) -> log-mel (1, num_frames, num_mels): cut at the end, or padded with zeros there, as published.
+
+    The padding comes before the normalisation, so it is no silence: zero is above the mean of most data.
+    """
+    wave = wave[: num_samples(num_frames)]
+    spectrogram = fbank(wave - wave.mean(), num_mels)
+    padding = num_frames - len(spectrogram)
+    return torch.nn.functional.pad(spectrogram, (0, 0, 0, padding)).unsqueeze(0)
+
+
+def checked_shape(sample_shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """(1, frames, mels). Raises ConfigError for another shape."""
+    if len(sample_shape) != 3 or sample_shape[0] != 1:
+        raise ConfigError(f"a spectrogram has the shape (1, frames, mels); the tokenizer takes {tuple(sample_shape)}")
+    _, num_frames, num_mels = sample_shape
+    return 1, num_frames, num_mels
+
+
+def _require_content(name: str) -> None:
+    try:
+        with open(name, "rb") as file:
+            if not file.read(1):
+                raise BadSample(f"{name}: the file is empty")
+    except OSError as error:
+        raise BadSample(f"{name}: the file cannot be read: {error.strerror}") from error
+
+
+def _ratio(rate: int, name: str) -> Fraction:
+    """16 kHz over the file's rate."""
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise BadSample(f"{name}: its sample rate of {rate} Hz is not one of sound ({MIN_RATE} to {MAX_RATE} Hz)")
+    return 1 / Fraction(rate, SAMPLE_RATE).limit_denominator(MAX_RATIO)
+
+
+def _resample(wave: Tensor, ratio: Fraction) -> Tensor:
+    return wave if ratio == 1 else _resampler(ratio)(wave)
+
+
+@functools.lru_cache(maxsize=8)
+def _resampler(ratio: Fraction) -> Resample:
+    """With its kernel, which takes longer to compute than to use."""
+    return Resample(ratio.denominator, ratio.numerator)
+
+
+def _checked(wave: Tensor, name: str) -> Tensor:
+    if len(wave) < FRAME_LENGTH:
+        seconds = len(wave) / SAMPLE_RATE
+        raise BadSample(f"{name}: {seconds:.3f} s of audio are shorter than one frame, {FRAME_LENGTH / SAMPLE_RATE:.3f} s")
+    peak = float(wave.abs().max())
+    if not peak <= MAX_LEVEL:  # so that NaN is caught as well
+        raise BadSample(f"{name}: it holds samples that are NaN, infinite or far out of range (largest: {peak:g})")
+    return wave

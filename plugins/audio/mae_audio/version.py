@@ -1,0 +1,3 @@
+"""The version of mae-audio."""
+
+__version__ = "0.1.0"
