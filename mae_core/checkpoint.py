@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mae_core.build import build_model
 from mae_core.config import Config, load_config
+from mae_core.config.structure import component_sections
 from mae_core.config.yaml_tree import parse_yaml, plain
 from mae_core.files import write_atomically
 from mae_core.model import MaskedAutoencoder
@@ -38,16 +39,18 @@ class Checkpoint:
     training: dict[str, Any]
     """The optimizer's state and the fp16 scaler's."""
     plugins: dict[str, str]
-    """Versions of the plugins that were loaded."""
+    """Versions of the plugins that the model's parts come from."""
 
 
 class DamagedCheckpoint(MaeError):
     """A file that is no whole checkpoint of this project."""
 
 
-def plugin_versions() -> dict[str, str]:
-    """Of the plugins loaded in this process."""
-    return {plugin.name: plugin.version for plugin in registry().plugins if plugin.status == "loaded"}
+def plugin_versions(config: Config) -> dict[str, str]:
+    """Of the plugins that the parts of this recipe's model come from."""
+    sections = component_sections(config.to_dict())
+    used = {registry().get(kind, section["name"]).plugin for path, kind, section in sections if path.startswith("model.")}
+    return {plugin.name: plugin.version for plugin in registry().plugins if plugin.name in used}
 
 
 def save_checkpoint(run: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
@@ -151,7 +154,7 @@ def load_config_text(text: str) -> Config:
 
 def require_plugins(checkpoint: Checkpoint, path: Path) -> None:
     """Raise MaeError if a plugin that the checkpoint was made with is not loaded; warn if its version differs."""
-    loaded = plugin_versions()
+    loaded = {plugin.name: plugin.version for plugin in registry().plugins if plugin.status == "loaded"}
     for name, version in checkpoint.plugins.items():
         if name not in loaded:
             how = "name its file with --plugin" if version == "local file" else f"install it with: mae install {name}"

@@ -22,7 +22,7 @@ def import_file(source: Path, output: Path, *, layout: str, recipe: str) -> None
     config = load_config(recipe)
     model = build_model(config)
     import_state_dict(model, read_weights(source), layout=layout)
-    write_checkpoint(output, Checkpoint(0, config.to_yaml(), model.state_dict(), {}, plugin_versions()))
+    write_checkpoint(output, Checkpoint(0, config.to_yaml(), model.state_dict(), {}, plugin_versions(config)))
 
 
 def export_file(source: Path, output: Path, *, layout: str) -> None:

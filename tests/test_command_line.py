@@ -70,7 +70,7 @@ def assert_fails(result, *phrases):
 def test_pretrain_names_folder_picture_report_and_what_to_try_next(mae, tiny_recipe, tmp_path):
     code, out, err = mae("pretrain", tiny_recipe, "--out", tmp_path / "run", "train.epochs=2")
     assert code == 0, err
-    for file in ("run/\n", "run/pictures/step-00000006.png", "run/report.html"):
+    for file in ("run/\n", "run/pictures/step-00000006-image.png", "run/report.html"):
         assert str(tmp_path / file.rstrip("\n")) in out
     assert re.findall(r"^  \S+ (\w+) ", out, re.M) == ["reconstruct", "config", "verify"]
     assert "loss" in err

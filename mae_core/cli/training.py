@@ -54,15 +54,15 @@ def pretrain(
 
 def _say_what_next(config: "Config", folder: Path) -> None:
     """Where everything is, and three commands to try."""
-    (modality,) = config["model"]["modalities"]
+    modalities = list(config["model"]["modalities"])
     pictures = sorted((folder / "pictures").glob("step-*.png"))
     lines = [f"run folder  {folder}/"]
-    lines += [f"picture     {pictures[-1]}"] if pictures else []
+    lines += [f"picture     {picture}" for picture in pictures[-len(modalities) :]]
     lines += [f"report      {folder / 'report.html'}", "", "what to try next:"]
     commands = [
         ["reconstruct", str(folder), "-o", "reconstruction.png", "--mask-ratio", "0.5", "--mask-ratio", "0.9"],
         ["config", "show", str(folder / "config.yaml")],
-        ["verify", modality],
+        ["verify", *modalities],
     ]
     typer.echo("\n".join([*lines, *(f"  {_shell(command)}" for command in commands)]))
 
@@ -80,9 +80,10 @@ def reconstruct(
     inputs: Annotated[list[Path] | None, typer.Argument(help="Files or folders; none: the training data's examples.")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="The picture (PNG).")] = Path("reconstruction.png"),
     mask_ratio: Annotated[
-        list[float] | None, typer.Option(help="In place of the recipe's; again for another row each.", show_default=False)
+        list[float] | None, typer.Option(help="In place of the recipe's; again for more rows.", show_default=False)
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the masks.")] = 0,
+    modality: Annotated[str | None, typer.Option(help="Which of the model's.", show_default="that of the inputs")] = None,
 ) -> None:
     """Hide a part of each input, let the model fill it in, and draw both."""
     from mae_core.build import build_masker
@@ -93,19 +94,30 @@ def reconstruct(
     from mae_core.resolve import resolve
 
     model, config, _ = load_model(checkpoint)
-    (name,) = model.modalities
-    modality = find_modality(name)
-    previews = _read(inputs, model, name) if inputs else _examples(config)
+    name = modality or _modality_of(inputs or [], model)
+    parts = model.parts(name)
+    previews = _read(inputs, model, name) if inputs else _examples(config, name)
     rows = []
     for ratio in mask_ratio or [None]:
         masker = None
         if ratio is not None:
             changed = load_config(config.to_dict(), [f"model.modalities.{name}.masker.ratio={ratio}"])
-            grid = model.parts(name).tokenizer.grid
-            masker = build_masker(changed, name, grid, dense=model.encoder.mask_token is not None)
+            masker = build_masker(changed, name, parts.tokenizer.grid, dense=model.encoder.mask_token is not None)
         rows += run(model, name, previews, seed=seed, masker=masker)
-    resolve(modality.draw)(rows, output)
+    resolve(find_modality(name).draw)(rows, output)
     typer.echo(f"{output}: {len(rows)} rows")
+
+
+def _modality_of(inputs: Sequence[Path], model: "MaskedAutoencoder") -> str:
+    """The model's only modality, or the one that reads files like these."""
+    from mae_core.build import modality as find_modality
+
+    names = list(model.modalities)
+    suffixes = {path.suffix.lower() for path in inputs if not path.is_dir()}
+    fitting = [name for name in names if suffixes and suffixes <= set(find_modality(name).file_suffixes)]
+    if len(names) > 1 and len(fitting) != 1:
+        raise MaeError(f"this model has the modalities {', '.join(names)}; say which with --modality")
+    return names[0] if len(names) == 1 else fitting[0]
 
 
 def _read(inputs: Sequence[Path], model: "MaskedAutoencoder", name: str) -> "list[Preview]":
@@ -128,7 +140,7 @@ def _read(inputs: Sequence[Path], model: "MaskedAutoencoder", name: str) -> "lis
     return [Preview(file.name, read(file, tokenizer)) for file in files]
 
 
-def _examples(config: "Config") -> "Sequence[Preview]":
-    from mae_core.train.data import build_dataset
+def _examples(config: "Config", name: str) -> "Sequence[Preview]":
+    from mae_core.train.data import build_datasets
 
-    return build_dataset(config)[1].previews(4)
+    return build_datasets(config)[name].previews(4)

@@ -1,8 +1,8 @@
 """What a recipe consists of: which path holds a component of which kind."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Union
+from typing import Any, Union
 
 from mae_core.config.yaml_tree import Node
 
@@ -62,3 +62,15 @@ def expand_names(node: Node, shape: Shape = RECIPE) -> Node:
         return expand_names(child, child_shape) if child_shape else child
 
     return Node({key: expand(key, child) for key, child in node.items.items()}, node.origin)
+
+
+def component_sections(
+    tree: Mapping[str, Any], shape: Shape = RECIPE, path: str = ""
+) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """(path, kind, section) of every component of a resolved configuration."""
+    if isinstance(shape, ComponentSection):
+        yield path, shape.kind, tree
+    elif not isinstance(shape, SettingsSection):
+        for key, section in tree.items():
+            child = shape.entry if isinstance(shape, PerModality) else shape[key]
+            yield from component_sections(section, child, f"{path}.{key}" if path else key)

@@ -6,13 +6,9 @@ from mae_core.interfaces import Dataset
 from mae_registry import ConfigError
 
 
-def build_dataset(config: Config) -> tuple[str, Dataset]:
-    """The modality that a recipe trains on, and its data."""
-    sections, trained = config["data"], list(config["model"]["modalities"])
-    if list(sections) != trained or len(trained) != 1:
-        raise ConfigError(
-            f"data has {', '.join(sections) or 'nothing'}, the model {', '.join(trained) or 'nothing'}; "
-            "a run trains one modality, named in both"
-        )
-    (modality,) = trained
-    return modality, build_component("datasets", sections[modality], sample_shape(config, modality))
+def build_datasets(config: Config) -> dict[str, Dataset]:
+    """Each modality's data, in the order of the model's modalities. Raises ConfigError where one has none."""
+    modalities, data = config["model"]["modalities"], config.get("data", {})
+    if missing := [name for name in modalities if name not in data]:
+        raise ConfigError(f"the model has the modality {missing[0]!r}, but there is no data.{missing[0]} to train it on")
+    return {name: build_component("datasets", data[name], sample_shape(config, name)) for name in modalities}

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,14 +20,15 @@ from mae_core.model import MaskedAutoencoder
 from mae_core.run_logs import BadSampleLog, MetricLog
 from mae_core.seeds import derive_seed
 from mae_core.train.batching import choose_device_batch
-from mae_core.train.data import build_dataset
+from mae_core.train.data import build_datasets
 from mae_core.train.optim import set_lr
 from mae_core.train.outputs import describe_run, draw_pictures, remove_pictures, save_encoder
+from mae_core.train.plan import MicroBatches, Plan
 from mae_core.train.run_folder import require_same_config, run_lock, write_config, write_facts
 from mae_core.train.settings import TrainSettings
 from mae_core.train.step import MicroBatch, NonFiniteLoss, train_step
-from mae_core.train.stream import Samples, StepBatches, make_loader
-from mae_registry import ConfigError, MaeError
+from mae_core.train.stream import Samples, make_loader
+from mae_registry import MaeError
 
 CHECKPOINT_SECONDS = 600
 MIN_BAD_SAMPLES = 10
@@ -62,25 +63,25 @@ def pretrain(config: Config, folder: Path, *, resume: bool, make_display: MakeDi
     Raises Interrupted after a clean stop, MaeError for what a person must mend; `folder` can be resumed after either.
     """
     settings = TrainSettings(**config["train"])
-    modality, dataset = build_dataset(config)
-    if len(dataset) < settings.batch_size:
-        raise ConfigError(
-            f"data.{modality}: {len(dataset)} samples do not fill one batch of train.batch_size={settings.batch_size}; lower it"
-        )
-    run = Run(config, settings, modality, dataset, folder, resume=resume)
+    run = Run(config, settings, build_datasets(config), folder, resume=resume)
     with run_lock(folder):  # not before: a recipe that cannot be run leaves no folder
         run.train(make_display)
 
 
 class Run:
-    """One training run of one modality: its state, and the steps between two checkpoints."""
+    """One training run: its state, and the steps between two checkpoints."""
 
     def __init__(
-        self, config: Config, settings: TrainSettings, modality: str, dataset: Dataset, folder: Path, *, resume: bool
+        self, config: Config, settings: TrainSettings, datasets: Mapping[str, Dataset], folder: Path, *, resume: bool
     ) -> None:
-        self.config, self.settings, self.modality, self.dataset, self.folder = config, settings, modality, dataset, folder
-        self.steps_per_epoch = len(dataset) // settings.batch_size
-        self.num_steps = self.steps_per_epoch * settings.epochs
+        self.config, self.settings, self.datasets, self.folder = config, settings, datasets, folder
+        self.plan = Plan(
+            {name: len(dataset) for name, dataset in datasets.items()},
+            batch_size=settings.batch_size,
+            num_epochs=settings.epochs,
+            seed=settings.seed,
+            weights=settings.weights,
+        )
         self.fabric = Fabric(accelerator="auto", devices=1, precision=_precision(settings))
         torch.manual_seed(derive_seed(settings.seed, "init"))
         self.raw_model: MaskedAutoencoder = build_model(config)
@@ -89,10 +90,14 @@ class Run:
         self.schedule = build_component("schedules", config["schedule"], settings.epochs)
         if settings.compile:
             self.raw_model.encoder.compile()
-            self.raw_model.parts(modality).decoder.compile()
+            for name in datasets:
+                self.raw_model.parts(name).decoder.compile()
         self.model, self.optimizer = self.fabric.setup(self.raw_model, self.raw_optimizer)
         self.first_step = self._restore() if resume else 0
-        self.device_batch = choose_device_batch(self.model, modality, settings, self.fabric, num_views=dataset.num_views)
+        self.device_batch = {
+            name: choose_device_batch(self.model, name, settings, self.fabric, num_views=dataset.num_views)
+            for name, dataset in datasets.items()
+        }
 
     def train(self, make_display: MakeDisplay) -> None:
         """Step by step to the end. However it ends, the report says how."""
@@ -104,55 +109,58 @@ class Run:
             write_facts(self.folder, self._facts(f"stopped: {error}"))
             raise
         else:
-            save_encoder(self.raw_model, self.modality, self.config, self.folder)
+            save_encoder(self.raw_model, self.config, self.folder)
             write_facts(self.folder, self._facts("finished"))
         finally:
             write_report(self.folder)
 
     def _train(self, make_display: MakeDisplay) -> None:
-        settings, step = self.settings, self.first_step
-        picture_steps = {self.num_steps * (i + 1) // settings.num_pictures for i in range(settings.num_pictures)}
+        settings, plan, step = self.settings, self.plan, self.first_step
+        picture_steps = {plan.num_steps * (i + 1) // settings.num_pictures for i in range(settings.num_pictures)}
         loader = iter(self._loader())
         last_save = time.monotonic()
         with (
             _interrupts() as interrupted,
-            make_display(self.num_steps, settings.epochs, first_step=step) as display,
+            make_display(plan.num_steps, settings.epochs, first_step=step) as display,
             MetricLog(self.folder, from_step=step) as metrics,
         ):
             bad = BadSampleLog(self.folder, from_step=step)
             remove_pictures(self.folder, after_step=step)
-            while step < self.num_steps:
+            while step < plan.num_steps:
                 started = time.monotonic()
-                lr = self.schedule(step / self.steps_per_epoch, self.peak_lr)
+                lr = self.schedule(step / plan.steps_per_epoch, self.peak_lr)
                 set_lr(self.optimizer, lr)
-                loss = self._step(step, loader, bad)
+                modality = plan.modality(step)
+                loss = self._step(step, modality, loader, bad)
                 step += 1
 
-                epoch = 1 + (step - 1) // self.steps_per_epoch
-                speed = settings.batch_size * self.dataset.num_views / (time.monotonic() - started)
-                metrics.log(step, epoch=epoch, loss=loss, lr=lr, samples_per_s=speed)
+                epoch = 1 + (step - 1) // plan.steps_per_epoch
+                speed = settings.batch_size * self.datasets[modality].num_views / (time.monotonic() - started)
+                own_loss = {f"loss/{modality}": loss} if len(self.datasets) > 1 else {}
+                metrics.log(step, epoch=epoch, loss=loss, lr=lr, samples_per_s=speed, **own_loss)
                 display.update(step=step, epoch=epoch, loss=loss, samples_per_s=speed)
 
                 # once in a while: pictures, a checkpoint
                 if step in picture_steps:
-                    draw_pictures(self.raw_model, self.modality, self.dataset, self.folder, step)
+                    for name, dataset in self.datasets.items():
+                        draw_pictures(self.raw_model, name, dataset, self.folder, step)
                     write_report(self.folder)
-                if step == self.num_steps or interrupted() or self._checkpoint_is_due(step, last_save):
+                if step == plan.num_steps or interrupted() or self._checkpoint_is_due(step, last_save):
                     self._save(step)
                     last_save = time.monotonic()
-                if interrupted() and step < self.num_steps:
-                    raise Interrupted(f"interrupted after step {step} of {self.num_steps}; saved in {self.folder}")
+                if interrupted() and step < plan.num_steps:
+                    raise Interrupted(f"interrupted after step {step} of {plan.num_steps}; saved in {self.folder}")
 
-    def _step(self, step: int, loader: Iterator[dict[str, Any]], bad: BadSampleLog) -> float:
+    def _step(self, step: int, modality: str, loader: Iterator[dict[str, Any]], bad: BadSampleLog) -> float:
         """One optimizer step. A non-finite loss ends the run with a checkpoint of before and the batch's samples."""
         names: list[str] = []
-        num_micro = self.settings.batch_size // self.device_batch
+        num_micro = self.settings.batch_size // self.device_batch[modality]
         try:
             return train_step(
                 self.fabric,
                 self.model,
                 self.optimizer,
-                self._micro_batches(step, loader, num_micro, bad, names),
+                self._micro_batches(step, modality, loader, bad, names),
                 num_micro_batches=num_micro,
                 clip_grad=self.settings.clip_grad,
             )
@@ -166,14 +174,15 @@ class Run:
             ) from error
 
     def _micro_batches(
-        self, step: int, loader: Iterator[dict[str, Any]], num_micro: int, bad: BadSampleLog, names: list[str]
+        self, step: int, modality: str, loader: Iterator[dict[str, Any]], bad: BadSampleLog, names: list[str]
     ) -> Iterator[MicroBatch]:
         """The step's micro-batches on the device, with masks drawn for the whole effective batch at once."""
-        generator = torch.Generator().manual_seed(derive_seed(self.settings.seed, "mask", step))
-        num_views = self.dataset.num_views
-        masks = self.raw_model.draw_masks([self.modality], self.settings.batch_size * num_views, generator=generator)
-        tokenizer = self.raw_model.parts(self.modality).tokenizer
-        for micro in range(num_micro):
+        num_views, settings = self.datasets[modality].num_views, self.settings
+        generator = torch.Generator().manual_seed(derive_seed(settings.seed, "mask", step))
+        masks = self.raw_model.draw_masks([modality], settings.batch_size * num_views, generator=generator)
+        tokenizer = self.raw_model.parts(modality).tokenizer
+        num_rows = self.device_batch[modality] * num_views
+        for micro, start in enumerate(range(0, settings.batch_size * num_views, num_rows)):
             batch = next(loader)
             if "failure" in batch:
                 raise MaeError(batch["failure"])
@@ -181,10 +190,9 @@ class Run:
             for replaced in batch["replaced"]:
                 bad.log(step + 1, **replaced)
             self._require_readable(step, bad)
-            rows = slice(micro * self.device_batch * num_views, (micro + 1) * self.device_batch * num_views)
             x = tokenizer.normalize(batch["samples"].to(self.fabric.device, non_blocking=True))
-            torch.manual_seed(derive_seed(self.settings.seed, "noise", step, micro, self.fabric.global_rank))
-            yield {self.modality: x}, {self.modality: masks[self.modality][rows]}
+            torch.manual_seed(derive_seed(settings.seed, "noise", step, micro, self.fabric.global_rank))
+            yield {modality: x}, {modality: masks[modality][start : start + num_rows]}
 
     def _require_readable(self, step: int, bad: BadSampleLog) -> None:
         num_seen = (step + 1) * self.settings.batch_size
@@ -195,16 +203,9 @@ class Run:
             )
 
     def _loader(self) -> Any:
-        batches = StepBatches(
-            len(self.dataset),
-            seed=self.settings.seed,
-            num_epochs=self.settings.epochs,
-            batch_size=self.settings.batch_size,
-            micro_batch_size=self.device_batch,
-            first_step=self.first_step,
-        )
+        batches = MicroBatches(self.plan, device_batch=self.device_batch, first_step=self.first_step)
         return make_loader(
-            Samples(self.dataset, self.settings.seed),
+            Samples(self.datasets, self.settings.seed),
             batches,
             num_workers=self.settings.num_workers,
             pin_memory=self.fabric.device.type == "cuda",
@@ -217,7 +218,9 @@ class Run:
 
     def _save(self, step: int) -> Path:
         training = {"optimizer": self.raw_optimizer.state_dict(), "precision": self.fabric.strategy.precision.state_dict()}
-        checkpoint = Checkpoint(step, self.config.to_yaml(), self.raw_model.state_dict(), training, plugin_versions())
+        checkpoint = Checkpoint(
+            step, self.config.to_yaml(), self.raw_model.state_dict(), training, plugin_versions(self.config)
+        )
         return save_checkpoint(self.folder, checkpoint, keep=self.settings.keep_checkpoints)
 
     def _restore(self) -> int:
@@ -234,7 +237,7 @@ class Run:
 
     def _facts(self, status: str) -> dict[str, Any]:
         return describe_run(self.config, self.raw_model, self.fabric, status) | {
-            "samples": len(self.dataset),
+            "samples": self.plan.sizes,
             "device_batch_size": self.device_batch,
         }
 

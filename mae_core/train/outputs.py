@@ -21,28 +21,30 @@ from mae_core.version import __version__
 NUM_PREVIEWS = 8
 
 
-def _picture(folder: Path, step: int) -> Path:
-    return folder / "pictures" / f"step-{step:08d}.png"
+def _picture(folder: Path, step: int, modality: str) -> Path:
+    return folder / "pictures" / f"step-{step:08d}-{modality}.png"
 
 
 def remove_pictures(folder: Path, *, after_step: int) -> None:
     """Those that a resumed run will draw again."""
     for path in (folder / "pictures").glob("step-*"):
-        if path.name >= _picture(folder, after_step + 1).stem:
+        if path.name > f"step-{after_step:08d}~":  # "~" sorts behind everything that follows a step's number
             path.unlink()
 
 
 def draw_pictures(model: MaskedAutoencoder, modality: str, dataset: Dataset, folder: Path, step: int) -> None:
-    """`pictures/step-N.png`: the dataset's previews, with the same masks at every step."""
+    """`pictures/step-N-MODALITY.png`: the dataset's previews, with the same masks at every step."""
     rows = reconstruct(model, modality, dataset.previews(NUM_PREVIEWS))
-    resolve(find_modality(modality).draw)(rows, _picture(folder, step))
+    resolve(find_modality(modality).draw)(rows, _picture(folder, step, modality))
 
 
-def save_encoder(model: MaskedAutoencoder, modality: str, config: Config, folder: Path) -> None:
+def save_encoder(model: MaskedAutoencoder, config: Config, folder: Path) -> None:
     """`encoder.safetensors`: what a later task needs, by this project's names; the recipe is in the metadata."""
-    parts = (f"modalities.{modality}.tokenizer.", f"modalities.{modality}.positions.", "encoder.")
+    inputs = [f"modalities.{name}.{part}." for name in model.modalities for part in ("tokenizer", "positions")]
     tensors = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items() if name.startswith(parts)
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+        if name.startswith(("encoder.", *inputs))
     }
     save_file(tensors, folder / "encoder.safetensors", metadata={"config": config.to_yaml()})
 
@@ -57,5 +59,5 @@ def describe_run(config: Config, model: MaskedAutoencoder, fabric: Fabric, statu
         "device": torch.cuda.get_device_name() if fabric.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads",
         "precision": str(fabric.strategy.precision.precision),
         "versions": {"python": platform.python_version(), "mae-core": __version__, "torch": torch.__version__},
-        "plugins": plugin_versions(),
+        "plugins": plugin_versions(config),
     }

@@ -1,5 +1,6 @@
 """The `train` section of a recipe."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -22,6 +23,8 @@ class TrainSettings:
     """auto: bf16-mixed on a GPU that has it, 16-mixed on an older one, 32-true on a CPU."""
     compile: bool = False
     """Compile encoder and decoder with torch.compile."""
+    weights: Mapping[str, Annotated[float, Field(gt=0)]] | None = None
+    """How often a step takes each modality's data, where there are several. null: in proportion to their sizes."""
     clip_grad: Annotated[float, Field(gt=0)] | None = None
     """Largest norm of all gradients together."""
     seed: Annotated[int, Field(ge=0)] = 0
