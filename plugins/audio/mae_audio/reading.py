@@ -20,6 +20,8 @@ MIN_RATE, MAX_RATE = 2_000, 384_000
 MAX_RATIO = 640
 """Sample rates are resampled by a fraction of at most this denominator: exactly for all usual ones (11,025 Hz needs 640), to a
 few millionths for odd ones, whose exact kernel would take gigabytes."""
+UNKNOWN_LENGTH = 2**62
+"""Samples that libsndfile gives a stream whose header does not say."""
 MAX_LEVEL = 1e6
 """Samples are from -1 to 1; float files may exceed that, but not by this much."""
 
@@ -38,25 +40,23 @@ def read_wave(path: str | os.PathLike[str], *, max_samples: int | None = None, r
     """(samples,) float32 at 16 kHz, channels averaged: at most `max_samples` from the start, or from anywhere with `random`.
 
     Raises BadSample, with the path and the reason on one line, for what is no audio, is damaged, holds NaN, or is shorter than
-    one frame (25 ms). Only the part that is returned is decoded.
+    one frame (25 ms). Only the part that is returned is decoded. A WAV or OGG file that was cut off is a shorter recording:
+    its reader cannot tell.
     """
     name = os.fspath(path)
-    _require_content(name)
     try:
-        with soundfile.SoundFile(name) as file:
-            ratio = _ratio(file.samplerate, name)
-            wanted = file.frames if max_samples is None else min(file.frames, math.ceil(max_samples / ratio))
-            if random is not None:
-                file.seek(random.randint(0, file.frames - wanted))
-            samples = torch.from_numpy(file.read(wanted, dtype="float32", always_2d=True))
-    except soundfile.LibsndfileError as error:
-        raise BadSample(f"{name}: not audio, or of a format that cannot be read: {error.error_string}") from error
-    except (RuntimeError, ValueError, OSError, MemoryError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadSample(f"{name}: the audio cannot be decoded: {reason}") from error
-    if len(samples) < wanted:
-        raise BadSample(f"{name}: the audio is truncated: it ends {wanted - len(samples)} samples before its header says")
-    return _checked(_resample(samples.mean(dim=1), ratio)[:max_samples], name)
+        with open(name, "rb") as raw:
+            rate, ratio, samples = _decode(raw.fileno(), name, max_samples, random)
+    except OSError as error:
+        raise BadSample(f"{name}: the file cannot be read: {error.strerror}") from error
+    if len(samples) * ratio < FRAME_LENGTH:
+        seconds = len(samples) / rate
+        raise BadSample(f"{name}: {seconds:.4g} s of audio are shorter than one frame, {FRAME_LENGTH / SAMPLE_RATE} s")
+    peak = float(samples.abs().max())
+    if not peak <= MAX_LEVEL:  # so that NaN is caught as well
+        raise BadSample(f"{name}: it holds samples that are NaN, infinite or far out of range (largest: {peak:g})")
+    wave = samples.mean(dim=1)
+    return wave if ratio == 1 else _resampler(ratio)(wave)[:max_samples]
 
 
 def to_spectrogram(wave: Tensor, num_frames: int, num_mels: int) -> Tensor:
@@ -78,15 +78,6 @@ def checked_shape(sample_shape: tuple[int, ...]) -> tuple[int, int, int]:
     return 1, num_frames, num_mels
 
 
-def _require_content(name: str) -> None:
-    try:
-        with open(name, "rb") as file:
-            if not file.read(1):
-                raise BadSample(f"{name}: the file is empty")
-    except OSError as error:
-        raise BadSample(f"{name}: the file cannot be read: {error.strerror}") from error
-
-
 def _ratio(rate: int, name: str) -> Fraction:
     """16 kHz over the file's rate."""
     if not MIN_RATE <= rate <= MAX_RATE:
@@ -94,21 +85,32 @@ def _ratio(rate: int, name: str) -> Fraction:
     return 1 / Fraction(rate, SAMPLE_RATE).limit_denominator(MAX_RATIO)
 
 
-def _resample(wave: Tensor, ratio: Fraction) -> Tensor:
-    return wave if ratio == 1 else _resampler(ratio)(wave)
+def _decode(descriptor: int, name: str, max_samples: int | None, random: Random | None) -> tuple[int, Fraction, Tensor]:
+    """The file's rate, 16 kHz over it, and (samples, channels) float32 at the file's rate."""
+    if not os.fstat(descriptor).st_size:
+        raise BadSample(f"{name}: the file is empty")
+    try:
+        file = soundfile.SoundFile(descriptor, closefd=False)
+    except soundfile.LibsndfileError as error:
+        raise BadSample(f"{name}: not audio, or of a format that cannot be read: {error.error_string}") from error
+    with file:
+        ratio = _ratio(file.samplerate, name)
+        if file.frames >= UNKNOWN_LENGTH:
+            raise BadSample(f"{name}: its header does not say how long it is; encode it again")
+        wanted = file.frames if max_samples is None else min(file.frames, math.ceil(max_samples / ratio))
+        try:
+            if random is not None:
+                file.seek(random.randint(0, file.frames - wanted))
+            samples = torch.from_numpy(file.read(wanted, dtype="float32", always_2d=True))
+        except (RuntimeError, MemoryError) as error:  # of libsndfile, or of a header that promises more than memory holds
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise BadSample(f"{name}: the audio cannot be decoded: {reason}") from error
+    if len(samples) < wanted:
+        raise BadSample(f"{name}: the audio is truncated: it ends {wanted - len(samples)} samples before its header says")
+    return file.samplerate, ratio, samples
 
 
 @functools.lru_cache(maxsize=8)
 def _resampler(ratio: Fraction) -> Resample:
     """With its kernel, which takes longer to compute than to use."""
     return Resample(ratio.denominator, ratio.numerator)
-
-
-def _checked(wave: Tensor, name: str) -> Tensor:
-    if len(wave) < FRAME_LENGTH:
-        seconds = len(wave) / SAMPLE_RATE
-        raise BadSample(f"{name}: {seconds:.3f} s of audio are shorter than one frame, {FRAME_LENGTH / SAMPLE_RATE:.3f} s")
-    peak = float(wave.abs().max())
-    if not peak <= MAX_LEVEL:  # so that NaN is caught as well
-        raise BadSample(f"{name}: it holds samples that are NaN, infinite or far out of range (largest: {peak:g})")
-    return wave
