@@ -35,10 +35,12 @@ class TimmLayout(Layout):
 
     names: ClassVar = ENCODER_NAMES
     tables: ClassVar = {"positions": "pos_embed"}
+    complete: ClassVar[tuple[str, ...]] = ()
+    """Parts of the model whose every tensor this layout holds."""
 
     def to_model(self, model: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Published -> ours. Fixed position tables are compared, learned ones loaded."""
-        parts = _image_parts(model)
+        parts = self._parts(model)
         own_names = [name for name in model.state_dict() if not name.endswith("positions.table")]
         published = {ours: name for ours in own_names if (name := self._published(ours))}
         expected = {*published.values(), *self.tables.values()}
@@ -59,7 +61,7 @@ class TimmLayout(Layout):
 
     def from_model(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Ours -> published. Position tables are added from the model."""
-        parts = _image_parts(model)
+        parts = self._parts(model)
         published = {name: tensor for ours, tensor in tensors.items() if (name := self._published(ours))}
         channels = parts.tokenizer.sample_shape[0]
         p, q = _patch_size(parts.tokenizer)
@@ -67,9 +69,19 @@ class TimmLayout(Layout):
             published["patch_embed.proj.weight"], "d (p q c) -> d c p q", c=channels, p=p, q=q
         ).contiguous()
         for where, name in self.tables.items():
-            table = _table(parts, where)
+            table = _table(parts, where).detach()
             published[name] = torch.cat([torch.zeros_like(table[:1]), table]).unsqueeze(0)
         return published
+
+    def _parts(self, model: nn.Module) -> ModalityParts:
+        """The image's parts. Raises MaeError for a model that this layout cannot hold."""
+        assert isinstance(model, MaskedAutoencoder)
+        if model.encoder.num_prefix_tokens != 1:
+            raise MaeError("this layout has a class token; the model has none (model.encoder.class_token)")
+        held = [name for name, _ in model.named_parameters() if name.startswith(self.complete)]
+        if unpublished := [n for n in held if not n.endswith("positions.table") and not self._published(n)]:
+            raise MaeError(f"this layout has no place for the model's {_some(unpublished)}")
+        return model.parts("image")
 
     def _published(self, ours: str) -> str | None:
         for prefix, name in self.names.items():
@@ -83,13 +95,7 @@ class MaeLayout(TimmLayout):
 
     names: ClassVar = ENCODER_NAMES | DECODER_NAMES
     tables: ClassVar = {"positions": "pos_embed", "decoder.positions": "decoder_pos_embed"}
-
-
-def _image_parts(model: nn.Module) -> ModalityParts:
-    assert isinstance(model, MaskedAutoencoder)
-    if model.encoder.num_prefix_tokens != 1:
-        raise MaeError("this layout has a class token; the model has none (model.encoder.class_token)")
-    return model.parts("image")
+    complete: ClassVar[tuple[str, ...]] = ("encoder.", OURS + "decoder.")
 
 
 def _patch_size(tokenizer: Tokenizer) -> Iterator[int]:
