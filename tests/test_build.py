@@ -120,7 +120,8 @@ def test_a_model_without_memory_for_its_weights(masker: str) -> None:
         (
             f"{PARTS}.masker.ratio=0.95",
             f"{PARTS}.masker",
-            "ratio 0.95 keeps none of the 16 positions it chooses from on the grid h=4 w=4; lower the ratio or use a finer grid",
+            "ratio 0.95 keeps none of the 16 positions it chooses from on the grid h=4 w=4; "
+            "lower the ratio or use a finer grid",
         ),
         (
             f"{PARTS}.masker={{name: random, ratio: 0.5, over: [t]}}",

@@ -49,7 +49,9 @@ def test_impossible_grids() -> None:
 
 
 def test_an_unknown_axis_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"^the grid time=8 mel=4 has no axis 'tim'\. Did you mean 'time'\? Known: mel, time\.$"):
+    with pytest.raises(
+        ConfigError, match=r"^the grid time=8 mel=4 has no axis 'tim'\. Did you mean 'time'\? Known: mel, time\.$"
+    ):
         Grid(time=8, mel=4)["tim"]
 
 

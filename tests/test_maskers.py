@@ -113,13 +113,21 @@ def test_a_masker_works_on_a_grid_or_says_why_not(sizes: list[int], ratio: float
     grid = Grid(**dict(zip("thw", sizes, strict=False)))
     kind = data.draw(st.sampled_from(["random", "block", "grid"]))
     maskers = {"random": RandomMasker(ratio=ratio), "block": BlockMasker(ratio=ratio), "grid": GridMasker(every=2)}
+    possible = {
+        "random": int(grid.num_patches * (1 - ratio)) > 0,
+        "block": len(sizes) > 1 and int(sizes[-1] * sizes[-2] * ratio) > 0,
+        "grid": grid.num_patches > 1 and all(size == 1 or size % 2 == 0 for size in sizes),
+    }
     try:
         mask = maskers[kind](grid, 3, generator=torch.Generator().manual_seed(0))
     except ConfigError as error:
-        assert str(grid) in str(error)
+        message = str(error)
     else:
         assert 0 < mask.num_keep < grid.num_patches
         assert mask.num_keep + mask.ids_predict.shape[1] == grid.num_patches
+        return
+    assert f"the grid {grid}" in message
+    assert possible[kind] is False
 
 
 def test_the_smallest_grids_and_a_large_one() -> None:

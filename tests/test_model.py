@@ -124,7 +124,9 @@ def test_predicting_all_agrees_with_predicting_the_masked(mask_tokens: str) -> N
 def test_kept_patches_are_predicted_from_their_own_context_tokens() -> None:
     model, mask = make_model(), random_mask()
     both = model(samples(model), masks={"image": mask}, predict="all").pred["image"]
-    latent = model._encode({"image": model.parts("image").tokenizer.patchify(samples(model)["image"])}, {"image": mask})["image"]
+    latent = model._encode({"image": model.parts("image").tokenizer.patchify(samples(model)["image"])}, {"image": mask})[
+        "image"
+    ]
     decoded = model.parts("image").decoder(latent, mask.ids_keep, mask.ids_predict, num_prefix_tokens=1, predict_all=True)
     assert rows(both, mask.ids_keep).equal(decoded[:, :4])
 
@@ -266,9 +268,11 @@ def test_one_of_two_modalities_is_encoded_alone() -> None:
     alone.load_state_dict(model.state_dict(), strict=False)
     masks = {"image": random_mask()}
     assert model(samples(model), masks=masks).loss.equal(alone(samples(alone), masks=masks).loss)
-    assert not model(samples(model) | {"other": torch.randn(3, 1, 8, 8)}, generator=torch.Generator()).losses[
-        "image"
-    ].equal(alone(samples(alone), generator=torch.Generator()).loss)
+    assert (
+        not model(samples(model) | {"other": torch.randn(3, 1, 8, 8)}, generator=torch.Generator())
+        .losses["image"]
+        .equal(alone(samples(alone), generator=torch.Generator()).loss)
+    )
 
 
 def test_an_unknown_modality_names_the_nearest() -> None:
