@@ -14,7 +14,7 @@ LAYERS = [
     {"version", "interfaces", "plugin"},
     {"gather", "seeds", "files", "resolve", "registry"},
     {"masking", "positions", "targets", "tokenizing", "blocks"},
-    {"encoder", "decoder"},
+    {"encoder", "decoder", "cross_decoder"},
     {"model"},
     {"layouts"},
     {"config"},
