@@ -72,7 +72,7 @@ def random_area_box(
 ) -> Box:
     """A box of a random resized crop: a share of the area in `scale`, width / height in `ratio` (log-uniform), relative to
     the sample's own; 10 tries, then the largest central box.
-    """  # fmt: skip
+    """
     aspect = sample_shape[3] / sample_shape[2]
     for _ in range(NUM_TRIES):
         area = height * width * random.uniform(*scale)

@@ -34,8 +34,9 @@ def register_targets(register: Register) -> None:
 
 @hookimpl
 def register_datasets(register: Register) -> None:
-    """Folders of videos."""
+    """Folders of videos, and clips made of the photographs that scikit-image carries."""
     register("video_folder", "mae_video.datasets:VideoFolder")
+    register("moving_photographs", "mae_video.demo:MovingPhotographs")
 
 
 @hookimpl

@@ -1,13 +1,11 @@
-"""Video files -> frames, by one of three decoders behind one small interface. Bit for bit the same frames from each.
-
-A decoder's package is imported when a file is first read with it.
-"""
+"""Video files -> frames, by one of three decoders behind one small interface. Bit for bit the same frames from each."""
 
 import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Literal
 
@@ -64,26 +62,27 @@ def open_video(path: str | os.PathLike[str], reader: Reader = "auto") -> Iterato
             if video.num_frames < 1:
                 raise BadSample(f"{name}: the file holds no video frames")
             yield video
-    except (BadSample, ConfigError):
-        raise
-    except MemoryError:
+    except (BadSample, ConfigError, MemoryError):
         raise
     except OSError as error:
-        raise BadSample(f"{name}: the file cannot be read: {_one_line(error)}") from error
+        raise BadSample(f"{name}: the file cannot be read: {error.strerror or _one_line(error)}") from error
     except Exception as error:  # decoders raise almost anything on damaged bytes
         raise BadSample(f"{name}: the video cannot be decoded: {_one_line(error)}") from error
 
 
 def find_reader(reader: Reader) -> str:
-    """The reader itself; for "auto" the first one that is installed. Raises ConfigError if there is none."""
+    """The reader itself; for "auto" the first one that is installed. Raises ConfigError if none is, or it is broken."""
     wanted = list(MODULES) if reader == "auto" else [reader]
+    others = f"choose another data.video.reader of auto, {', '.join(MODULES)}"
     for name in wanted:
-        if find_spec(MODULES[name]) is not None:
-            return name
-    raise ConfigError(
-        f"reader {reader!r}: {' or '.join(MODULES[name] for name in wanted)} is not installed; "
-        f"pip install {MODULES[wanted[-1]]}, or choose another of auto, {', '.join(MODULES)}"
-    )
+        if find_spec(MODULES[name]) is None:
+            continue
+        try:
+            import_module(MODULES[name])
+        except Exception as error:  # torchcodec without FFmpeg's libraries raises what the system's loader says
+            raise ConfigError(f"reader {name!r} is installed but cannot be loaded: {_one_line(error)}; {others}") from error
+        return name
+    raise ConfigError(f"reader {reader!r} is not installed: pip install {MODULES[wanted[-1]]}, or {others}")
 
 
 class _Decord(Video):
@@ -159,11 +158,17 @@ class _PyAv(Video):
 
 class _TorchCodec(Video):
     def __init__(self, path: str) -> None:
+        with open(path, "rb") as file:
+            if file.read(4) == b"RIFF":
+                raise ValueError(
+                    "torchcodec orders the frames of AVI files by times that these do not hold; read it with another"
+                )
         from torchcodec.decoders import VideoDecoder  # pyright: ignore[reportMissingImports]
 
         self._file = VideoDecoder(path, num_ffmpeg_threads=1, seek_mode="exact")
         self.num_frames = len(self._file)
-        self.fps = float(self._file.metadata.average_fps)
+        metadata = self._file.metadata
+        self.fps = float(metadata.average_fps_from_header or metadata.average_fps)  # the header's, as the others say
 
     def frames(self, indices: Sequence[int]) -> Tensor:
         return self._file.get_frames_at(list(indices)).data

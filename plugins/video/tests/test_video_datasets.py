@@ -1,0 +1,169 @@
+import os
+import pickle
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+
+from mae_core.interfaces import BadSample
+from mae_core.train.plan import MicroBatches, Plan
+from mae_core.train.stream import Samples, make_loader
+from mae_registry import ConfigError
+from mae_video.crops import Box, center_crop, crop, multi_scale_box, random_area_box
+from mae_video.datasets import MULTI_SCALE, VideoFolder
+from mae_video.demo import NUM_PATHS, PHOTOGRAPHS, MovingPhotographs
+from mae_video.reading import open_video
+
+SHAPE = (3, 4, 32, 32)
+
+
+def test_a_folder_lists_videos_by_suffix_in_order(write_avi, tmp_path):
+    for name in ("b.AVI", "a/x.mp4", "a/b/y.mkv", "c.webm", ".hidden/z.avi", "a/._x.mp4", "a/notes.txt"):
+        write_avi(name, num_frames=4)
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    folder = VideoFolder(SHAPE, root=str(tmp_path))
+    names = [os.path.relpath(folder.describe(index), tmp_path) for index in range(len(folder))]
+    assert names == ["a/b/y.mkv", "a/x.mp4", "b.AVI", "c.webm"]
+    assert folder.describe(2) == str(tmp_path / "b.AVI")
+
+
+def test_a_load_depends_on_its_arguments_alone(write_avi, tmp_path):
+    for number in range(3):
+        write_avi(f"{number}.avi", num_frames=30 + number)
+    folder = VideoFolder(SHAPE, root=str(tmp_path), flip=0.5)
+    first = folder.load(1, random=Random(5))
+    assert first.shape == SHAPE
+    assert first.dtype == torch.uint8
+    folder.load(2, random=Random(1))
+    assert torch.equal(pickle.loads(pickle.dumps(folder)).load(1, random=Random(5)), first)
+    assert any(not torch.equal(folder.load(1, random=Random(seed)), first) for seed in range(5))
+
+
+def test_several_views_are_crops_of_one_clip(tmp_path):
+    videos = MovingPhotographs(SHAPE, folder=str(tmp_path), split="held_out")
+    folder = VideoFolder(SHAPE, root=str(tmp_path / "held_out"), num_views=3)
+    assert folder.num_views == 3
+    views = folder.load(0, random=Random(0))
+    assert views.shape == (3, *SHAPE)
+    assert not torch.equal(views[0], views[1])
+    alone = VideoFolder(SHAPE, root=str(tmp_path / "held_out")).load(0, random=Random(0))
+    assert torch.equal(alone, views[0])
+    assert len(videos) == NUM_PATHS * 2
+
+
+def test_previews_are_the_middles_and_leave_out_what_cannot_be_read(write_avi, tmp_path):
+    write_avi("a.avi", num_frames=16)
+    (tmp_path / "b.mp4").touch()
+    write_avi("c.avi", num_frames=40)
+    previews = VideoFolder(SHAPE, root=str(tmp_path)).previews(9)
+    assert [(preview.title, preview.note) for preview in previews] == [("a.avi", "training"), ("c.avi", "training")]
+    assert (previews[1].sample.float().mean((0, 2, 3)) / 4).round().tolist() == [12, 16, 20, 24]
+
+
+def test_bad_files_are_replaced_and_named_and_no_worker_dies(write_avi, tmp_path):
+    for number in range(5):
+        write_avi(f"good{number}.avi", num_frames=20)
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mkv").write_text("no video")
+    whole = write_avi("cut.avi", num_frames=20).read_bytes()
+    (tmp_path / "cut.avi").write_bytes(whole[:200])
+    folder = VideoFolder(SHAPE, root=str(tmp_path))
+    plan = Plan({"video": len(folder)}, batch_size=8, num_epochs=1, seed=0)
+    batches = MicroBatches(plan, device_batch={"video": 2}, first_step=0)
+    loader = make_loader(Samples({"video": folder}, 0), batches, num_workers=2, pin_memory=False)
+    found = list(loader)
+    assert [batch["samples"].shape for batch in found] == [(2, *SHAPE)] * 4
+    replaced = [item for batch in found for item in batch["replaced"]]
+    assert {os.path.basename(item["sample"]) for item in replaced} == {"empty.mp4", "text.mkv", "cut.avi"}
+    assert all("good" in item["replaced_by"] for item in replaced)
+    assert f"{tmp_path}/empty.mp4: the file is empty" in {item["reason"] for item in replaced}
+
+
+def test_an_unreadable_file_is_a_bad_sample(tmp_path):
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(BadSample, match=f"^{tmp_path}/empty.mp4: the file is empty$"):
+        VideoFolder(SHAPE, root=str(tmp_path)).load(0, random=Random(0))
+
+
+def test_wrong_folders_and_options(tmp_path, write_avi):
+    with pytest.raises(ConfigError, match=r"give data\.video\.root=DIR"):
+        VideoFolder(SHAPE)
+    with pytest.raises(ConfigError, match=f"there is no folder {tmp_path}/none"):
+        VideoFolder(SHAPE, root=str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match=f"{tmp_path} holds no files at all but no videos; read are .mp4"):
+        VideoFolder(SHAPE, root=str(tmp_path))
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(ConfigError, match=r"holds 1 other files \(1 \.txt\) but no videos"):
+        VideoFolder(SHAPE, root=str(tmp_path))
+    path = write_avi()
+    with pytest.raises(ConfigError, match=f"{path} is a file; give the folder"):
+        VideoFolder(SHAPE, root=str(path))
+    with pytest.raises(ConfigError, match=r"give multi_scale, or crop_scale, and set the other to null"):
+        VideoFolder(SHAPE, root=str(tmp_path), crop_scale=(0.5, 1.0))
+    with pytest.raises(ConfigError, match=r"crop_scale is \[1, 0\.5\]; the lower number comes first"):
+        VideoFolder(SHAPE, root=str(tmp_path), multi_scale=None, crop_scale=(1.0, 0.5))
+
+
+def test_multi_scale_boxes_are_the_published_ones():
+    boxes = {multi_scale_box(240, 320, (3, 16, 224, 224), MULTI_SCALE, Random(seed)) for seed in range(4000)}
+    # 240 x 0.875 = 210, x 0.75 = 180, x 0.66 = 158; neighbours may be paired
+    sides = {(box.height, box.width) for box in boxes}
+    assert sides == {
+        (a, b) for i, a in enumerate((240, 210, 180, 158)) for j, b in enumerate((240, 210, 180, 158)) if abs(i - j) < 2
+    }
+    places = {(box.top, box.left) for box in boxes if (box.height, box.width) == (180, 180)}
+    assert len(places) == 13
+    assert {(0, 0), (0, 140), (60, 0), (60, 140), (30, 70), (15, 35), (45, 105), (30, 0)} <= places
+
+
+def test_a_side_near_the_samples_is_the_samples():
+    boxes = {multi_scale_box(226, 300, (3, 16, 224, 224), (1.0,), Random(seed)) for seed in range(100)}
+    assert {(box.height, box.width) for box in boxes} == {(224, 224)}
+
+
+def test_area_boxes_stay_inside_with_area_and_ratio_in_range():
+    for seed in range(300):
+        box = random_area_box(240, 320, (3, 16, 64, 64), (0.5, 1.0), (3 / 4, 4 / 3), Random(seed))
+        assert 0 <= box.top <= box.top + box.height <= 240
+        assert 0 <= box.left <= box.left + box.width <= 320
+        assert 0.49 < box.height * box.width / (240 * 320) <= 1
+        assert 0.74 < box.width / box.height < 1.35
+    assert random_area_box(10, 1000, (3, 16, 64, 64), (1.0, 1.0), (1.0, 1.0), Random(0)) == Box(0, 495, 10, 10)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 300), (31, 33), (64, 48)])
+def test_frames_of_any_size_are_cropped(size):
+    frames = torch.randint(256, (4, 3, *size), dtype=torch.uint8)
+    assert center_crop(frames, SHAPE).shape == SHAPE
+    for seed in range(20):
+        for box in (
+            multi_scale_box(*size, SHAPE, MULTI_SCALE, Random(seed)),
+            random_area_box(*size, SHAPE, (0.5, 1.0), (0.75, 1.33), Random(seed)),
+        ):
+            assert crop(frames, box, SHAPE, antialias=True).shape == SHAPE
+
+
+def test_all_frames_are_cropped_alike():
+    frame = torch.randint(256, (3, 48, 64), dtype=torch.uint8)
+    sample = crop(frame.expand(4, -1, -1, -1), Box(3, 5, 40, 50), SHAPE, antialias=True)
+    assert torch.equal(sample[:, :1].expand(-1, 4, -1, -1), sample)
+
+
+def test_moving_photographs_hold_two_out_and_are_made_once(tmp_path):
+    videos = MovingPhotographs(SHAPE, folder=str(tmp_path), repeats=2, stride=2)
+    num_files = NUM_PATHS * len(PHOTOGRAPHS["train"])
+    assert len(videos) == 2 * num_files
+    path = videos.describe(3)
+    assert videos.describe(3 + num_files) == path
+    written = os.stat(path).st_mtime_ns
+    assert torch.equal(
+        MovingPhotographs(SHAPE, folder=str(tmp_path), repeats=2, stride=2).load(3, random=Random(0)),
+        videos.load(3, random=Random(0)),
+    )
+    assert os.stat(path).st_mtime_ns == written
+    notes = [preview.note for preview in videos.previews(4)]
+    assert notes == ["held out", "held out", "training", "training"]
+    with open_video(path) as video:
+        frames = video.frames([0, video.num_frames - 1]).float()
+    assert np.abs((frames[0] - frames[1]).numpy()).mean() > 1  # the camera moves

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mae_core.interfaces import Reconstruction
+from mae_registry import MaeError
+from mae_video.pictures import LABEL_WIDTH, MARGIN, MIN_COLUMN, animate, chosen_frames, compose, draw, kinds
+
+
+def reconstruction(*, num_frames=8, side=64, raw=True, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (3, num_frames, side, side)
+    hidden = torch.zeros(1, num_frames, side, side, dtype=torch.bool)
+    hidden[:, :, : side // 2] = True
+    values = 4 * torch.randn(shape, generator=generator) if raw else None
+    prediction = 3 * torch.rand(shape, generator=generator) - 1
+    return Reconstruction(
+        "clip.mp4", "held out", torch.rand(shape, generator=generator), hidden, prediction, values, 0.9, 0.4321
+    )
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_every_row_is_what_its_heading_says(raw):
+    shown = reconstruction(raw=raw)
+    clips = [clip for _, clip in kinds(shown)]
+    headings = [heading for heading, _ in kinds(shown)]
+    assert len(clips) == (5 if raw else 4)
+    assert ("true mean and variance" in headings[2]) == raw
+    assert any("raw normalised" in heading for heading in headings) == raw
+    assert not any("not predicted" in heading for heading in headings)
+    assert torch.equal(clips[0], shown.sample)
+    assert bool((clips[1][:, :, :32] == 0.5).all())
+    assert torch.equal(clips[1][:, :, 32:], shown.sample[:, :, 32:])
+    assert torch.equal(clips[2], shown.prediction.clamp(0, 1))
+    assert torch.equal(clips[-1][:, :, :32], clips[2][:, :, :32])
+    assert torch.equal(clips[-1][:, :, 32:], shown.sample[:, :, 32:])
+
+
+def test_what_is_not_predicted_is_black_and_said_to_be():
+    shown = reconstruction()
+    shown.prediction[:, 1::2] = torch.nan
+    (_, output), (_, pasted) = kinds(shown)[2], kinds(shown)[4]
+    headings = [heading for heading, _ in kinds(shown)]
+    assert headings[2].endswith("; black: not predicted")
+    assert bool((output[:, 1::2] == 0).all())
+    assert bool((pasted[:, 1, :32] == 0).all())
+    assert torch.equal(pasted[:, 1, 32:], shown.sample[:, 1, 32:])
+    assert chosen_frames(shown) == [0, 2, 4, 6]
+
+
+def test_frames_are_spread_over_the_clip():
+    assert chosen_frames(reconstruction(num_frames=16)) == [0, 3, 6, 9, 12, 15]
+    assert chosen_frames(reconstruction(num_frames=2)) == [0, 1]
+
+
+def test_the_picture_shows_the_frames_where_it_says(tmp_path):
+    rows = [reconstruction(seed=seed) for seed in range(2)]
+    draw(rows, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        pixels = np.asarray(picture)
+    assert np.array_equal(pixels, np.asarray(compose(rows)))
+    left = MARGIN + LABEL_WIDTH + MARGIN
+    frame = (rows[0].sample[:, 7] * 255).round().byte().permute(1, 2, 0).numpy()  # the last column, the first row
+    column = left + 5 * (MIN_COLUMN + MARGIN)
+    strip = pixels[:200:, column : column + 128 : 2]
+    assert any(np.array_equal(strip[top : top + 128 : 2], frame) for top in range(60))
+
+
+def test_the_gif_moves_beside_the_png(tmp_path):
+    rows = [reconstruction(seed=seed) for seed in range(6)]
+    draw(rows, tmp_path / "a.png")
+    pictures = animate(rows)
+    assert len(pictures) == 8
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert (gif.n_frames, gif.info["loop"]) == (8, 0)
+        assert gif.size == pictures[0].size
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gif", "a.png"]
+
+
+def test_a_folder_that_cannot_be_written_to_is_an_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(MaeError, match="cannot write"):
+        draw([reconstruction(num_frames=2, side=16)], tmp_path / "file" / "a.png")

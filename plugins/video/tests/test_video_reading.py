@@ -1,0 +1,189 @@
+import importlib.util
+import os
+import wave
+
+import numpy as np
+import pytest
+
+from mae_core.interfaces import BadSample
+from mae_registry import ConfigError
+from mae_video.clips import ClipSampler, read_clip
+from mae_video.reading import MODULES, find_reader, open_video
+from mae_video.tokenizer import Tubelets
+
+INSTALLED = [name for name, module in MODULES.items() if importlib.util.find_spec(module)]
+readers = pytest.mark.parametrize("reader", INSTALLED)
+avi_readers = pytest.mark.parametrize("reader", [name for name in INSTALLED if name != "torchcodec"])
+
+
+def numbers(frames):
+    """Which frames these are; see conftest.grey_frames."""
+    return (frames.float().mean((1, 2, 3)) / 4).round().int().tolist()
+
+
+@avi_readers
+def test_frames_come_in_the_order_asked_for(reader, write_avi):
+    with open_video(write_avi(), reader) as video:
+        assert (video.num_frames, video.fps) == (40, 10)
+        frames = video.frames([0, 39, 7, 7, 12])
+    assert frames.shape == (5, 3, 48, 64)
+    assert numbers(frames) == [0, 39, 7, 7, 12]
+
+
+@readers
+def test_frames_of_a_file_with_b_frames_and_several_key_frames(reader, write_mp4):
+    path = write_mp4(times=range(60))
+    for indices in ([0], [59], [30, 2, 31], list(range(60)), [11, 12, 13, 24, 58]):
+        with open_video(path, reader) as video:
+            assert numbers(video.frames(indices)) == indices
+
+
+@readers
+def test_sampling_follows_time_at_a_variable_rate(reader, write_mp4):
+    # 20 frames of 1/30 s, then 20 of 1/10 s
+    times = [*range(20), *range(20, 80, 3)]
+    with open_video(write_mp4(times=times), reader) as video:
+        shown = numbers(video.frames_at([0, 10 / 30, 19.9 / 30, 20 / 30, 22.5 / 30, 23 / 30, 50 / 30, 99]))
+    assert shown == [0, 10, 19, 20, 20, 21, 30, 39]
+
+
+@pytest.mark.data
+def test_every_reader_gives_the_same_frames(data):
+    for path in sorted(data.iterdir()):
+        if path.name.startswith("CORRUPT"):
+            continue
+        for fps in (None, 12.0):
+            clips = []
+            for reader in INSTALLED:
+                if reader == "torchcodec" and path.suffix == ".avi":
+                    continue
+                with open_video(path, reader) as video:
+                    clips.append(ClipSampler(8, 4, fps).read(video, 0.3))
+            assert all(bool((clip == clips[0]).all()) for clip in clips), path.name
+
+
+@readers
+@pytest.mark.data
+def test_a_corrupt_file_is_refused_on_one_line(reader, data):
+    path = data / "CORRUPT_truncated_h264.mp4"
+    with pytest.raises(BadSample) as error, open_video(path, reader) as video:
+        video.frames(range(0, 48, 3))
+    assert str(error.value).startswith(f"{path}: the video cannot be decoded: ")
+    assert "\n" not in str(error.value)
+
+
+@readers
+def test_what_is_no_video_is_refused(reader, tmp_path):
+    empty, text, sound = tmp_path / "empty.mp4", tmp_path / "text.mp4", tmp_path / "sound.mp4"
+    empty.touch()
+    text.write_text("no video " * 100)
+    with wave.open(str(sound), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(16000))
+    expected = {
+        empty: "the file is empty",
+        text: "the video cannot be decoded: .*",
+        sound: "the video cannot be decoded: .*(no video stream|best video stream|find video stream).*",
+        tmp_path / "missing.mp4": "the file cannot be read: No such file or directory",
+    }
+    for path, reason in expected.items():
+        with pytest.raises(BadSample, match=f"^{path}: {reason}$"), open_video(path, reader):
+            pass
+
+
+def test_messages_do_not_change_from_run_to_run(tmp_path):
+    text = tmp_path / "text.mp4"
+    text.write_text("no video " * 100)
+    for reader in INSTALLED:
+        with pytest.raises(BadSample) as error, open_video(text, reader):
+            pass
+        assert "[" not in str(error.value).replace("[Errno", "")  # decord's begin with the time of day
+
+
+@pytest.mark.parametrize("cut", [0.3, 0.6, 0.9])
+@readers
+def test_a_truncated_mp4_is_refused_or_read_but_never_hangs(reader, cut, write_mp4):
+    path = write_mp4(times=range(60))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(cut * len(data))])  # the index of an MP4 is at its end
+    with pytest.raises(BadSample), open_video(path, reader) as video:
+        video.frames(range(60))
+
+
+def test_an_error_of_ours_inside_the_block_is_not_taken_for_the_files(write_avi):
+    with pytest.raises(ConfigError, match="mine"), open_video(write_avi()):
+        raise ConfigError("mine")
+
+
+def test_readers_that_are_missing_or_broken(monkeypatch, write_avi):
+    monkeypatch.setattr("mae_video.reading.MODULES", {"decord": "no_such_module", "pyav": "neither_this"})
+    with pytest.raises(ConfigError, match=r"^reader 'pyav' is not installed: pip install neither_this, or choose another"):
+        find_reader("pyav")
+    with (
+        pytest.raises(ConfigError, match=r"^reader 'auto' is not installed: pip install neither_this"),
+        open_video(write_avi()),
+    ):
+        pass
+
+
+def test_auto_takes_the_first_that_is_installed(monkeypatch):
+    monkeypatch.setattr("mae_video.reading.MODULES", {"decord": "no_such_module", "pyav": "json"})
+    assert find_reader("auto") == "pyav"
+
+
+class Counted:
+    """A video of 300 frames at 30 a second that notes which ones it is asked for."""
+
+    num_frames, fps = 300, 30.0
+
+    def frames(self, indices):
+        self.asked = list(indices)
+
+    def frames_at(self, seconds):
+        self.asked = [int(second * self.fps + 1e-3) for second in seconds]
+
+
+def asked(sampler, start, **facts):
+    video = Counted()
+    video.__dict__.update(facts)
+    sampler.read(video, start)
+    return video.asked
+
+
+def test_stride_counts_frames():
+    sampler = ClipSampler(16, 4)
+    assert asked(sampler, 0.0) == list(range(0, 64, 4))
+    assert asked(sampler, 0.999999) == list(range(236, 300, 4))
+    assert asked(sampler, 0.0, fps=10.0) == list(range(0, 64, 4))
+
+
+def test_a_short_file_repeats_its_last_frame():
+    assert asked(ClipSampler(4, 4), 0.7, num_frames=10) == [0, 4, 8, 9]
+    assert asked(ClipSampler(4, 4), 0.7, num_frames=1) == [0, 0, 0, 0]
+    assert asked(ClipSampler(4, 4, 30.0), 0.7, num_frames=1) == [0, 0, 0, 0]
+    assert max(asked(ClipSampler(16, 4, 30.0), 0.7, num_frames=10)) == 9
+
+
+@pytest.mark.parametrize(("fps", "start"), [(30.0, 0.0), (15.0, 0.5), (60.0, 1.0), (29.97, 0.25)])
+def test_fps_corrected_sampling_is_the_published_rule(fps, start):
+    span = 16 * 4 / 30.0 * fps
+    first = start * max(0, 300 - span)
+    expected = np.linspace(first, first + span - 1, 16).clip(0, 299)
+    assert np.abs(np.array(asked(ClipSampler(16, 4, 30.0), start, fps=fps)) - np.floor(expected + 1e-3)).max() == 0
+
+
+def test_read_clip_gives_the_middle_and_goes_closer_in_short_files(write_avi):
+    tokenizer = Tubelets(8, input_size=(4, 32, 32), patch_size=(2, 16, 16))
+    clip = read_clip(write_avi(num_frames=40), tokenizer)
+    assert clip.shape == (3, 4, 32, 32)
+    assert numbers(clip.transpose(0, 1)) == [12, 16, 20, 24]
+    assert numbers(read_clip(write_avi(num_frames=8), tokenizer).transpose(0, 1)) == [0, 2, 4, 6]
+    assert numbers(read_clip(write_avi(num_frames=1), tokenizer).transpose(0, 1)) == [0, 0, 0, 0]
+    with pytest.raises(ConfigError, match="the tokenizer takes 1 channels; videos give 3"):
+        read_clip(os.devnull, Tubelets(8, input_size=(4, 32, 32), patch_size=(2, 16, 16), channels=1, mean=(0,), std=(1,)))
+
+
+@pytest.mark.data
+def test_full_hd(data):
+    clip = read_clip(data / "demo_skeleton.mp4", Tubelets(8))
+    assert clip.shape == (3, 16, 224, 224)
