@@ -47,6 +47,11 @@ class AudioFolder(Dataset):
             wave = wave * (0.5 + random.betavariate(10, 10))
         return to_spectrogram(wave, self._num_frames, self._num_mels)
 
+    def read(self, index: int) -> Tensor:
+        """The beginning of one file, un-augmented, log-mel float32. Raises BadSample."""
+        wave = read_wave(self.describe(index), max_samples=num_samples(self._num_frames))
+        return to_spectrogram(wave, self._num_frames, self._num_mels)
+
     def describe(self, index: int) -> str:
         """The absolute path."""
         return os.path.join(self._root, self._name(index))
@@ -57,10 +62,10 @@ class AudioFolder(Dataset):
         count = min(count, len(self))
         for index in (i * len(self) // count for i in range(count)):
             try:
-                wave = read_wave(self.describe(index), max_samples=num_samples(self._num_frames))
+                sample = self.read(index)
             except BadSample:
                 continue
-            previews.append(Preview(self._name(index), to_spectrogram(wave, self._num_frames, self._num_mels), "training"))
+            previews.append(Preview(self._name(index), sample, "training"))
         return previews
 
     def _name(self, index: int) -> str:
