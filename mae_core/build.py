@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from mae_core.config import Config
-from mae_core.interfaces import Encoder, Grid, Masker, Modality, Positions
+from mae_core.interfaces import Encoder, Grid, JointMasker, MakePositions, Masker, Modality, Tokenizer
 from mae_core.model import MaskedAutoencoder, ModalityParts
 from mae_core.registry import registry
 from mae_registry import ConfigError, MaeError
@@ -31,8 +31,9 @@ def build_model(config: Config) -> MaskedAutoencoder:
     """
     section = config["model"]
     encoder: Encoder = _at("model.encoder", config, lambda: build_component("encoders", section["encoder"]))
-    parts = {name: _build_parts(name, config, encoder) for name in section["modalities"]}
-    return MaskedAutoencoder(encoder, parts)
+    tokenizers = {name: _build_tokenizer(name, config, encoder.width) for name in section["modalities"]}
+    parts = {name: _build_parts(name, config, encoder, tokenizers) for name in tokenizers}
+    return MaskedAutoencoder(encoder, parts, _build_joint_masker(config, tokenizers))
 
 
 def sample_shape(config: Config, modality: str) -> tuple[int, ...]:
@@ -53,32 +54,47 @@ def build_masker(config: Config, modality: str, grid: Grid, *, dense: bool) -> M
     return _at(f"model.modalities.{modality}.masker", config, build)
 
 
-def _build_parts(name: str, config: Config, encoder: Encoder) -> ModalityParts:
+def _build_tokenizer(modality: str, config: Config, width: int) -> Tokenizer:
+    path = f"model.modalities.{modality}.tokenizer"
+    return _at(path, config, lambda: build_component("tokenizers", config[path], width))
+
+
+def _build_joint_masker(config: Config, tokenizers: Mapping[str, Tokenizer]) -> JointMasker | None:
+    section = config["model"].get("masker")
+    if section is None:
+        return None
+    masker: JointMasker = _at("model.masker", config, lambda: build_component("maskers", section))
+    grids = {name: tokenizer.grid for name, tokenizer in tokenizers.items()}
+    with torch.device("cpu"):
+        _at("model.masker", config, lambda: masker(grids, 2, generator=torch.Generator().manual_seed(0)))
+    return masker
+
+
+def _build_parts(name: str, config: Config, encoder: Encoder, tokenizers: Mapping[str, Tokenizer]) -> ModalityParts:
     section = config["model"]["modalities"][name]
     path = f"model.modalities.{name}"
-
-    def build(part: str, kind: str, *wired: object) -> Any:
-        return _at(f"{path}.{part}", config, lambda: build_component(kind, section[part], *wired))
-
-    tokenizer = build("tokenizer", "tokenizers", encoder.width)
-
-    def make_positions(width: int) -> Positions:
-        return build("positions", "positions", tokenizer.grid, width)
-
+    tokenizer = tokenizers[name]
     dense = encoder.mask_token is not None
     masker = build_masker(config, name, tokenizer.grid, dense=dense)
-    target = build("target", "targets", tokenizer)
-    decoder = build("decoder", "decoders", encoder.width, target.dim, tokenizer.grid, make_positions, dense)
+    target = _at(f"{path}.target", config, lambda: build_component("targets", section["target"], tokenizer))
+    every = {other: (tokenizers[other].grid, _positions_maker(other, config, tokenizers[other].grid)) for other in tokenizers}
+    grid, make_positions = every[name]
+    wired = [encoder.width, target.dim, grid, make_positions, dense]
+    if registry().get("decoders", section["decoder"]["name"]).load().attends_to_all:
+        wired += [name, every]
+    decoder = _at(f"{path}.decoder", config, lambda: build_component("decoders", section["decoder"], *wired))
     return ModalityParts(tokenizer, make_positions(encoder.width), masker, decoder, target)
 
 
-def _require_both_sets(masker: Masker, grid: Grid, dense: bool) -> None:
-    """Draw a batch, so that a masker that cannot work on this grid is refused before training.
+def _positions_maker(modality: str, config: Config, grid: Grid) -> MakePositions:
+    path = f"model.modalities.{modality}.positions"
+    return lambda width: _at(path, config, lambda: build_component("positions", config[path], grid, width))
 
-    A large one: the samples of a small batch may hide equally many by chance.
-    """
+
+def _require_both_sets(masker: Masker, grid: Grid, dense: bool) -> None:
+    """Draw a batch, so that a masker that cannot work on this grid is refused before training."""
     with torch.device("cpu"):  # also where the model is built on another device, or on none
-        mask = masker(grid, 64, generator=torch.Generator().manual_seed(0))
+        mask = masker(grid, 2, generator=torch.Generator().manual_seed(0))
     if mask.ragged and not dense:
         raise ConfigError(
             "this masker hides a different number of patches in each sample, which needs an encoder over all tokens: set "

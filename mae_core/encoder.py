@@ -19,6 +19,7 @@ class ViTEncoder(Encoder):
         width, depth, heads: ViT-B 768, 12, 12; ViT-L 1024, 24, 16; ViT-H 1280, 32, 16.
         mlp_ratio: hidden width of the MLPs, as a multiple of `width`.
         class_token: prepend a learned token; it has no position.
+        final_norm: normalise the latents after the last block.
         mask_tokens: encode all tokens, the hidden ones replaced by a learned mask token (Table 1c: slower and worse).
     """
 
@@ -30,6 +31,7 @@ class ViTEncoder(Encoder):
         heads: Positive,
         mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,
         class_token: bool = True,
+        final_norm: bool = True,
         mask_tokens: bool = False,
     ) -> None:
         super().__init__()
@@ -39,7 +41,7 @@ class ViTEncoder(Encoder):
         self.cls_token = nn.Parameter(0.02 * torch.randn(1, 1, width)) if class_token else None
         self.mask_token = nn.Parameter(0.02 * torch.randn(1, 1, width)) if mask_tokens else None
         self.blocks = nn.ModuleList(make_block(width, heads, mlp_ratio) for _ in range(depth))
-        self.norm = LayerNorm(width)
+        self.norm = LayerNorm(width) if final_norm else nn.Identity()
         self.apply(init_linear_and_norm)
 
     def forward(self, tokens: Tensor, class_position: Tensor | None = None) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mae_core.gather import gather_patches
-from mae_core.interfaces import Decoder, Encoder, Mask, Masker, Positions, Target, Tokenizer
+from mae_core.interfaces import Decoder, Encoder, JointMasker, Mask, Masker, Positions, Target, Tokenizer
 from mae_registry import MaeError, did_you_mean
 
 
@@ -38,12 +38,18 @@ class ModalityParts(nn.Module):
 
 
 class MaskedAutoencoder(nn.Module):
-    """tokenizer -> masker -> encoder of the visible -> decoder -> target (He et al. 2022, Figure 1)."""
+    """tokenizer -> masker -> encoder of the visible -> decoder -> target (He et al. 2022, Figure 1).
 
-    def __init__(self, encoder: Encoder, modalities: Mapping[str, ModalityParts]) -> None:
+    Several modalities share one encoder. `joint_masker` masks paired samples of all of them together.
+    """
+
+    def __init__(
+        self, encoder: Encoder, modalities: Mapping[str, ModalityParts], joint_masker: JointMasker | None = None
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.modalities = nn.ModuleDict(modalities)
+        self.joint_masker = joint_masker
 
     def parts(self, modality: str) -> ModalityParts:
         """One modality's parts. Raises MaeError on an unknown name."""
@@ -59,6 +65,9 @@ class MaskedAutoencoder(nn.Module):
         """Masks on the CPU for `modalities`, in their order. Without a generator: torch's global one."""
         generator = torch.default_generator if generator is None else generator
         parts = {name: self.parts(name) for name in modalities}
+        if self.joint_masker is not None and len(parts) > 1:
+            grids = {name: part.tokenizer.grid for name, part in parts.items()}
+            return self.joint_masker(grids, batch_size, generator=generator)
         return {name: part.masker(part.tokenizer.grid, batch_size, generator=generator) for name, part in parts.items()}
 
     def forward(
@@ -71,35 +80,40 @@ class MaskedAutoencoder(nn.Module):
     ) -> Output:
         """Normalised samples (B, *sample_shape) by modality -> loss, predictions and masks.
 
-        Masks are drawn with `generator` (on the CPU) unless given.
+        Masks are drawn with `generator` (on the CPU) unless given. Samples of several modalities belong together, row by row.
         """
         first = next(iter(samples.values()))
         masks = masks or self.draw_masks(samples, len(first), generator=generator)
         masks = {name: masks[name].to(first.device, non_blocking=True) for name in samples}
 
         patches = {name: self.parts(name).tokenizer.patchify(x) for name, x in samples.items()}
-        latents = self._encode(patches, masks)
+        latent = self._encode(patches, masks)
         predict_all = predict == "all"
-        decoded = {name: self._decode(name, latents[name], masks[name], predict_all) for name in samples}
-        queried = {name: self._queried(masks[name], x) if predict_all else x for name, x in decoded.items()}
+        decoded = {name: self._decode(name, latent, masks[name], predict_all) for name in samples}
+        queried = {name: self._queried(name, masks[name], x) if predict_all else x for name, x in decoded.items()}
         losses = {name: self._loss(name, x, patches[name], masks[name], queried[name]) for name, x in samples.items()}
-        pred = {name: self._raster_order(masks[name], x) if predict_all else x for name, x in decoded.items()}
+        pred = {name: self._raster_order(name, masks[name], x) if predict_all else x for name, x in decoded.items()}
         return Output(torch.stack(list(losses.values())).sum(), losses, pred, masks)
 
-    def encode(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Latents of all patches, nothing hidden: (B, prefix + N, D) by modality."""
+    def encode(self, samples: Mapping[str, Tensor], *, masks: Mapping[str, Mask] | None = None) -> dict[str, Tensor]:
+        """Latents by modality, (B, prefix + K, D) of the kept patches; of all N without masks."""
         patches = {name: self.parts(name).tokenizer.patchify(x) for name, x in samples.items()}
-        nothing = {n: Mask.from_hidden(torch.zeros(p.shape[:2], dtype=torch.bool, device=p.device)) for n, p in patches.items()}
-        return self._encode(patches, nothing)
+        if masks is None:
+            masks = {name: Mask.from_hidden(torch.zeros_like(x[..., 0], dtype=torch.bool)) for name, x in patches.items()}
+        latent = self._encode(patches, masks)
+        return {name: latent.own(name) for name in samples}
 
-    def _encode(self, patches: Mapping[str, Tensor], masks: Mapping[str, Mask]) -> dict[str, Tensor]:
-        """All modalities' tokens through the encoder at once; each gets the prefix tokens and its own latents back."""
-        tokens = {name: self._tokens(name, patches[name], masks[name]) for name in patches}
+    def _encode(self, patches: Mapping[str, Tensor], masks: Mapping[str, Mask]) -> "_Latent":
+        """All modalities' tokens through the encoder at once."""
+        if self.encoder.mask_token is None and any(mask.ragged for mask in masks.values()):
+            tokens, ids, counts = self._jointly_visible(patches, masks), self._joint_ids(masks), None
+        else:
+            kept = {name: self._tokens(name, patches[name], masks[name]) for name in patches}
+            tokens, counts = torch.cat(list(kept.values()), dim=1), {name: x.shape[1] for name, x in kept.items()}
+            ids = torch.cat([self._context_ids(mask) + self._offset(name) for name, mask in masks.items()], dim=1)
         class_positions = [p for name in patches if (p := self.parts(name).positions.class_position()) is not None]
-        latent = self.encoder(torch.cat(list(tokens.values()), dim=1), sum(class_positions) if class_positions else None)
-        num_prefix = self.encoder.num_prefix_tokens
-        prefix, *own = latent.split([num_prefix, *(t.shape[1] for t in tokens.values())], dim=1)
-        return {name: torch.cat([prefix, x], dim=1) for name, x in zip(tokens, own, strict=True)}
+        x = self.encoder(tokens, sum(class_positions) if class_positions else None)
+        return _Latent(x, ids, self.encoder.num_prefix_tokens, counts)
 
     def _tokens(self, name: str, patches: Tensor, mask: Mask) -> Tensor:
         """Embedded patches with their positions: the kept ones, or all with mask tokens where the encoder takes these."""
@@ -108,23 +122,46 @@ class MaskedAutoencoder(nn.Module):
             tokens = parts.tokenizer.embed(patches)
             tokens = torch.where(mask.hidden.unsqueeze(-1), mask_token.to(tokens.dtype), tokens)
             return tokens + parts.positions(_all_ids(mask))
-        if mask.ragged:
-            raise MaeError(
-                f"the masker of {name!r} hides a different number of patches in each sample, which needs an encoder over all "
-                "tokens: set model.encoder.mask_tokens=true, or make the masker's count exact"
-            )
         return parts.tokenizer.embed(gather_patches(patches, mask.ids_keep)) + parts.positions(mask.ids_keep)
 
-    def _decode(self, name: str, latent: Tensor, mask: Mask, predict_all: bool) -> Tensor:
+    def _jointly_visible(self, patches: Mapping[str, Tensor], masks: Mapping[str, Mask]) -> Tensor:
+        """(B, K, D) of rows that keep K patches of all modalities together, but not equally many of each."""
+        parts = {name: self.parts(name) for name in patches}
+        tokens = [parts[name].tokenizer.embed(x) + parts[name].positions(_all_ids(masks[name])) for name, x in patches.items()]
+        return gather_patches(torch.cat(tokens, dim=1), _visible_of_all(masks))
+
+    def _joint_ids(self, masks: Mapping[str, Mask]) -> Tensor:
+        """(B, K): the visible patches, numbered over all modalities of the model."""
+        numbers = [torch.arange(mask.hidden.shape[1], device=mask.hidden.device) + self._offset(n) for n, mask in masks.items()]
+        return torch.cat(numbers)[_visible_of_all(masks)]
+
+    def _offset(self, modality: str) -> int:
+        """The number of a modality's first patch."""
+        earlier = list(self.modalities)[: list(self.modalities).index(modality)]
+        return sum(self.parts(name).tokenizer.grid.num_patches for name in earlier)
+
+    def _context_ids(self, mask: Mask) -> Tensor:
+        return _all_ids(mask) if self.encoder.mask_token is not None else mask.ids_keep
+
+    def _decode(self, name: str, latent: "_Latent", mask: Mask, predict_all: bool) -> Tensor:
         """(B, M, T), or the predictions of context tokens followed by those of queries."""
-        ids_context = _all_ids(mask) if self.encoder.mask_token is not None else mask.ids_keep
-        return self.parts(name).decoder(
-            latent, ids_context, mask.ids_predict, num_prefix_tokens=self.encoder.num_prefix_tokens, predict_all=predict_all
+        decoder = self.parts(name).decoder
+        everything = decoder.attends_to_all
+        return decoder(
+            latent.x if everything else latent.own(name),
+            latent.ids if everything else self._context_ids(mask),
+            mask.ids_predict,
+            num_prefix_tokens=latent.num_prefix_tokens,
+            predict_all=predict_all,
         )
 
-    def _queried(self, mask: Mask, decoded: Tensor) -> Tensor:
+    def _in_raster_order(self, name: str) -> bool:
+        """Whether the decoder itself gives predictions of all patches in raster order."""
+        return self.encoder.mask_token is not None or self.parts(name).decoder.attends_to_all
+
+    def _queried(self, name: str, mask: Mask, decoded: Tensor) -> Tensor:
         """Of all predictions those of `ids_predict`: (B, M, T)."""
-        if self.encoder.mask_token is not None:
+        if self._in_raster_order(name):
             return gather_patches(decoded, mask.ids_predict)
         return decoded[:, mask.num_keep :]
 
@@ -134,15 +171,49 @@ class MaskedAutoencoder(nn.Module):
         weight = mask.hidden.gather(1, mask.ids_predict)
         return target.loss(pred, target(x, patches, mask.ids_predict), weight)
 
-    def _raster_order(self, mask: Mask, decoded: Tensor) -> Tensor:
+    def _raster_order(self, name: str, mask: Mask, decoded: Tensor) -> Tensor:
         """(B, K + M, T) -> (B, N, T); NaN at patches that were neither kept nor predicted, the query's where both."""
-        if self.encoder.mask_token is not None:
+        if self._in_raster_order(name):
             return decoded
         raster = decoded.new_full((*mask.hidden.shape, decoded.shape[-1]), torch.nan)
         parts = decoded.split([mask.num_keep, mask.ids_predict.shape[1]], dim=1)
         for ids, part in zip((mask.ids_keep, mask.ids_predict), parts, strict=True):
             raster = raster.scatter(1, ids.unsqueeze(-1).expand_as(part), part)
         return raster
+
+
+@dataclass
+class _Latent:
+    """The encoder's output for all modalities together."""
+
+    x: Tensor
+    """(B, prefix + K, D)."""
+    ids: Tensor
+    """(B, K): which patches these are, numbered over all modalities of the model."""
+    num_prefix_tokens: int
+    counts: dict[str, int] | None
+    """Tokens of each modality; None where that differs from row to row."""
+
+    def own(self, modality: str) -> Tensor:
+        """(B, prefix + K of this modality, D)."""
+        if self.counts is None:
+            raise MaeError(
+                f"the masks of {modality!r} hide a different number of patches in each sample, which needs an encoder over all "
+                "tokens (model.encoder.mask_tokens=true), a decoder that attends to all modalities, or exact counts"
+            )
+        prefix, *parts = self.x.split([self.num_prefix_tokens, *self.counts.values()], dim=1)
+        return torch.cat([prefix, parts[list(self.counts).index(modality)]], dim=1)
+
+
+def _visible_of_all(masks: Mapping[str, Mask]) -> Tensor:
+    """(B, K) into the given modalities' patches, one after the other. Raises MaeError if rows keep unequal numbers in all."""
+    hidden = torch.cat([mask.hidden for mask in masks.values()], dim=1)
+    if not bool((hidden.sum(1) == hidden[0].sum()).all()):
+        raise MaeError(
+            f"the masker of {', '.join(map(repr, masks))} hides a different number of patches in each sample, which needs an "
+            "encoder over all tokens: set model.encoder.mask_tokens=true, or make the masker's count exact"
+        )
+    return Mask.from_hidden(hidden).ids_keep
 
 
 def _all_ids(mask: Mask) -> Tensor:

@@ -20,6 +20,7 @@ def register_maskers(register: Register) -> None:
     register("random", "mae_core.masking:RandomMasker")
     register("block", "mae_core.masking:BlockMasker")
     register("grid", "mae_core.masking:GridMasker")
+    register("dirichlet", "mae_core.masking:DirichletMasker")
 
 
 @hookimpl
@@ -32,6 +33,7 @@ def register_encoders(register: Register) -> None:
 def register_decoders(register: Register) -> None:
     """Vision-transformer blocks over context and queries."""
     register("vit", "mae_core.decoder:ViTDecoder")
+    register("cross_attention", "mae_core.cross_decoder:CrossDecoder")
 
 
 @hookimpl

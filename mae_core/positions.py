@@ -1,35 +1,43 @@
 """Position embeddings of any grid."""
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from mae_core.interfaces import Grid, Positions
 
+Leading = Literal["last_axis", "first_axis"]
 
-def sincos_table(grid: Grid, width: int) -> Tensor:
+
+def sincos_table(grid: Grid, width: int, *, leading: Leading = "last_axis") -> Tensor:
     """Fixed sine-cosine positions, (N, width) float32, computed in float64.
 
-    The axes share the width: each gets as many columns, the fastest axis first (for images the column before the row, as the
-    published MAE). Within an axis the first half are sines, the second cosines, of frequencies 10000^(-i / (columns / 2)).
-    A width that the axes cannot share evenly is rounded up to even parts and cut at the end.
+    The axes share the width: each gets as many columns, the `leading` axis first (for images the last axis, the column, as the
+    published MAE; MultiMAE the row). Within an axis the first half are sines, the second cosines, of frequencies
+    10000^(-i / (columns / 2)). A width that the axes cannot share evenly is rounded up to even parts and cut at the end.
     """
     num_axes = len(grid.sizes)
     per_axis = 2 * math.ceil(width / (2 * num_axes))
     omega = 10000.0 ** (-torch.arange(per_axis // 2, dtype=torch.float64) / (per_axis / 2))
-    angles = grid.coordinates().flip(1).to(torch.float64)[:, :, None] * omega
+    coordinates = grid.coordinates().flip(1) if leading == "last_axis" else grid.coordinates()
+    angles = coordinates.to(torch.float64)[:, :, None] * omega
     return torch.cat([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :width].float()
 
 
 class SinCos(Positions):
-    """Fixed sine-cosine positions of the published MAE; see `sincos_table`."""
+    """Fixed sine-cosine positions; see `sincos_table`.
+
+    Args:
+        leading: the axis that the first columns of the table encode. "last_axis" is the published MAE.
+    """
 
     table: Tensor
 
-    def __init__(self, grid: Grid, width: int) -> None:
+    def __init__(self, grid: Grid, width: int, *, leading: Leading = "last_axis") -> None:
         super().__init__()
-        self.register_buffer("table", sincos_table(grid, width), persistent=False)
+        self.register_buffer("table", sincos_table(grid, width, leading=leading), persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:
         """(B, K) -> (B, K, D)."""

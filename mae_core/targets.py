@@ -11,16 +11,38 @@ EPS = 1e-6
 """Added to a patch's variance, inside the root, as the published MAE does."""
 
 
+Reduction = Literal["batch", "sample"]
+
+
+def reduce_loss(per_patch: Tensor, weight: Tensor, reduction: Reduction) -> Tensor:
+    """(B, M) losses and (B, M) bool which of them count -> 0-d. See `Pixels` for `reduction`."""
+    if reduction == "batch":
+        return (per_patch * weight).sum() / weight.sum()
+    return ((per_patch * weight).sum(dim=1) / weight.sum(dim=1)).nanmean()
+
+
 class Pixels(Target):
-    """The values of each patch; mean squared error over a patch, then over the patches that count (He et al. 2022, section 3).
+    """The values of each patch; mean error over a patch, then over the patches that count (He et al. 2022, section 3).
 
     Args:
+        error: "mse" squares the differences, "l1" takes their absolute values.
+        reduction: "batch": the mean over all patches of the batch that count; "sample": the mean of the samples' means, those
+            without any left out (MultiMAE).
         normalize: "patch": every patch is normalised by its own mean and unbiased variance, all channels together (better
             representations, Table 1d); "none": the values as they are (the paper's pictures).
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, normalize: Literal["patch", "none"] = "patch") -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        normalize: Literal["patch", "none"] = "patch",
+        error: Literal["mse", "l1"] = "mse",
+        reduction: Reduction = "batch",
+    ) -> None:
         super().__init__()
+        self.error = error
+        self.reduction: Reduction = reduction
         self.dim = tokenizer.patch_dim
         self.normalize = normalize
 
@@ -33,9 +55,10 @@ class Pixels(Target):
         return (target - mean) / std
 
     def loss(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """Mean over a patch's values, then over all patches of the batch that count."""
-        per_patch = (pred - target).square().mean(dim=-1)
-        return (per_patch * weight).sum() / weight.sum()
+        """Mean over a patch's values, then over the patches that count."""
+        difference = pred - target
+        error = difference.square() if self.error == "mse" else difference.abs()
+        return reduce_loss(error.mean(dim=-1), weight, self.reduction)
 
     @property
     def raw_differs(self) -> bool:

@@ -31,7 +31,7 @@ class PatchTokenizer(Tokenizer):
         std: Sequence[float],
     ) -> None:
         super().__init__()
-        sizes = _grid_sizes(self.axes, input_size, patch_size)
+        sizes = grid_sizes(self.axes, input_size, patch_size)
         self.grid = Grid(**sizes)
         self.sample_shape = (channels, *input_size)
         self._lengths = {f"p{i}": side for i, side in enumerate(patch_size)}
@@ -76,7 +76,7 @@ class PatchTokenizer(Tokenizer):
         return x * self.std + self.mean
 
 
-def _grid_sizes(axes: Sequence[str], input_size: Sequence[int], patch_size: Sequence[int]) -> dict[str, int]:
+def grid_sizes(axes: Sequence[str], input_size: Sequence[int], patch_size: Sequence[int]) -> dict[str, int]:
     """Patches along each axis. Raises ConfigError if the patch does not divide the input."""
     for name, values in (("input_size", input_size), ("patch_size", patch_size)):
         if len(values) != len(axes) or min(values) < 1:

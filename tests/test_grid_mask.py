@@ -109,10 +109,10 @@ def test_unequal_rows_need_to_be_asked_for() -> None:
     assert mask.ids_keep.tolist() == mask.ids_predict.tolist() == [[0, 1, 2, 3]] * 2
 
 
-def test_equal_rows_are_not_ragged() -> None:
+def test_rows_that_are_equal_by_chance_are_ragged_all_the_same() -> None:
     mask = Mask.from_hidden(torch.tensor([[True, False], [False, True]]), ragged=True)
-    assert not mask.ragged
-    assert mask.ids_keep.tolist() == [[1], [0]]
+    assert mask.ragged
+    assert mask.ids_keep.tolist() == [[0, 1], [0, 1]]
 
 
 def test_the_mask_of_some_samples() -> None:

@@ -74,7 +74,7 @@ def test_the_sparse_encoder_equals_a_dense_one_that_attends_to_the_visible_only(
     x = samples(model)["image"]
     seen = torch.cat([torch.ones(3, 1, dtype=torch.bool), ~mask.hidden], dim=1)
     dense = full_blocks(model, all_tokens(model, x), attn_mask=seen[:, None, None, :])
-    sparse = model._encode({"image": model.parts("image").tokenizer.patchify(x)}, {"image": mask})["image"]
+    sparse = model.encode({"image": x}, masks={"image": mask})["image"]
     torch.testing.assert_close(sparse[:, :1], dense[:, :1], rtol=0, atol=2e-6)
     torch.testing.assert_close(sparse[:, 1:], rows(dense[:, 1:], mask.ids_keep), rtol=0, atol=2e-6)
 
@@ -124,9 +124,7 @@ def test_predicting_all_agrees_with_predicting_the_masked(mask_tokens: str) -> N
 def test_kept_patches_are_predicted_from_their_own_context_tokens() -> None:
     model, mask = make_model(), random_mask()
     both = model(samples(model), masks={"image": mask}, predict="all").pred["image"]
-    latent = model._encode({"image": model.parts("image").tokenizer.patchify(samples(model)["image"])}, {"image": mask})[
-        "image"
-    ]
+    latent = model.encode(samples(model), masks={"image": mask})["image"]
     decoded = model.parts("image").decoder(latent, mask.ids_keep, mask.ids_predict, num_prefix_tokens=1, predict_all=True)
     assert rows(both, mask.ids_keep).equal(decoded[:, :4])
 

@@ -75,7 +75,8 @@ def interrupt_at(step):
 def test_a_run_leaves_everything_that_it_promises(uninterrupted, tiny_config):
     names = {path.name for path in uninterrupted.iterdir()} - {".lock"}
     assert names == {
-        "checkpoints", "config.yaml", "encoder.safetensors", "metrics.jsonl", "pictures", "report.html", "run.json", "tensorboard",
+        "checkpoints", "config.yaml", "encoder.safetensors", "metrics.jsonl", "pictures", "report.html", "run.json",
+        "tensorboard",
     }  # fmt: skip
     assert load_config(uninterrupted / "config.yaml").to_dict() == tiny_config.to_dict()
     metrics = read_metrics(uninterrupted / "metrics.jsonl")
@@ -235,7 +236,7 @@ def test_nothing_readable_stops_at_once(photos, tiny_recipe, tmp_path, num_worke
 
 
 def test_a_batch_larger_than_the_data_is_refused(tiny_recipe, tmp_path):
-    with pytest.raises(ConfigError, match="24 samples do not fill one batch of train.batch_size=4096"):
+    with pytest.raises(ConfigError, match=r"24 samples do not fill one batch of train\.batch_size=4096"):
         run(load_config(tiny_recipe, ["train.batch_size=4096"]), tmp_path / "run")
 
 

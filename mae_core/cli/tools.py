@@ -21,7 +21,8 @@ def verify(
     from mae_core.resolve import resolve
 
     names = modalities or registry().names("modalities")
-    checks = [(name, check) for name in names for check in resolve(find_modality(name).certify)()]
+    certificates = {find_modality(name).certify: name for name in reversed(names)}  # modalities may share one
+    checks = [(name, check) for certify, name in reversed(certificates.items()) for check in resolve(certify)()]
     if as_json:
         keys = ("name", "measured", "tolerance", "detail", "passed")
         typer.echo(json.dumps([{"modality": name, **{key: getattr(c, key) for key in keys}} for name, c in checks], indent=2))

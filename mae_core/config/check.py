@@ -71,7 +71,8 @@ class _Checker:
             return self.settings(node, shape, path)
         if isinstance(shape, PerModality):
             return self.per_modality(node, shape, path)
-        return self.mapping(node, shape, path, required=list(shape))
+        required = [key for key, child in shape.items() if not (isinstance(child, ComponentSection) and child.optional)]
+        return self.mapping(node, shape, path, required=required)
 
     def is_mapping(self, node: Node, path: Path, allowed: str) -> bool:
         if not isinstance(node.value, dict):

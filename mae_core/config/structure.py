@@ -12,6 +12,7 @@ class ComponentSection:
     """`name` and the keyword arguments of a component of this kind."""
 
     kind: str
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ Shape = Union[ComponentSection, SettingsSection, PerModality, Mapping[str, "Shap
 RECIPE: dict[str, Shape] = {
     "model": {
         "encoder": ComponentSection("encoders"),
+        "masker": ComponentSection("maskers", optional=True),  # one for all modalities of paired data
         "modalities": PerModality(
             {
                 "tokenizer": ComponentSection("tokenizers"),

@@ -3,7 +3,7 @@
 from mae_core.interfaces.data import BadSample, Check, Dataset, Modality, Preview, Reconstruction
 from mae_core.interfaces.grid import Grid
 from mae_core.interfaces.mask import Mask
-from mae_core.interfaces.parts import Decoder, Encoder, Layout, MakePositions, Masker, Positions, Target, Tokenizer
+from mae_core.interfaces.parts import Decoder, Encoder, JointMasker, Layout, MakePositions, Masker, Positions, Target, Tokenizer
 
 __all__ = [
     "BadSample",
@@ -12,6 +12,7 @@ __all__ = [
     "Decoder",
     "Encoder",
     "Grid",
+    "JointMasker",
     "Layout",
     "MakePositions",
     "Mask",

@@ -38,19 +38,22 @@ class Mask:
 
     @classmethod
     def from_hidden(cls, hidden: Tensor, *, ragged: bool = False) -> "Mask":
-        """From (B, N) bool, True = hidden; ids in raster order. Raises MaeError on unequal rows, unless `ragged`."""
+        """From (B, N) bool, True = hidden; ids in raster order. Raises MaeError on unequal rows.
+
+        `ragged`: rows may be unequal, and the mask is ragged even where by chance they are not.
+        """
+        if ragged:
+            every = torch.arange(hidden.shape[1], device=hidden.device).expand_as(hidden)
+            return cls(every, every, hidden, ragged=True)
         num_hidden = hidden.sum(dim=1)
         if bool((num_hidden == num_hidden[0]).all()):
             # a stable argsort of a boolean is its raster order: the kept (False) first
             return cls.from_noise(hidden.to(torch.uint8), hidden.shape[1] - int(num_hidden[0]))
-        if not ragged:
-            counts = sorted(set(num_hidden.tolist()))
-            raise MaeError(
-                f"samples of one batch hide different numbers of patches ({counts[0]} to {counts[-1]} of {hidden.shape[1]}); "
-                "make the masker's count exact, or say `ragged: true` with an encoder over all tokens (mask_tokens: true)"
-            )
-        every = torch.arange(hidden.shape[1], device=hidden.device).expand_as(hidden)
-        return cls(every, every, hidden, ragged=True)
+        counts = sorted(set(num_hidden.tolist()))
+        raise MaeError(
+            f"samples of one batch hide different numbers of patches ({counts[0]} to {counts[-1]} of {hidden.shape[1]}); "
+            "make the masker's count exact, or say `ragged: true` with an encoder over all tokens (mask_tokens: true)"
+        )
 
     @property
     def num_keep(self) -> int:

@@ -63,6 +63,14 @@ class Masker(ABC):
         """A mask on the CPU. Every row hides equally many. Raises ConfigError if it cannot mask this grid."""
 
 
+class JointMasker(ABC):
+    """Draws masks of paired modalities together. Built as `masker(**recipe)`, from the section `model.masker`."""
+
+    @abstractmethod
+    def __call__(self, grids: Mapping[str, Grid], batch_size: int, *, generator: torch.Generator) -> dict[str, Mask]:
+        """Masks on the CPU. Every sample hides equally many patches of all modalities together, of one alone it may not."""
+
+
 class Encoder(nn.Module, ABC):
     """Tokens of visible patches -> latents. Built as `encoder(**recipe)`."""
 
@@ -84,14 +92,21 @@ class Decoder(nn.Module, ABC):
 
     Built as `decoder(context_width, out_dim, grid, make_positions, dense, **recipe)`; `make_positions(width)` gives the
     modality's positions at the decoder's width. `dense`: the context is the whole grid in raster order, so queries are read
-    from it.
+    from it. A decoder that `attends_to_all` gets two more: its modality's name, and (grid, make_positions) of all modalities,
+    by name, in the order of their tokens.
     """
+
+    attends_to_all: bool = False
+    """Whether `latent` and `ids_keep` are of all modalities' tokens, numbered one modality after the other."""
 
     @abstractmethod
     def forward(
         self, latent: Tensor, ids_keep: Tensor, ids_predict: Tensor, *, num_prefix_tokens: int, predict_all: bool = False
     ) -> Tensor:
-        """(B, prefix + K, D), (B, K), (B, M) -> (B, M, T); with `predict_all` (B, K + M, T), or (B, K, T) where dense."""
+        """(B, prefix + K, D), (B, K), (B, M) -> (B, M, T).
+
+        With `predict_all`: (B, K + M, T), context first; (B, N, T) in raster order where dense, and where it attends to all.
+        """
 
 
 class Target(nn.Module, ABC):

@@ -1,7 +1,8 @@
 """Maskers that depend on the grid alone."""
 
 from mae_core.masking.block import BlockMasker
+from mae_core.masking.dirichlet import DirichletMasker
 from mae_core.masking.periodic import GridMasker
 from mae_core.masking.random import RandomMasker
 
-__all__ = ["BlockMasker", "GridMasker", "RandomMasker"]
+__all__ = ["BlockMasker", "DirichletMasker", "GridMasker", "RandomMasker"]

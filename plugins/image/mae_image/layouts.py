@@ -64,7 +64,7 @@ class TimmLayout(Layout):
         parts = self._parts(model)
         published = {name: tensor for ours, tensor in tensors.items() if (name := self._published(ours))}
         channels = parts.tokenizer.sample_shape[0]
-        p, q = _patch_size(parts.tokenizer)
+        p, q = patch_size(parts.tokenizer)
         published["patch_embed.proj.weight"] = rearrange(
             published["patch_embed.proj.weight"], "d (p q c) -> d c p q", c=channels, p=p, q=q
         ).contiguous()
@@ -98,7 +98,8 @@ class MaeLayout(TimmLayout):
     complete: ClassVar[tuple[str, ...]] = ("encoder.", OURS + "decoder.")
 
 
-def _patch_size(tokenizer: Tokenizer) -> Iterator[int]:
+def patch_size(tokenizer: Tokenizer) -> Iterator[int]:
+    """Height and width of a patch, in pixels."""
     sizes = zip(tokenizer.sample_shape[1:], tokenizer.grid.sizes, strict=True)
     return (size // num_patches for size, num_patches in sizes)
 

@@ -16,3 +16,33 @@ IMAGE = Modality(
     certify="mae_image.certificate:certify",
     file_suffixes=(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"),
 )
+
+DEPTH = Modality(
+    name="depth",
+    defaults={
+        "tokenizer": {"name": "depth_patches", "input_size": [224, 224], "patch_size": [16, 16]},
+        "positions": {"name": "sincos", "leading": "first_axis"},
+        "masker": {"name": "random", "ratio": 0.75},
+        "decoder": {"name": "cross_attention", "width": 256, "depth": 2, "heads": 8},
+        "target": {"name": "pixels", "normalize": "none", "error": "l1", "reduction": "sample"},
+    },
+    read="mae_image.scene_files:read_depth",
+    draw="mae_image.scene_files:draw_depth",
+    certify="mae_image.multimae_certificate:certify",
+    file_suffixes=(".png", ".tif", ".tiff"),
+)
+
+SEMSEG = Modality(
+    name="semseg",
+    defaults={
+        "tokenizer": {"name": "semseg_patches", "input_size": [224, 224], "patch_size": [16, 16]},
+        "positions": {"name": "sincos", "leading": "first_axis"},
+        "masker": {"name": "random", "ratio": 0.75},
+        "decoder": {"name": "cross_attention", "width": 256, "depth": 2, "heads": 8},
+        "target": {"name": "classes"},
+    },
+    read="mae_image.scene_files:read_semseg",
+    draw="mae_image.scene_files:draw_semseg",
+    certify="mae_image.multimae_certificate:certify",
+    file_suffixes=(".png",),
+)

@@ -10,6 +10,21 @@ MAE_API = 1
 def register_tokenizers(register: Register) -> None:
     """Images as a grid of square or oblong patches."""
     register("image_patches", "mae_image.tokenizer:ImagePatches")
+    register("depth_patches", "mae_image.scenes:DepthPatches")
+    register("semseg_patches", "mae_image.scenes:SemsegPatches")
+
+
+@hookimpl
+def register_targets(register: Register) -> None:
+    """MultiMAE's: a class for every pixel; pixels plain and normalised."""
+    register("classes", "mae_image.scenes:Classes")
+    register("twin_pixels", "mae_image.twin:TwinPixels")
+
+
+@hookimpl
+def register_decoders(register: Register) -> None:
+    """MultiMAE's two decoders of a photograph."""
+    register("twin", "mae_image.twin:TwinDecoder")
 
 
 @hookimpl
@@ -22,12 +37,15 @@ def register_datasets(register: Register) -> None:
 
 @hookimpl
 def register_layouts(register: Register) -> None:
-    """The names of the published MAE checkpoints, and of timm's VisionTransformer."""
+    """The names of the published MAE and MultiMAE checkpoints, and of timm's VisionTransformer."""
     register("mae", "mae_image.layouts:MaeLayout")
+    register("multimae", "mae_image.multimae:MultiMaeLayout")
     register("timm", "mae_image.layouts:TimmLayout")
 
 
 @hookimpl
 def register_modalities(register: Register) -> None:
-    """Images."""
+    """Images, and what comes with them in MultiMAE."""
     register("image", "mae_image.modality:IMAGE")
+    register("depth", "mae_image.modality:DEPTH")
+    register("semseg", "mae_image.modality:SEMSEG")
