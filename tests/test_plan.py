@@ -42,7 +42,7 @@ def test_micro_batches_cut_steps_and_go_on_anywhere(first_step):
     plan = Plan({"a": 26, "b": 24}, batch_size=8, num_epochs=2, seed=3)
     micro_batches = list(MicroBatches(plan, device_batch={"a": 4, "b": 2}, first_step=first_step))
     assert [key for batch in micro_batches for key in batch] == [key for batch in all_keys(plan)[first_step:] for key in batch]
-    assert all(len(batch) == {"a": 4, "b": 2}[batch[0].modality] for batch in micro_batches)
+    assert all(len(batch) == {"a": 4, "b": 2}[batch[0].source] for batch in micro_batches)
 
 
 def test_a_step_takes_one_modality_and_each_modality_its_own_epochs():
@@ -50,8 +50,8 @@ def test_a_step_takes_one_modality_and_each_modality_its_own_epochs():
     assert plan.steps_per_epoch == 6
     per_modality = {"a": [], "b": []}
     for step, batch in enumerate(all_keys(plan)):
-        (modality,) = {key.modality for key in batch}
-        assert modality == plan.modality(step)
+        (modality,) = {key.source for key in batch}
+        assert modality == plan.source(step)
         per_modality[modality] += batch
     for modality, size in plan.sizes.items():
         keys = per_modality[modality]
@@ -64,7 +64,7 @@ def test_a_step_takes_one_modality_and_each_modality_its_own_epochs():
 def test_modalities_come_in_proportion_to_their_batches_or_by_weight():
     def shares(**weights):
         plan = Plan({"a": 300, "b": 100}, batch_size=1, num_epochs=10, seed=0, weights=weights or None)
-        counts = Counter(plan.modality(step) for step in range(plan.num_steps))
+        counts = Counter(plan.source(step) for step in range(plan.num_steps))
         return counts["a"] / plan.num_steps
 
     assert shares() == pytest.approx(0.75, abs=0.03)

@@ -1,17 +1,19 @@
 """How many samples go through one device at once."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 
+from mae_core.train.data import Source
 from mae_core.train.settings import TrainSettings
 from mae_registry import ConfigError, MaeError
 
 MAX_ON_CPU = 64
 
 
-def choose_device_batch(model: Any, modality: str, settings: TrainSettings, fabric: Fabric, *, num_views: int) -> int:
+def choose_device_batch(model: Any, source: Source, settings: TrainSettings, fabric: Fabric) -> int:
     """`train.device_batch_size`, or for "auto" the largest divisor of the device's share that fits its memory.
 
     Every divisor gives the same step, so this is a matter of speed alone. Raises ConfigError for one that does not divide.
@@ -31,7 +33,7 @@ def choose_device_batch(model: Any, modality: str, settings: TrainSettings, fabr
     if fabric.device.type != "cuda":
         return max(size for size in candidates if size <= MAX_ON_CPU)
     for size in reversed(candidates):
-        if _fits(model, modality, size * num_views, fabric):
+        if _fits(model, list(source.datasets), size * source.num_views, fabric):
             return size
     raise MaeError("not even one sample fits the device's memory; choose a smaller model")
 
@@ -40,14 +42,15 @@ def _divisors(number: int) -> list[int]:
     return [size for size in range(1, number + 1) if number % size == 0]
 
 
-def _fits(model: Any, modality: str, size: int, fabric: Fabric) -> bool:
+def _fits(model: Any, modalities: Sequence[str], size: int, fabric: Fabric) -> bool:
     """Try a forward and a backward pass on zeros, with room for the optimizer's two moments."""
-    shape = model.module.parts(modality).tokenizer.sample_shape
+    tokenizers = {name: model.module.parts(name).tokenizer for name in modalities}
     try:
         moments = [torch.empty_like(p) for p in model.parameters() for _ in range(2)]
-        x = {modality: torch.zeros(size, *shape, device=fabric.device)}
+        zeros = {name: torch.zeros(size, *t.sample_shape, device=fabric.device) for name, t in tokenizers.items()}
+        x = {name: tokenizers[name].normalize(zeros[name]) for name in modalities}
         fabric.backward(model(x, generator=torch.Generator().manual_seed(0)).loss * 0)
-        del moments, x
+        del moments, zeros, x
     except torch.OutOfMemoryError:
         fits = False
     else:

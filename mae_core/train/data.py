@@ -1,9 +1,43 @@
 """The data of a recipe."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+
+from torch import Tensor
+
 from mae_core.build import build_component, sample_shape
 from mae_core.config import Config
 from mae_core.interfaces import Dataset
 from mae_registry import ConfigError
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a step takes its batch from: one modality's data, or that of several whose samples of one number belong together."""
+
+    datasets: Mapping[str, Dataset]
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    @property
+    def num_views(self) -> int:
+        """Samples that one load gives."""
+        return self._first.num_views
+
+    @property
+    def _first(self) -> Dataset:
+        return next(iter(self.datasets.values()))
+
+    def load(self, index: int, *, seed: int) -> dict[str, Tensor]:
+        """(num_views, *sample_shape) by modality, each from equal random numbers, so that paired ones are cropped alike."""
+        samples = {name: dataset.load(index, random=Random(seed)) for name, dataset in self.datasets.items()}
+        return {name: sample if self.num_views > 1 else sample.unsqueeze(0) for name, sample in samples.items()}
+
+    def describe(self, index: int) -> str:
+        """The first modality's name of the sample."""
+        return self._first.describe(index)
 
 
 def build_datasets(config: Config) -> dict[str, Dataset]:
@@ -12,3 +46,14 @@ def build_datasets(config: Config) -> dict[str, Dataset]:
     if missing := [name for name in modalities if name not in data]:
         raise ConfigError(f"the model has the modality {missing[0]!r}, but there is no data.{missing[0]} to train it on")
     return {name: build_component("datasets", data[name], sample_shape(config, name)) for name in modalities}
+
+
+def make_sources(config: Config, datasets: Mapping[str, Dataset]) -> dict[str, Source]:
+    """One for each modality; one for all together where the recipe masks them together (`model.masker`)."""
+    if "masker" not in config["model"]:
+        return {name: Source({name: dataset}) for name, dataset in datasets.items()}
+    sizes = {name: len(dataset) for name, dataset in datasets.items()}
+    if len(set(sizes.values())) > 1 or any(dataset.num_views > 1 for dataset in datasets.values()):
+        found = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise ConfigError(f"model.masker pairs the data: each modality needs as many samples, of one view; found {found}")
+    return {"+".join(datasets): Source(datasets)}

@@ -20,7 +20,7 @@ from mae_core.model import MaskedAutoencoder
 from mae_core.run_logs import BadSampleLog, MetricLog
 from mae_core.seeds import derive_seed
 from mae_core.train.batching import choose_device_batch
-from mae_core.train.data import build_datasets
+from mae_core.train.data import build_datasets, make_sources
 from mae_core.train.optim import set_lr
 from mae_core.train.outputs import describe_run, draw_pictures, remove_pictures, save_encoder
 from mae_core.train.plan import MicroBatches, Plan
@@ -75,8 +75,9 @@ class Run:
         self, config: Config, settings: TrainSettings, datasets: Mapping[str, Dataset], folder: Path, *, resume: bool
     ) -> None:
         self.config, self.settings, self.datasets, self.folder = config, settings, datasets, folder
+        self.sources = make_sources(config, datasets)
         self.plan = Plan(
-            {name: len(dataset) for name, dataset in datasets.items()},
+            {name: len(source) for name, source in self.sources.items()},
             batch_size=settings.batch_size,
             num_epochs=settings.epochs,
             seed=settings.seed,
@@ -95,8 +96,7 @@ class Run:
         self.model, self.optimizer = self.fabric.setup(self.raw_model, self.raw_optimizer)
         self.first_step = self._restore() if resume else 0
         self.device_batch = {
-            name: choose_device_batch(self.model, name, settings, self.fabric, num_views=dataset.num_views)
-            for name, dataset in datasets.items()
+            name: choose_device_batch(self.model, source, settings, self.fabric) for name, source in self.sources.items()
         }
 
     def train(self, make_display: MakeDisplay) -> None:
@@ -130,14 +130,14 @@ class Run:
                 started = time.monotonic()
                 lr = self.schedule(step / plan.steps_per_epoch, self.peak_lr)
                 set_lr(self.optimizer, lr)
-                modality = plan.modality(step)
-                loss = self._step(step, modality, loader, bad)
+                source = plan.source(step)
+                losses = self._step(step, source, loader, bad)
                 step += 1
 
                 epoch = 1 + (step - 1) // plan.steps_per_epoch
-                speed = settings.batch_size * self.datasets[modality].num_views / (time.monotonic() - started)
-                own_loss = {f"loss/{modality}": loss} if len(self.datasets) > 1 else {}
-                metrics.log(step, epoch=epoch, loss=loss, lr=lr, samples_per_s=speed, **own_loss)
+                loss, speed = sum(losses.values()), self._batch_rows(source) / (time.monotonic() - started)
+                own = {f"loss/{name}": value for name, value in losses.items()} if len(self.datasets) > 1 else {}
+                metrics.log(step, epoch=epoch, loss=loss, lr=lr, samples_per_s=speed, **own)
                 display.update(step=step, epoch=epoch, loss=loss, samples_per_s=speed)
 
                 # once in a while: pictures, a checkpoint
@@ -151,16 +151,20 @@ class Run:
                 if interrupted() and step < plan.num_steps:
                     raise Interrupted(f"interrupted after step {step} of {plan.num_steps}; saved in {self.folder}")
 
-    def _step(self, step: int, modality: str, loader: Iterator[dict[str, Any]], bad: BadSampleLog) -> float:
+    def _batch_rows(self, source: str) -> int:
+        """Samples of an effective batch, all views counted."""
+        return self.settings.batch_size * self.sources[source].num_views
+
+    def _step(self, step: int, source: str, loader: Iterator[dict[str, Any]], bad: BadSampleLog) -> dict[str, float]:
         """One optimizer step. A non-finite loss ends the run with a checkpoint of before and the batch's samples."""
         names: list[str] = []
-        num_micro = self.settings.batch_size // self.device_batch[modality]
+        num_micro = self.settings.batch_size // self.device_batch[source]
         try:
             return train_step(
                 self.fabric,
                 self.model,
                 self.optimizer,
-                self._micro_batches(step, modality, loader, bad, names),
+                self._micro_batches(step, source, loader, bad, names),
                 num_micro_batches=num_micro,
                 clip_grad=self.settings.clip_grad,
             )
@@ -174,15 +178,13 @@ class Run:
             ) from error
 
     def _micro_batches(
-        self, step: int, modality: str, loader: Iterator[dict[str, Any]], bad: BadSampleLog, names: list[str]
+        self, step: int, source: str, loader: Iterator[dict[str, Any]], bad: BadSampleLog, names: list[str]
     ) -> Iterator[MicroBatch]:
         """The step's micro-batches on the device, with masks drawn for the whole effective batch at once."""
-        num_views, settings = self.datasets[modality].num_views, self.settings
-        generator = torch.Generator().manual_seed(derive_seed(settings.seed, "mask", step))
-        masks = self.raw_model.draw_masks([modality], settings.batch_size * num_views, generator=generator)
-        tokenizer = self.raw_model.parts(modality).tokenizer
-        num_rows = self.device_batch[modality] * num_views
-        for micro, start in enumerate(range(0, settings.batch_size * num_views, num_rows)):
+        generator = torch.Generator().manual_seed(derive_seed(self.settings.seed, "mask", step))
+        masks = self.raw_model.draw_masks(self.sources[source].datasets, self._batch_rows(source), generator=generator)
+        num_rows = self.device_batch[source] * self.sources[source].num_views
+        for micro, start in enumerate(range(0, self._batch_rows(source), num_rows)):
             batch = next(loader)
             if "failure" in batch:
                 raise MaeError(batch["failure"])
@@ -190,9 +192,12 @@ class Run:
             for replaced in batch["replaced"]:
                 bad.log(step + 1, **replaced)
             self._require_readable(step, bad)
-            x = tokenizer.normalize(batch["samples"].to(self.fabric.device, non_blocking=True))
-            torch.manual_seed(derive_seed(settings.seed, "noise", step, micro, self.fabric.global_rank))
-            yield {modality: x}, {modality: masks[modality][start : start + num_rows]}
+            samples = {
+                name: self.raw_model.parts(name).tokenizer.normalize(x.to(self.fabric.device, non_blocking=True))
+                for name, x in batch["samples"].items()
+            }
+            torch.manual_seed(derive_seed(self.settings.seed, "noise", step, micro, self.fabric.global_rank))
+            yield samples, {name: mask[start : start + num_rows] for name, mask in masks.items()}
 
     def _require_readable(self, step: int, bad: BadSampleLog) -> None:
         num_seen = (step + 1) * self.settings.batch_size
@@ -205,7 +210,7 @@ class Run:
     def _loader(self) -> Any:
         batches = MicroBatches(self.plan, device_batch=self.device_batch, first_step=self.first_step)
         return make_loader(
-            Samples(self.datasets, self.settings.seed),
+            Samples(self.sources, self.settings.seed),
             batches,
             num_workers=self.settings.num_workers,
             pin_memory=self.fabric.device.type == "cuda",

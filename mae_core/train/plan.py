@@ -12,21 +12,22 @@ from mae_registry import ConfigError
 
 
 class Key(NamedTuple):
-    """One sample of one epoch of one modality; a pass over a modality's data is its epoch."""
+    """One sample of one epoch of one source; a pass over a source's data is its epoch."""
 
-    modality: str
+    source: str
     epoch: int
     sample: int
 
 
 class Plan:
-    """Every step takes one batch of one modality, drawn by weight; each modality's samples come in their own shuffled order.
+    """Every step takes one batch of one source, drawn by weight; each source's samples come in their own shuffled order.
 
-    An epoch is as many steps as all modalities together have whole batches; with one modality that is one pass over its data.
+    A source is one modality's data, or paired data. An epoch is as many steps as all sources together have whole batches; with
+    one source that is one pass over its data.
 
     Args:
-        sizes: samples of each modality.
-        weights: how often each modality comes; None: in proportion to its batches.
+        sizes: samples of each source.
+        weights: how often each source comes; None: in proportion to its batches.
     """
 
     def __init__(
@@ -52,27 +53,27 @@ class Plan:
         weights = self.num_batches if weights is None else weights
         if set(weights) != set(sizes):
             raise ConfigError(f"train.weights names {', '.join(sorted(weights))}; the data has {', '.join(sorted(sizes))}")
-        generator = torch.Generator().manual_seed(derive_seed(seed, "modality"))
+        generator = torch.Generator().manual_seed(derive_seed(seed, "source"))
         shares = torch.tensor([float(weights[name]) for name in sizes])
         self._drawn = torch.multinomial(shares, self.num_steps, replacement=True, generator=generator)
         one_hot = torch.nn.functional.one_hot(self._drawn, len(sizes))
         self._earlier = (one_hot.cumsum(0) - one_hot).gather(1, self._drawn[:, None])[:, 0]
 
-    def modality(self, step: int) -> str:
+    def source(self, step: int) -> str:
         """Whose batch step `step` takes (the first is 0)."""
         return list(self.sizes)[int(self._drawn[step])]
 
     def keys(self, step: int) -> list[Key]:
         """The samples of a step's effective batch, in order."""
-        modality = self.modality(step)
-        epoch, batch = divmod(int(self._earlier[step]), self.num_batches[modality])
-        order = self._order(modality, epoch)
-        return [Key(modality, epoch, index) for index in order[batch * self.batch_size : (batch + 1) * self.batch_size]]
+        source = self.source(step)
+        epoch, batch = divmod(int(self._earlier[step]), self.num_batches[source])
+        order = self._order(source, epoch)
+        return [Key(source, epoch, index) for index in order[batch * self.batch_size : (batch + 1) * self.batch_size]]
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - a plan lives as long as its run
-    def _order(self, modality: str, epoch: int) -> list[int]:
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", modality, epoch))
-        return torch.randperm(self.sizes[modality], generator=generator).tolist()
+    def _order(self, source: str, epoch: int) -> list[int]:
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", source, epoch))
+        return torch.randperm(self.sizes[source], generator=generator).tolist()
 
 
 class MicroBatches(Sampler[list[Key]]):
@@ -86,6 +87,6 @@ class MicroBatches(Sampler[list[Key]]):
     def __iter__(self) -> Iterator[list[Key]]:
         for step in range(self.first_step, self.plan.num_steps):
             keys = self.plan.keys(step)
-            size = self.device_batch[keys[0].modality]
+            size = self.device_batch[keys[0].source]
             for start in range(0, len(keys), size):
                 yield keys[start : start + size]

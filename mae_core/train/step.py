@@ -27,27 +27,28 @@ def train_step(
     *,
     num_micro_batches: int,
     clip_grad: float | None = None,
-) -> float:
-    """Accumulate the gradient of the mean loss over the micro-batches, then step. Returns that loss, from before the step.
+) -> dict[str, float]:
+    """Accumulate the gradient of the mean loss over the micro-batches, then step.
+
+    Returns each modality's loss, from before the step; their sum is what was minimised.
 
     `model` and `optimizer` are set up by `fabric`. Rows of one effective batch hide equally many patches, so the mean over
     equal micro-batches is the mean over the batch. Raises NonFiniteLoss with all weights as they were.
     """
-    total = torch.zeros((), device=fabric.device)
+    totals: dict[str, Tensor] = {}
     for index, (samples, masks) in enumerate(micro_batches):
         last = index + 1 == num_micro_batches
         with fabric.no_backward_sync(model, enabled=not last):
-            loss = model(samples, masks=masks).loss / num_micro_batches
-            fabric.backward(loss)
-        total += loss.detach()
-    reduced = fabric.all_reduce(total, reduce_op="mean")
-    assert isinstance(reduced, Tensor)
-    loss_value = float(reduced)
-    if not math.isfinite(loss_value):
+            out = model(samples, masks=masks)
+            fabric.backward(out.loss / num_micro_batches)
+        for name, loss in out.losses.items():
+            totals[name] = totals.get(name, torch.zeros_like(loss)) + loss.detach() / num_micro_batches
+    losses = {name: float(total) for name, total in totals.items()}
+    if not math.isfinite(sum(losses.values())):
         optimizer.zero_grad()
-        raise NonFiniteLoss(f"the loss is {loss_value}")
+        raise NonFiniteLoss(f"the loss is {sum(losses.values())}")
     if clip_grad is not None:
         fabric.clip_gradients(model, optimizer, max_norm=clip_grad)
     optimizer.step()
     optimizer.zero_grad()
-    return loss_value
+    return losses

@@ -4,15 +4,15 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from random import Random
 from typing import Any, Literal
 
 import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from mae_core.interfaces import BadSample, Dataset
+from mae_core.interfaces import BadSample
 from mae_core.seeds import derive_seed
+from mae_core.train.data import Source
 from mae_core.train.plan import Key, MicroBatches
 
 MAX_REPLACEMENTS = 10
@@ -32,27 +32,26 @@ class Replaced:
 class Samples(TorchDataset):
     """Loads a key's sample with its own random numbers; replaces what cannot be read by one drawn from the same seed."""
 
-    def __init__(self, datasets: Mapping[str, Dataset], seed: int) -> None:
-        self.datasets = datasets
+    def __init__(self, sources: Mapping[str, Source], seed: int) -> None:
+        self.sources = sources
         self.seed = seed
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
-        modality, epoch, index = key
-        dataset = self.datasets[modality]
+        name, epoch, index = key
+        source = self.sources[name]
         failures: list[tuple[int, BadSample]] = []
         for attempt in range(MAX_REPLACEMENTS):
             chosen = index
             if attempt:
-                chosen = derive_seed(self.seed, "replacement", *key, attempt) % len(dataset)
+                chosen = derive_seed(self.seed, "replacement", *key, attempt) % len(source)
             try:
-                sample = dataset.load(chosen, random=Random(derive_seed(self.seed, "augment", modality, epoch, chosen)))
+                samples = source.load(chosen, seed=derive_seed(self.seed, "augment", name, epoch, chosen))
             except BadSample as error:
                 failures.append((chosen, error))
                 continue
-            name = dataset.describe(chosen)
-            replaced = [asdict(Replaced(epoch, dataset.describe(bad), name, str(error))) for bad, error in failures]
-            samples = sample if dataset.num_views > 1 else sample.unsqueeze(0)
-            return {"samples": samples, "name": name, "replaced": replaced}
+            used = source.describe(chosen)
+            replaced = [asdict(Replaced(epoch, source.describe(bad), used, str(error))) for bad, error in failures]
+            return {"samples": samples, "name": used, "replaced": replaced}
         # not raised here: a worker's exception arrives with its traceback in its message
         return {"failure": f"{MAX_REPLACEMENTS} samples in a row cannot be read; the last one: {failures[-1][1]}"}
 
@@ -60,7 +59,7 @@ class Samples(TorchDataset):
 def make_loader(
     samples: Samples, batches: MicroBatches, *, num_workers: int | Literal["auto"], pin_memory: bool
 ) -> DataLoader[dict[str, Any]]:
-    """Micro-batches: {"samples": Tensor (B * num_views, ...), "names": list of B, "replaced": list of dicts}.
+    """Micro-batches: {"samples": {modality: (B * num_views, ...)}, "names": list of B, "replaced": list of dicts}.
 
     Or {"failure": message}, where nothing can be read.
     """
@@ -81,7 +80,7 @@ def _collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if "failure" in item:
             return item
     return {
-        "samples": torch.cat([item["samples"] for item in items]),
+        "samples": {name: torch.cat([item["samples"][name] for item in items]) for name in items[0]["samples"]},
         "names": [item["name"] for item in items],
         "replaced": [replaced for item in items for replaced in item["replaced"]],
     }
