@@ -1,8 +1,6 @@
 """A run from recipe to folder: what it leaves, that it is reproducible, and that it resumes exactly."""
 
-import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from running import assert_same_bits, interrupt_at, run
 from safetensors import safe_open
 
 from mae_core import load_config
@@ -17,30 +16,10 @@ from mae_core.checkpoint import list_checkpoints, load_checkpoint, load_model, l
 from mae_core.registry import registry
 from mae_core.run_logs import read_metrics
 from mae_core.train import loop
-from mae_core.train.loop import Interrupted, pretrain
+from mae_core.train.loop import Interrupted
 from mae_registry import ConfigError, MaeError
 
 NUM_STEPS = 12
-
-
-class Display:
-    """Calls `on_step` after each step, in place of showing it to a person."""
-
-    def __init__(self, on_step=lambda step: None):
-        self.on_step = on_step
-
-    def update(self, *, step, epoch, loss, samples_per_s):
-        self.on_step(step)
-
-    def message(self, text):
-        raise AssertionError(text)
-
-
-def run(config, folder, *, resume=False, on_step=lambda step: None):
-    def make_display(num_steps, num_epochs, *, first_step):
-        return contextlib.nullcontext(Display(on_step))
-
-    pretrain(config, folder, resume=resume, make_display=make_display)
 
 
 def final_weights(folder):
@@ -50,26 +29,10 @@ def final_weights(folder):
     return checkpoint.model
 
 
-def assert_same_bits(one, other):
-    assert one.keys() == other.keys()
-    differing = [name for name in one if not torch.equal(one[name], other[name])]
-    assert not differing
-
-
 @pytest.fixture
 def uninterrupted(tiny_config, tmp_path):
     run(tiny_config, tmp_path / "uninterrupted")
     return tmp_path / "uninterrupted"
-
-
-def interrupt_at(step):
-    """Ctrl-C, from within."""
-
-    def on_step(now):
-        if now == step:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    return on_step
 
 
 def test_a_run_leaves_everything_that_it_promises(uninterrupted, tiny_config):
@@ -126,7 +89,7 @@ import os, signal, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from mae_core import load_config
 from pathlib import Path
-from test_pretrain import run
+from running import run
 def on_step(step):
     if step == 7:
         os.kill(os.getpid(), signal.SIGKILL)
