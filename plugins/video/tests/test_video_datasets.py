@@ -1,5 +1,8 @@
+import json
 import os
 import pickle
+import subprocess
+import sys
 from random import Random
 
 import numpy as np
@@ -7,8 +10,6 @@ import pytest
 import torch
 
 from mae_core.interfaces import BadSample
-from mae_core.train.plan import MicroBatches, Plan
-from mae_core.train.stream import Samples, make_loader
 from mae_registry import ConfigError
 from mae_video.crops import Box, center_crop, crop, multi_scale_box, random_area_box
 from mae_video.datasets import MULTI_SCALE, VideoFolder
@@ -61,23 +62,36 @@ def test_previews_are_the_middles_and_leave_out_what_cannot_be_read(write_avi, t
     assert (previews[1].sample.float().mean((0, 2, 3)) / 4).round().tolist() == [12, 16, 20, 24]
 
 
-def test_bad_files_are_replaced_and_named_and_no_worker_dies(write_avi, tmp_path):
+TINY = """
+model:
+  encoder: {name: vit, width: 16, depth: 1, heads: 2, class_token: false}
+  modalities:
+    video:
+      tokenizer: {name: tubelets, input_size: [4, 32, 32]}
+      masker: {name: random, ratio: 0.5}
+      decoder: {name: vit, width: 16, depth: 1, heads: 2}
+data: {video: {name: video_folder, root: null, num_views: 2}}
+optimizer: {name: adamw, lr: 1e-3}
+schedule: {name: cosine, warmup_epochs: 0}
+train: {epochs: 2, batch_size: 8, num_workers: 2, num_pictures: 1, max_bad_share: 1.0}
+"""
+
+
+def test_training_replaces_counts_and_lists_bad_files_and_no_worker_dies(write_avi, tmp_path):
     for number in range(5):
-        write_avi(f"good{number}.avi", num_frames=20)
-    (tmp_path / "empty.mp4").touch()
-    (tmp_path / "text.mkv").write_text("no video")
-    whole = write_avi("cut.avi", num_frames=20).read_bytes()
-    (tmp_path / "cut.avi").write_bytes(whole[:200])
-    folder = VideoFolder(SHAPE, root=str(tmp_path))
-    plan = Plan({"video": len(folder)}, batch_size=8, num_epochs=1, seed=0)
-    batches = MicroBatches(plan, device_batch={"video": 2}, first_step=0)
-    loader = make_loader(Samples({"video": folder}, 0), batches, num_workers=2, pin_memory=False)
-    found = list(loader)
-    assert [batch["samples"].shape for batch in found] == [(2, *SHAPE)] * 4
-    replaced = [item for batch in found for item in batch["replaced"]]
-    assert {os.path.basename(item["sample"]) for item in replaced} == {"empty.mp4", "text.mkv", "cut.avi"}
-    assert all("good" in item["replaced_by"] for item in replaced)
-    assert f"{tmp_path}/empty.mp4: the file is empty" in {item["reason"] for item in replaced}
+        write_avi(f"clips/good{number}.avi", num_frames=20)
+    whole = write_avi("clips/cut.avi", num_frames=20)
+    whole.write_bytes(whole.read_bytes()[:200])
+    (tmp_path / "clips" / "empty.mp4").touch()
+    (tmp_path / "clips" / "text.mkv").write_text("no video")
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    command = ["pretrain", "tiny.yaml", "data.video.root=clips", "--out", "run"]
+    subprocess.run([sys.executable, "-m", "mae_core.cli", *command], cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    bad = [json.loads(line) for line in (tmp_path / "run" / "bad_samples.jsonl").read_text().splitlines()]
+    assert {os.path.basename(item["sample"]) for item in bad} == {"empty.mp4", "text.mkv", "cut.avi"}
+    assert all("good" in item["replaced_by"] for item in bad)
+    assert f"{tmp_path}/clips/empty.mp4: the file is empty" in {item["reason"] for item in bad}
+    assert list((tmp_path / "run" / "pictures").glob("*.gif"))
 
 
 def test_an_unreadable_file_is_a_bad_sample(tmp_path):

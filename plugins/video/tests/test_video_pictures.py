@@ -3,7 +3,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mae_core.interfaces import Reconstruction
+from mae_core import build_model, load_config
+from mae_core.evaluate.reconstruct import reconstruct
+from mae_core.interfaces import Preview, Reconstruction
 from mae_registry import MaeError
 from mae_video.pictures import LABEL_WIDTH, MARGIN, MIN_COLUMN, animate, chosen_frames, compose, draw, kinds
 
@@ -82,3 +84,30 @@ def test_a_folder_that_cannot_be_written_to_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(MaeError, match="cannot write"):
         draw([reconstruction(num_frames=2, side=16)], tmp_path / "file" / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "video", "gaps"),
+    [
+        ("videomae_base", {}, False),
+        ("videomae_v2_base", {}, True),
+        ("mae_st_base", {"target": {"num_frames": 2}}, True),
+    ],
+)
+def test_every_published_model_can_be_drawn(recipe, video, gaps, tmp_path):
+    parts = {
+        "tokenizer": {"input_size": [4, 64, 64]},
+        "decoder": {"width": 16, "depth": 1, "heads": 2},
+        "masker": {"ratio": 0.5},
+        **video,
+    }
+    encoder = {"width": 24, "depth": 1, "heads": 2}
+    model = build_model(
+        load_config({"extends": f"video/{recipe}", "model": {"encoder": encoder, "modalities": {"video": parts}}})
+    )
+    sample = torch.randint(256, (3, 4, 64, 64), dtype=torch.uint8)
+    rows = reconstruct(model, "video", [Preview("clip.mp4", sample)])
+    assert bool(rows[0].prediction.isnan().any()) == gaps
+    assert any("not predicted" in heading for heading, _ in kinds(rows[0])) == gaps
+    draw(rows, tmp_path / "a.png")
+    assert (tmp_path / "a.gif").exists()

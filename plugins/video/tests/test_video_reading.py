@@ -8,7 +8,7 @@ import pytest
 from mae_core.interfaces import BadSample
 from mae_registry import ConfigError
 from mae_video.clips import ClipSampler, read_clip
-from mae_video.reading import MODULES, find_reader, open_video
+from mae_video.reading import MODULES, _PyAv, find_reader, open_video
 from mae_video.tokenizer import Tubelets
 
 INSTALLED = [name for name, module in MODULES.items() if importlib.util.find_spec(module)]
@@ -187,3 +187,26 @@ def test_read_clip_gives_the_middle_and_goes_closer_in_short_files(write_avi):
 def test_full_hd(data):
     clip = read_clip(data / "demo_skeleton.mp4", Tubelets(8))
     assert clip.shape == (3, 16, 224, 224)
+
+
+def test_only_frames_from_the_last_key_frame_on_are_decoded(write_mp4):
+    av = pytest.importorskip("av")
+
+    class Counting:
+        num_decoded = 0
+
+        def __init__(self, container):
+            self.container = container
+
+        def __getattr__(self, name):
+            return getattr(self.container, name)
+
+        def decode(self, stream):
+            for frame in self.container.decode(stream):
+                self.num_decoded += 1
+                yield frame
+
+    with av.open(str(write_mp4(times=range(60), key_every=12))) as container:
+        counting = Counting(container)
+        assert numbers(_PyAv(counting).frames([2, 50])) == [2, 50]
+    assert counting.num_decoded == 3 + 3  # 0 to 2; the key frame 48 to 50
