@@ -22,6 +22,9 @@ MODULES = {"decord": "decord", "pyav": "av", "torchcodec": "torchcodec"}
 TIME_TOLERANCE = 6e-4
 """Seconds: containers round a frame's time, Matroska to a millisecond."""
 
+MAX_SECONDS = 1e6
+"""Longer than any video: decord gives 1e17 where a file holds no times."""
+
 
 class Video(ABC):
     """An opened file. Frames are numbered in the order in which they are shown."""
@@ -92,7 +95,8 @@ class _Decord(Video):
         decord.logging.set_level(decord.logging.QUIET)
         self._file = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
         self.num_frames = len(self._file)
-        self.fps = float(self._file.get_avg_fps())
+        (first, _), (_, end) = self._file.get_frame_timestamp([0, self.num_frames - 1]).astype(np.float64)
+        self.fps = _mean_rate(self.num_frames, end - first, self._file.get_avg_fps())
 
     def frames(self, indices: Sequence[int]) -> Tensor:
         wanted, inverse = np.unique(np.asarray(indices), return_inverse=True)
@@ -109,15 +113,18 @@ class _PyAv(Video):
         if stream is None:
             raise ValueError("it holds no video stream")
         stream.thread_count = 1
-        packets = [(packet.pts, packet.is_keyframe) for packet in container.demux(stream) if packet.size]
+        packets = [(packet.pts, packet.is_keyframe, packet.duration) for packet in container.demux(stream) if packet.size]
         # AVI stores no times of display, only the order: its frames are counted from the start
-        known = container.format.name != "avi" and all(pts is not None for pts, _ in packets)
+        known = container.format.name != "avi" and all(pts is not None for pts, _, _ in packets)
         self._container, self._stream = container, stream
-        self._pts = np.sort(np.array([pts for pts, _ in packets])) if known else None
-        self._keys = np.sort(np.array([pts for pts, is_key in packets if is_key])) if known else None
+        self._pts = np.sort(np.array([pts for pts, _, _ in packets])) if known else None
+        self._keys = np.sort(np.array([pts for pts, is_key, _ in packets if is_key])) if known else None
         self.num_frames = len(packets)
-        rate = stream.average_rate or stream.guessed_rate
-        self.fps = float(rate) if rate else 0.0
+        duration = 0
+        if self._pts is not None and packets:
+            _, _, shown = max(packets, key=lambda packet: packet[0])
+            duration = (self._pts[-1] + (shown or 0) - self._pts[0]) * float(stream.time_base)
+        self.fps = _mean_rate(self.num_frames, duration, stream.average_rate or 0)
 
     def frames(self, indices: Sequence[int]) -> Tensor:
         wanted, inverse = np.unique(np.asarray(indices), return_inverse=True)
@@ -159,7 +166,7 @@ class _PyAv(Video):
 class _TorchCodec(Video):
     def __init__(self, path: str) -> None:
         with open(path, "rb") as file:
-            if file.read(4) == b"RIFF":
+            if file.read(12)[8:] == b"AVI ":
                 raise ValueError(
                     "torchcodec orders the frames of AVI files by times that these do not hold; read it with another"
                 )
@@ -167,8 +174,7 @@ class _TorchCodec(Video):
 
         self._file = VideoDecoder(path, num_ffmpeg_threads=1, seek_mode="exact")
         self.num_frames = len(self._file)
-        metadata = self._file.metadata
-        self.fps = float(metadata.average_fps_from_header or metadata.average_fps)  # the header's, as the others say
+        self.fps = float(self._file.metadata.average_fps)
 
     def frames(self, indices: Sequence[int]) -> Tensor:
         return self._file.get_frames_at(list(indices)).data
@@ -198,6 +204,11 @@ def _open_torchcodec(path: str) -> Iterator[Video]:
 
 
 READERS: dict[str, Callable] = {"decord": _open_decord, "pyav": _open_pyav, "torchcodec": _open_torchcodec}
+
+
+def _mean_rate(num_frames: int, seconds: float, stated: float) -> float:
+    """Frames a second, from the frames' own times where the file holds any (AVI: none, or nonsense); else as it states."""
+    return num_frames / seconds if 0 < seconds < MAX_SECONDS else float(stated)
 
 
 def _in_order(frames: Tensor, inverse: np.ndarray) -> Tensor:
