@@ -13,6 +13,8 @@ from torchvision.transforms.v2 import functional as F
 from mae_registry import ConfigError
 
 Interpolation = Literal["bicubic", "bilinear"]
+AnyInterpolation = Interpolation | Literal["nearest-exact"]
+"""Also of what may not be mixed: labels."""
 Probability = Annotated[float, Field(ge=0, le=1)]
 AreaRange = tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]]
 RatioRange = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
@@ -38,7 +40,8 @@ class RandomCrop:
 
     `scale`: range of the crop's area, as a share of the image's; `ratio`: range of its width / height, log-uniform, relative to
     the sample's own (so that a sample that is not square is not distorted more than a square one); `flip`: probability.
-    Everything random comes from the `random` of the call.
+    Everything random comes from the `random` of the call: equal ones cut files of equal size alike, whatever they hold and
+    however large their samples are (of one shape).
     """
 
     def __init__(
@@ -48,7 +51,7 @@ class RandomCrop:
         scale: tuple[float, float],
         ratio: tuple[float, float],
         flip: float,
-        interpolation: Interpolation,
+        interpolation: AnyInterpolation,
     ) -> None:
         self.sample_shape = _checked_shape(sample_shape)
         _check_range("crop_scale", scale, upper=1.0)
@@ -56,7 +59,7 @@ class RandomCrop:
         self.scale, self.ratio, self.flip, self.interpolation = scale, ratio, flip, InterpolationMode(interpolation)
 
     def __call__(self, image: Tensor, *, random: Random) -> Tensor:
-        """(3, H, W) uint8 -> uint8 of `sample_shape`."""
+        """(3, H, W), or (1, H, W) for a sample of one channel -> `sample_shape`, of the same type."""
         box = self.draw_box(image.shape[1], image.shape[2], random=random)
         flip = random.random() < self.flip
         channels, height, width = self.sample_shape
@@ -67,7 +70,8 @@ class RandomCrop:
     def draw_box(self, height: int, width: int, *, random: Random) -> Box:
         """Where to crop an image of `height` x `width` pixels."""
         _, sample_height, sample_width = self.sample_shape
-        low, high = (bound * sample_width / sample_height for bound in self.ratio)
+        shape = sample_width / sample_height
+        low, high = (bound * shape for bound in self.ratio)
         for _ in range(NUM_TRIES):
             area = height * width * random.uniform(*self.scale)
             ratio = math.exp(random.uniform(math.log(low), math.log(high)))
@@ -80,10 +84,10 @@ class RandomCrop:
         return Box((height - box_height) // 2, (width - box_width) // 2, box_height, box_width)
 
 
-def center_crop(image: Tensor, sample_shape: tuple[int, ...]) -> Tensor:
-    """(3, H, W) uint8 -> uint8 of `sample_shape`, the published evaluation rule (resize to 256, crop 224) for any shape.
+def center_crop(image: Tensor, sample_shape: tuple[int, ...], *, interpolation: AnyInterpolation = "bicubic") -> Tensor:
+    """(3, H, W), or (1, H, W) for one channel -> `sample_shape`, the published evaluation rule (resize to 256, crop 224).
 
-    The image is resized (bicubic, antialiased, proportions kept) to just cover the sample's height and width divided by
+    The image is resized (antialiased, proportions kept) to just cover the sample's height and width divided by
     CENTER_SHARE, and its centre cut out. Raises ConfigError for other than 1 or 3 channels.
     """
     channels, height, width = _checked_shape(sample_shape)
@@ -96,7 +100,7 @@ def center_crop(image: Tensor, sample_shape: tuple[int, ...]) -> Tensor:
         size = cover_height, cover_height * old_width // old_height
     else:
         size = cover_width * old_height // old_width, cover_width
-    resized = _resize(image, size, InterpolationMode.BICUBIC)
+    resized = _resize(image, size, InterpolationMode(interpolation))
     return _with_channels(F.center_crop(resized, [height, width]), channels)
 
 
@@ -106,14 +110,19 @@ def _resize(image: Tensor, size: tuple[int, int], interpolation: InterpolationMo
     return F.resize(batch, list(size), interpolation=interpolation, antialias=True)[0]
 
 
-def _with_channels(rgb: Tensor, channels: int) -> Tensor:
-    if channels == 1:  # luminance (ITU-R 601); rounded, so that a grey image keeps its values
+def _with_channels(image: Tensor, channels: int) -> Tensor:
+    if channels < image.shape[0]:  # luminance (ITU-R 601); rounded, so that a grey image keeps its values
         weights = torch.tensor([0.299, 0.587, 0.114])
-        rgb = torch.tensordot(weights, rgb.float(), dims=1).round().to(torch.uint8)[None]
-    return rgb.contiguous()
+        image = torch.tensordot(weights, image.float(), dims=1).round().to(torch.uint8)[None]
+    return image.contiguous()
 
 
 def _checked_shape(sample_shape: tuple[int, ...]) -> tuple[int, int, int]:
+    if len(sample_shape) != 3:
+        raise ConfigError(
+            f"the tokenizer takes samples of shape {sample_shape}, which this dataset cannot give: "
+            "name the dataset and the tokenizer of one modality"
+        )
     channels, height, width = sample_shape
     if channels not in (1, 3):
         raise ConfigError(

@@ -1,31 +1,30 @@
-"""Photographs to train on: a folder of files, CIFAR-10, and those that scikit-image carries; all cropped alike."""
+"""Photographs to train on: a folder of files, CIFAR-10, and those that scikit-image carries; all cropped alike.
 
-import os
-from collections import Counter
+Folders of depth maps and of class labels are cropped as the photographs that they belong to.
+"""
+
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import skimage
 import torch
 import torchvision
 from pydantic import Field
 from torch import Tensor
 
-from mae_core.interfaces import BadSample, Dataset, Preview
+from mae_core.interfaces import Dataset, Preview
 from mae_image.crops import AreaRange, Interpolation, Probability, RandomCrop, RatioRange, center_crop
-from mae_image.modality import IMAGE
+from mae_image.folders import FileFolder, absolute, spread
+from mae_image.modality import DEPTH, IMAGE, SEMSEG
 from mae_image.reading import read_rgb
+from mae_image.scene_files import center_labels, read_depth_map, read_labels
 from mae_registry import ConfigError
 
 
-class ImageFolder(Dataset):
-    """The image files of a folder and of the folders in it, by suffix (the modality's, in any case), sorted by name.
-
-    Symbolic links to folders are followed, each folder being read once; names that begin with a dot are left out.
-    """
+class ImageFolder(FileFolder):
+    """The photographs of a folder and of the folders in it; see `FileFolder`."""
 
     def __init__(
         self,
@@ -38,37 +37,75 @@ class ImageFolder(Dataset):
         interpolation: Interpolation = "bicubic",
     ) -> None:
         self._crop = RandomCrop(sample_shape, scale=crop_scale, ratio=crop_ratio, flip=flip, interpolation=interpolation)
-        self._root = _absolute(root, "image_folder", "a folder of photographs")
-        names = _list_images(self._root)
-        # one bytes object rather than a million: small, quick to send to workers, and never copied by reference counts
-        self._names = b"".join(names)
-        self._ends = np.cumsum([len(name) for name in names])
-
-    def __len__(self) -> int:
-        return len(self._ends)
+        super().__init__(root, IMAGE, "photographs")
 
     def load(self, index: int, *, random: Random) -> Tensor:
-        """A random crop of one file."""
+        """A random crop of one file, uint8."""
         return self._crop(read_rgb(self.describe(index)), random=random)
 
-    def describe(self, index: int) -> str:
-        """The absolute path."""
-        return os.path.join(self._root, self._name(index))
+    def _read_center(self, path: str) -> Tensor:
+        return center_crop(read_rgb(path), self._crop.sample_shape)
 
-    def previews(self, count: int) -> Sequence[Preview]:
-        """Files spread evenly over the folder, all of them training ones; those that cannot be read are left out."""
-        previews: list[Preview] = []
-        for index in _spread(count, len(self)):
-            try:
-                sample = center_crop(read_rgb(self.describe(index)), self._crop.sample_shape)
-            except BadSample:
-                continue
-            previews.append(Preview(self._name(index), sample, "training"))
-        return previews
 
-    def _name(self, index: int) -> str:
-        start = self._ends[index - 1] if index > 0 else 0
-        return os.fsdecode(self._names[start : self._ends[index]])
+class DepthFolder(FileFolder):
+    """The depth maps of a folder, grey pixels of 8, 16 or 32 bits in any unit; see `FileFolder`.
+
+    Paired with photographs of the same pixels, in the same order and with the same options, they are cropped and flipped alike.
+    """
+
+    def __init__(
+        self,
+        sample_shape: tuple[int, ...],
+        *,
+        root: str | None = None,
+        crop_scale: AreaRange = (0.2, 1.0),
+        crop_ratio: RatioRange = (3 / 4, 4 / 3),
+        flip: Probability = 0.5,
+    ) -> None:
+        self._crop = RandomCrop(sample_shape, scale=crop_scale, ratio=crop_ratio, flip=flip, interpolation="bilinear")
+        super().__init__(root, DEPTH, "depth maps")
+
+    def load(self, index: int, *, random: Random) -> Tensor:
+        """A random crop of one file, float32."""
+        return self._crop(read_depth_map(self.describe(index)), random=random)
+
+    def _read_center(self, path: str) -> Tensor:
+        return center_crop(read_depth_map(path), self._crop.sample_shape, interpolation="bilinear")
+
+
+class SemsegFolder(FileFolder):
+    """The label maps of a folder, class numbers as indices of a palette or grey pixels of 8 bits; see `FileFolder`.
+
+    Paired with photographs of the same pixels, in the same order and with the same options, they are cropped and flipped alike.
+
+    Args:
+        num_classes: the tokenizer's; a file with a larger label is a bad sample.
+    """
+
+    def __init__(
+        self,
+        sample_shape: tuple[int, ...],
+        *,
+        root: str | None = None,
+        num_classes: Annotated[int, Field(ge=2)] = 133,
+        crop_scale: AreaRange = (0.2, 1.0),
+        crop_ratio: RatioRange = (3 / 4, 4 / 3),
+        flip: Probability = 0.5,
+    ) -> None:
+        shape = (1, *sample_shape)
+        self._crop = RandomCrop(shape, scale=crop_scale, ratio=crop_ratio, flip=flip, interpolation="nearest-exact")
+        self._num_classes = num_classes
+        super().__init__(root, SEMSEG, "label maps")
+
+    def load(self, index: int, *, random: Random) -> Tensor:
+        """A random crop of one file, int64."""
+        return self._crop(self._read(self.describe(index)), random=random)[0].long()
+
+    def _read_center(self, path: str) -> Tensor:
+        return center_labels(self._read(path), self._crop.sample_shape[1:])
+
+    def _read(self, path: str) -> Tensor:
+        return read_labels(path, num_classes=self._num_classes)
 
 
 class Cifar10(Dataset):
@@ -87,7 +124,7 @@ class Cifar10(Dataset):
         interpolation: Interpolation = "bicubic",
     ) -> None:
         self._crop = RandomCrop(sample_shape, scale=crop_scale, ratio=crop_ratio, flip=flip, interpolation=interpolation)
-        self._root = _absolute(root, "cifar10", "the folder that holds cifar-10-batches-py, or will")
+        self._root = absolute(root, IMAGE, "cifar10", "the folder that holds cifar-10-batches-py, or will")
         self._split = split
         self._images = self._read(split, download=download)
 
@@ -107,7 +144,7 @@ class Cifar10(Dataset):
         other = "test" if self._split == "train" else "train"
         images = self._read(other, download=False)
         shape = self._crop.sample_shape
-        indices = _spread(count, len(images))
+        indices = spread(count, len(images))
         return [Preview(f"CIFAR-10 {other} {index}", center_crop(images[index], shape), "held out") for index in indices]
 
     def _read(self, split: str, *, download: bool) -> Tensor:
@@ -194,62 +231,3 @@ class Photographs(Dataset):
         if name not in self._decoded:
             self._decoded[name] = read_rgb(self._folder / name)
         return self._decoded[name]
-
-
-def _absolute(root: str | None, dataset: str, what: str) -> str:
-    if not root:
-        raise ConfigError(f"{dataset} does not know where the data are: give data.image.root=DIR, {what}")
-    return os.path.abspath(os.path.expanduser(root))
-
-
-def _list_images(root: str) -> list[bytes]:
-    """Names of the image files below `root`, relative to it, sorted. Raises ConfigError if there are none."""
-    names: list[bytes] = []
-    others: Counter[str] = Counter()
-    try:
-        _scan(os.fsencode(root), names, others)
-    except FileNotFoundError as error:
-        raise ConfigError(f"data.image.root: there is no folder {os.fsdecode(error.filename)}") from error
-    except NotADirectoryError as error:
-        raise ConfigError(f"data.image.root: {root} is a file; give the folder that holds the photographs") from error
-    except OSError as error:
-        raise ConfigError(f"data.image.root: {os.fsdecode(error.filename)} cannot be listed: {error.strerror}") from error
-    if not names:
-        most = ", ".join(f"{number} {suffix or 'without a suffix'}" for suffix, number in others.most_common(5))
-        seen = f"{others.total()} other files ({most})" if others else "no files at all"
-        raise ConfigError(f"data.image.root: {root} holds {seen} but no photographs; read are {', '.join(IMAGE.file_suffixes)}")
-    return sorted(names)
-
-
-def _scan(root: bytes, names: list[bytes], others: Counter[str]) -> None:
-    """Append to `names`; count other files by suffix. Asks nothing of a file but its folder's entry: a million are common."""
-    suffixes = frozenset(map(os.fsencode, IMAGE.file_suffixes))
-    seen: set[tuple[int, int]] = set()
-    pending = [b""]
-    while pending:
-        folder = pending.pop()
-        path = os.path.join(root, folder) if folder else root
-        status = os.stat(path)
-        if (status.st_dev, status.st_ino) in seen:  # reached again, through a symbolic link
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders: list[bytes] = []
-        with os.scandir(path) as entries:
-            for entry in entries:
-                if entry.name.startswith(b"."):
-                    continue
-                name = os.path.join(folder, entry.name)
-                suffix = os.path.splitext(entry.name)[1].lower()
-                if entry.is_dir():
-                    folders.append(name)
-                elif suffix in suffixes:
-                    names.append(name)
-                else:
-                    others[os.fsdecode(suffix)] += 1
-        pending += sorted(folders, reverse=True)  # which of two ways into a folder is taken must not depend on the disk
-
-
-def _spread(count: int, total: int) -> list[int]:
-    """Up to `count` different indices below `total`, spread evenly."""
-    count = min(count, total)
-    return [i * total // count for i in range(count)]

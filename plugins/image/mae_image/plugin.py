@@ -29,8 +29,10 @@ def register_decoders(register: Register) -> None:
 
 @hookimpl
 def register_datasets(register: Register) -> None:
-    """Folders of photographs, CIFAR-10, and the photographs that scikit-image carries."""
+    """Folders of photographs, depth maps and labels, CIFAR-10, and the photographs that scikit-image carries."""
     register("image_folder", "mae_image.datasets:ImageFolder")
+    register("depth_folder", "mae_image.datasets:DepthFolder")
+    register("semseg_folder", "mae_image.datasets:SemsegFolder")
     register("cifar10", "mae_image.datasets:Cifar10")
     register("photographs", "mae_image.datasets:Photographs")
 

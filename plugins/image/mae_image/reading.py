@@ -45,6 +45,14 @@ def read_rgb(source: str | os.PathLike[str] | bytes) -> Tensor:
     Raises BadSample, with the path and the reason on one line, for what is no complete image of at most
     `PIL.Image.MAX_IMAGE_PIXELS` pixels.
     """
+    return read_upright(source, _rgb_pixels)
+
+
+def read_upright(source: str | os.PathLike[str] | bytes, pixels: Callable[[Image.Image, bytes], Tensor]) -> Tensor:
+    """What `pixels` takes from the opened image and the file's bytes, (C, H, W), turned upright.
+
+    Raises BadSample for whatever goes wrong, `pixels` raising anything included.
+    """
     name = f"image of {len(source)} bytes" if isinstance(source, bytes) else os.fspath(source)
     data = source if isinstance(source, bytes) else _read_bytes(name)
     if not data:
@@ -53,7 +61,7 @@ def read_rgb(source: str | os.PathLike[str] | bytes) -> Tensor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata: none of a training run's business
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return _decode(data)
+            return _decode(data, pixels)
     except UnidentifiedImageError as error:
         raise BadSample(f"{name}: not an image, or of a format that cannot be read") from error
     except Exception as error:  # decoders raise almost anything on damaged bytes
@@ -69,16 +77,20 @@ def _read_bytes(path: str) -> bytes:
         raise BadSample(f"{path}: the file cannot be read: {error.strerror}") from error
 
 
-def _decode(data: bytes) -> Tensor:
+def _decode(data: bytes, pixels: Callable[[Image.Image, bytes], Tensor]) -> Tensor:
     with Image.open(io.BytesIO(data)) as image:  # reads the header only, and refuses decompression bombs
-        if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
-            rgb = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
-            assert isinstance(rgb, Tensor)  # a list only for a list
-        else:
-            rgb = pil_to_tensor(_to_rgb(image))
+        tensor = pixels(image, data)
         # asked after decoding, because Pillow turns TIFFs by itself and drops their orientation then
         orientation = _orientation(image)
-    return _UPRIGHT[orientation](rgb) if orientation in _UPRIGHT else rgb
+    return _UPRIGHT[orientation](tensor) if orientation in _UPRIGHT else tensor
+
+
+def _rgb_pixels(image: Image.Image, data: bytes) -> Tensor:
+    if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
+        rgb = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
+        assert isinstance(rgb, Tensor)  # a list only for a list
+        return rgb
+    return pil_to_tensor(_to_rgb(image))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -73,7 +73,7 @@ def test_which_way_into_a_folder_is_taken_does_not_depend_on_the_disk(backwards,
     def in_order(path):
         return contextlib.nullcontext(sorted(scandir(path), key=lambda entry: entry.name, reverse=backwards))
 
-    monkeypatch.setattr(datasets.os, "scandir", in_order)
+    monkeypatch.setattr(os, "scandir", in_order)
     root = tmp_path / "root"
     assert names(ImageFolder(SHAPE, root=str(root)), root) == ["a/far.png"]
 
@@ -113,7 +113,7 @@ def test_image_folder_that_may_not_be_listed(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(datasets.os, "scandir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(ConfigError, match=f"{tmp_path} cannot be listed: Permission denied"):
         ImageFolder(SHAPE, root=str(tmp_path))
 
