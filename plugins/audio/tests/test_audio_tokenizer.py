@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mae_audio.tokenizer import SpectrogramPatches
@@ -15,6 +15,7 @@ def make(input_size, patch_size, stride=None, **options):
     return SpectrogramPatches(8, input_size=input_size, patch_size=patch_size, stride=stride, **options)
 
 
+@settings(deadline=None)  # a busy machine
 @given(patch=st.tuples(sides, sides), step=st.tuples(sides, sides), more=st.tuples(st.integers(0, 4), st.integers(0, 4)))
 def test_any_spectrogram_that_patches_cover(patch, step, more):
     stride = tuple(min(s, p) for s, p in zip(step, patch, strict=True))
