@@ -143,4 +143,7 @@ def _read(inputs: Sequence[Path], model: "MaskedAutoencoder", name: str) -> "lis
 def _examples(config: "Config", name: str) -> "Sequence[Preview]":
     from mae_core.train.data import build_datasets
 
-    return build_datasets(config)[name].previews(4)
+    previews = build_datasets(config)[name].previews(4)
+    if not previews:
+        raise MaeError(f"data.{name} has no example that can be read; name a file")
+    return previews

@@ -34,8 +34,9 @@ def remove_pictures(folder: Path, *, after_step: int) -> None:
 
 def draw_pictures(model: MaskedAutoencoder, modality: str, dataset: Dataset, folder: Path, step: int) -> None:
     """`pictures/step-N-MODALITY.png`: the dataset's previews, with the same masks at every step."""
-    rows = reconstruct(model, modality, dataset.previews(NUM_PREVIEWS))
-    resolve(find_modality(modality).draw)(rows, _picture(folder, step, modality))
+    previews = dataset.previews(NUM_PREVIEWS)
+    if previews:  # none where no file can be read, of which the run tells elsewhere
+        resolve(find_modality(modality).draw)(reconstruct(model, modality, previews), _picture(folder, step, modality))
 
 
 def save_encoder(model: MaskedAutoencoder, config: Config, folder: Path) -> None:
