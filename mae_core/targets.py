@@ -18,7 +18,9 @@ def reduce_loss(per_patch: Tensor, weight: Tensor, reduction: Reduction) -> Tens
     """(B, M) losses and (B, M) bool which of them count -> 0-d. See `Pixels` for `reduction`."""
     if reduction == "batch":
         return (per_patch * weight).sum() / weight.sum()
-    return ((per_patch * weight).sum(dim=1) / weight.sum(dim=1)).nanmean()
+    counts = weight.sum(dim=1)
+    means = (per_patch * weight).sum(dim=1) / counts.clamp(min=1)  # not 0 / 0, whose gradient would be NaN
+    return means.sum() / (counts > 0).sum()
 
 
 class Pixels(Target):

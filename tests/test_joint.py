@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 from running import assert_same_bits, interrupt_at, run
 
 from mae_core import load_config
@@ -87,19 +88,37 @@ def test_a_modality_without_data_is_named(recipe, tmp_path):
         run(load_config(recipe), tmp_path / "run")
 
 
-def test_paired_data_must_have_as_many_samples(recipe, tmp_path):
+@pytest.fixture
+def paired(recipe, photos, tmp_path):
+    """Photographs and depth maps of the same names, masked together."""
+    folder = tmp_path / "depth"
+    folder.mkdir()
+    for path in photos.iterdir():
+        with Image.open(path) as photo:
+            photo.convert("L").save(folder / f"{path.stem}.png")
+    sizes = {"input_size": [32, 32], "patch_size": [8, 8]}
     recipe["model"]["masker"] = {"name": "dirichlet", "num_keep": 8}
-    with pytest.raises(ConfigError, match="each modality needs as many samples, of one view; found image 24, audio 16"):
-        run(load_config(recipe), tmp_path / "run")
+    recipe["model"]["modalities"] = {
+        name: {"tokenizer": sizes, "decoder": {"name": "cross_attention", "width": 32, "depth": 1, "heads": 2}}
+        for name in ("image", "depth")
+    }
+    recipe["data"] = {"image": recipe["data"]["image"], "depth": {"name": "depth_folder", "root": str(folder)}}
+    return recipe
 
 
-def test_paired_data_goes_through_the_encoder_at_once(recipe, tmp_path):
-    recipe["model"]["masker"] = {"name": "dirichlet", "num_keep": 8}
-    recipe["data"]["audio"]["count"] = 24
-    for parts in recipe["model"]["modalities"].values():
-        parts["decoder"] = {"name": "cross_attention", "width": 32, "depth": 1, "heads": 2}
-    run(load_config(recipe), tmp_path / "run")
+def test_paired_data_goes_through_the_encoder_at_once(paired, tmp_path):
+    run(load_config(paired), tmp_path / "run")
     entries = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert len(entries) == 9
     for entry in entries:
-        assert entry["loss"] == pytest.approx(entry["loss/image"] + entry["loss/audio"])
+        assert entry["loss"] == pytest.approx(entry["loss/image"] + entry["loss/depth"])
+
+
+def test_paired_data_must_belong_together(paired, tmp_path):
+    first = sorted((tmp_path / "depth").iterdir())[0]
+    first.rename(first.with_name("another.png"))
+    with pytest.raises(ConfigError, match=r"but number 0 is \S+photo-00\.jpg of image, \S+another\.png of depth"):
+        run(load_config(paired), tmp_path / "run")
+    (tmp_path / "depth" / "another.png").unlink()
+    with pytest.raises(ConfigError, match="each modality needs as many samples, of one view; found image 24, depth 23"):
+        run(load_config(paired), tmp_path / "run")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 from torch import Tensor
@@ -56,4 +57,11 @@ def make_sources(config: Config, datasets: Mapping[str, Dataset]) -> dict[str, S
     if len(set(sizes.values())) > 1 or any(dataset.num_views > 1 for dataset in datasets.values()):
         found = ", ".join(f"{name} {size}" for name, size in sizes.items())
         raise ConfigError(f"model.masker pairs the data: each modality needs as many samples, of one view; found {found}")
+    for index in range(min(sizes.values())):
+        names = {name: dataset.describe(index) for name, dataset in datasets.items()}
+        if len({Path(described).stem for described in names.values()}) > 1:
+            found = ", ".join(f"{described} of {name}" for name, described in names.items())
+            raise ConfigError(
+                f"model.masker pairs the data, by file names without their endings; but number {index} is {found}"
+            )
     return {"+".join(datasets): Source(datasets)}

@@ -57,6 +57,8 @@ class MultiMaeLayout(Layout):
 
 def _names(model: MaskedAutoencoder) -> dict[str, str]:
     """Ours -> published, for every tensor of the model."""
+    for modality in model.modalities:
+        _decoders(modality, model.parts(modality).decoder)  # refuses another kind
     return {ours: _published(ours) for ours in model.state_dict()}
 
 
@@ -76,8 +78,10 @@ def _published(ours: str) -> str:
         task = {"plain": task, "normalized": f"norm_{task}"}[rest.pop(0)]
     if rest[0] == "task_embeddings":
         rest[1] = TASKS[rest[1]]
-    else:
+    elif rest[0] in DECODER_NAMES:
         rest[0] = DECODER_NAMES[rest[0]]
+    else:
+        raise MaeError(f"{ours}: this layout has no place for it; it knows {', '.join(TASKS)} with fixed positions")
     return ".".join(["output_adapters", task, *rest])
 
 

@@ -13,8 +13,6 @@ from mae_core.tokenizing import PatchTokenizer, grid_sizes
 from mae_image.tokenizer import Side
 from mae_registry import ConfigError
 
-CENTRAL = 0.8
-"""Share of a depth map's values, the middle ones, whose mean and variance standardise it."""
 EPS = 1e-6
 
 
@@ -36,8 +34,8 @@ class DepthPatches(PatchTokenizer):
     def normalize(self, x: Tensor) -> Tensor:
         """Less the mean, over the standard deviation, of the central 80% of each map's values."""
         values = x.float().flatten(1)
-        num_cut = int(values.shape[1] * (1 - CENTRAL) / 2)
-        central = values.sort(dim=1).values[:, num_cut : values.shape[1] - num_cut]
+        num_values = values.shape[1]
+        central = values.sort(dim=1).values[:, num_values // 10 : num_values * 9 // 10]
         mean, var = central.mean(dim=1, keepdim=True), central.var(dim=1, keepdim=True)
         return ((values - mean) / (var + EPS).sqrt()).reshape(x.shape)
 

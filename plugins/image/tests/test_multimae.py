@@ -82,7 +82,6 @@ def test_what_does_not_fit_is_named(published: dict[str, torch.Tensor]) -> None:
         mae_core.import_state_dict(other, published, layout="multimae")
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="mae_image.multimae looks names up before it checks the decoder")
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -32,7 +32,7 @@ def test_depth_is_standardised_by_the_central_80_percent_of_each_map() -> None:
     maps[:, 0, 0, :10] = 1e6  # outliers must not count
     found = DepthPatches(4, input_size=(28, 28), patch_size=(4, 4)).normalize(torch.from_numpy(maps))
     for one, normalized in zip(maps.astype(np.float64), found, strict=True):
-        central = np.sort(one, axis=None)[78:-78]  # 784 values; a tenth at either end
+        central = np.sort(one, axis=None)[78:705]  # of 784 values, from the tenth to the ninth part
         expected = (one - central.mean()) / np.sqrt(central.var(ddof=1) + 1e-6)
         np.testing.assert_allclose(normalized.numpy(), expected, rtol=1e-5, atol=1e-5)
 
@@ -103,7 +103,6 @@ def test_the_loss_of_classes_is_that_of_every_label_under_the_enlarged_mask() ->
     assert not target.raw_differs
 
 
-@pytest.mark.xfail(strict=True, reason="mae_core.targets.reduce_loss: 0 / 0 of such a sample has the gradient 0 * inf")
 def test_a_sample_with_nothing_hidden_gives_no_gradient() -> None:
     tokenizer, x = labels_tokenizer(), random_labels()
     target, patches = Classes(tokenizer), tokenizer.patchify(x)
