@@ -208,7 +208,7 @@ def test_cifar10_errors(cifar10, tmp_path):
 def test_photographs_are_bundled_and_held_out_ones_are_not_trained_on():
     train, held_out = Photographs(SHAPE), Photographs(SHAPE, split="held_out")
     trained = {Path(train.describe(index)).name for index in range(len(train))}
-    assert (len(train), len(held_out)) == (15, 2)
+    assert (len(train), len(held_out)) == (10, 2)
     assert trained.isdisjoint(Path(held_out.describe(index)).name for index in range(2))
     assert {"motorcycle_left.png", "motorcycle_right.png"} <= trained  # one scene: never one on either side
     for index in range(len(train)):
@@ -218,8 +218,8 @@ def test_photographs_are_bundled_and_held_out_ones_are_not_trained_on():
 def test_photographs_repeats_make_the_epoch_longer():
     photographs = Photographs(SHAPE, repeats=3)
     assert len(photographs) == 45
-    assert photographs.describe(0) == photographs.describe(15) == photographs.describe(30)
-    assert torch.equal(photographs.load(0, random=Random(1)), photographs.load(15, random=Random(1)))
+    assert photographs.describe(0) == photographs.describe(10) == photographs.describe(20)
+    assert torch.equal(photographs.load(0, random=Random(1)), photographs.load(10, random=Random(1)))
 
 
 def test_photographs_previews_begin_with_those_held_out():
@@ -237,7 +237,7 @@ def test_photographs_are_decoded_once_and_not_sent_to_workers(monkeypatch):
     paths = []
     monkeypatch.setattr(datasets, "read_rgb", lambda path: paths.append(path.name) or read_rgb(path))
     photographs = Photographs(SHAPE, repeats=2)
-    for index in (0, 0, 15):
+    for index in (0, 0, 10):
         photographs.load(index, random=Random(0))
     assert paths == [PHOTOGRAPHS["train"][0]]
     sent = pickle.dumps(photographs)
