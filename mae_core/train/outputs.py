@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from mae_core.build import modality as find_modality
 from mae_core.checkpoint import plugin_versions
 from mae_core.config import Config
 from mae_core.evaluate.reconstruct import reconstruct
+from mae_core.files import write_atomically
 from mae_core.interfaces import Dataset
 from mae_core.model import MaskedAutoencoder
 from mae_core.resolve import resolve
@@ -47,7 +48,8 @@ def save_encoder(model: MaskedAutoencoder, config: Config, folder: Path) -> None
         for name, tensor in model.state_dict().items()
         if name.startswith(("encoder.", *inputs))
     }
-    save_file(tensors, folder / "encoder.safetensors", metadata={"config": config.to_yaml()})
+    content = save(tensors, metadata={"config": config.to_yaml()})
+    write_atomically(folder / "encoder.safetensors", lambda file: file.write(content))
 
 
 def describe_run(config: Config, model: MaskedAutoencoder, fabric: Fabric, status: str) -> dict[str, Any]:
