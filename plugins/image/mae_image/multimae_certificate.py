@@ -1,26 +1,21 @@
 """`mae verify depth semseg`: photograph, depth and labels through one encoder, against MultiMAE's published numbers."""
 
 from collections.abc import Iterator
-from importlib import resources
 
 import torch
-from safetensors.torch import load
 
 from mae_core import build_model, load_config
+from mae_core.evaluate.certificate import LOSS, PREDICTION, Published, largest_error, relative_error, state_dict_of
 from mae_core.interfaces import Check, Mask
 from mae_core.layouts import import_state_dict
 from mae_image.multimae import TASKS
 
-LOSS, PREDICTION = 2e-6, 5e-6
-"""Tolerances in float32: the loss relative, predictions absolute."""
-
 
 def certify() -> Iterator[Check]:
     """One forward pass of all tasks together."""
-    golden = load((resources.files("mae_image") / "published" / "multimae.safetensors").read_bytes())
+    golden = Published("mae_image").tensors("multimae")
     model = build_model(load_config(_config()))
-    weights = {name.removeprefix("state_dict/"): t for name, t in golden.items() if name.startswith("state_dict/")}
-    import_state_dict(model, weights, layout="multimae")  # compares the position tables too
+    import_state_dict(model, state_dict_of(golden), layout="multimae")  # compares the position tables too
     samples = {modality: golden[f"x/{task}"] for modality, task in TASKS.items()}
     masks = {modality: Mask.from_hidden(golden[f"masks/{task}"].bool(), ragged=True) for modality, task in TASKS.items()}
     with torch.no_grad():
@@ -30,11 +25,17 @@ def certify() -> Iterator[Check]:
     )
     predictions = {"rgb": image, "norm_rgb": normalized, "depth": out.pred["depth"], "semseg": out.pred["semseg"]}
     for task, pred in predictions.items():
-        yield Check(f"forward: {task}", _largest(_as_maps(pred, golden[f"preds/{task}"]), golden[f"preds/{task}"]), PREDICTION)
+        yield Check(
+            f"forward: {task}", largest_error(_as_maps(pred, golden[f"preds/{task}"]), golden[f"preds/{task}"]), PREDICTION
+        )
     for modality, tasks in {"image": ("rgb", "norm_rgb"), "depth": ("depth",), "semseg": ("semseg",)}.items():
         expected = sum(golden[f"losses/{task}"] for task in tasks)
-        yield Check(f"forward: loss of {' and '.join(tasks)}", _relative(out.losses[modality], torch.as_tensor(expected)), LOSS)
-    yield Check("forward: sum of the losses", _relative(out.loss, golden["loss"]), LOSS, f"{float(out.loss):.6f}, relative")
+        yield Check(
+            f"forward: loss of {' and '.join(tasks)}", relative_error(out.losses[modality], torch.as_tensor(expected)), LOSS
+        )
+    yield Check(
+        "forward: sum of the losses", relative_error(out.loss, golden["loss"]), LOSS, f"{float(out.loss):.6f}, relative"
+    )
 
 
 def _config() -> dict[str, object]:
@@ -58,11 +59,3 @@ def _as_maps(pred: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     side = int((pred.shape[-1] // channels) ** 0.5)
     patches = pred.unflatten(-1, (channels, side, side)).unflatten(1, (height // side, width // side))
     return patches.permute(0, 3, 1, 4, 2, 5).reshape(maps.shape)
-
-
-def _largest(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((found.double() - expected.double()).abs().max())
-
-
-def _relative(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((found.double() - expected.double()).abs() / expected.double().abs())
