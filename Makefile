@@ -1,6 +1,7 @@
 # All that a fresh machine needs is Python 3.11 or newer and make.
 #
 #   make demo    train a small image MAE on bundled photographs (under 5 minutes), see what it reconstructs
+#   make demo-video, make demo-audio    the same for clips and sounds that it makes up
 #   make test    run every test
 #   make check   format, lint, types
 #   make fix     let the formatter and the linter mend what they can
@@ -10,10 +11,13 @@ BIN := .venv/bin
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 SOURCES := mae_core registry plugins tests bench
 
-.PHONY: demo test check fix clean
+.PHONY: demo demo-video demo-audio test check fix clean
 
 demo: .venv/installed
 	$(BIN)/mae pretrain demo/image
+
+demo-video demo-audio: demo-%: .venv/installed
+	$(BIN)/mae pretrain demo/$*
 
 test: .venv/installed-for-tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --durations 10
