@@ -3,7 +3,7 @@
 #   make demo    train a small image MAE on bundled photographs (under 5 minutes), see what it reconstructs
 #   make demo-video, make demo-audio    the same for clips and sounds that it makes up
 #   make test    run every test
-#   make check   format, lint, types
+#   make check   format, lint, types, import rules
 #   make fix     let the formatter and the linter mend what they can
 
 PYTHON ?= python3
@@ -26,6 +26,7 @@ check: .venv/installed-for-tests
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/basedpyright
+	$(BIN)/python -m pytest -q tests/test_imports.py
 
 fix: .venv/installed-for-tests
 	$(BIN)/ruff format $(SOURCES)

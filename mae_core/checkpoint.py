@@ -109,6 +109,8 @@ def load_tensors(path: Path) -> Any:
     except FileNotFoundError:
         raise MaeError(f"there is no checkpoint {path.absolute()}") from None
     except pickle.UnpicklingError as error:
+        if "Unsupported operand" in str(error):  # bytes that are no pickle of any kind that torch writes
+            raise DamagedCheckpoint(f"{path} is damaged or no checkpoint at all") from error
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"would call {found.group(1)}" if found else "may run code"
         raise MaeError(
@@ -143,7 +145,10 @@ def load_model(path: Path) -> tuple[MaskedAutoencoder, Config, int]:
     require_plugins(checkpoint, path)
     config = load_config_text(checkpoint.config)
     model = build_model(config)
-    model.load_state_dict(checkpoint.model)
+    try:
+        model.load_state_dict(checkpoint.model)
+    except RuntimeError as error:
+        raise MaeError(f"{path} does not fit the model that its own recipe describes here: {_first_line(error)}") from error
     return model.eval(), config, checkpoint.step
 
 
@@ -157,7 +162,7 @@ def require_plugins(checkpoint: Checkpoint, path: Path) -> None:
     loaded = {plugin.name: plugin.version for plugin in registry().plugins if plugin.status == "loaded"}
     for name, version in checkpoint.plugins.items():
         if name not in loaded:
-            how = "name its file with --plugin" if version == "local file" else f"install it with: mae install {name}"
+            how = "name its file with --plugin" if version == "local file" else f"install it with: pip install mae-{name}"
             raise MaeError(f"{path} was made with plugin {name} {version}, which is not loaded; {how}")
         if loaded[name] != version:
             warnings.warn(f"{path} was made with plugin {name} {version}; {loaded[name]} is installed", stacklevel=2)

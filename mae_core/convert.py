@@ -1,5 +1,6 @@
 """Files of published weights <-> checkpoints of this project."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,13 @@ def import_file(source: Path, output: Path, *, layout: str, recipe: str) -> None
     """Published weights -> a checkpoint that every command takes, of the model that `recipe` describes."""
     config = load_config(recipe)
     model = build_model(config)
-    import_state_dict(model, read_weights(source), layout=layout)
+    missing = import_state_dict(model, read_weights(source), layout=layout)
+    if missing:
+        warnings.warn(
+            f"layout {layout!r} covers a part of the model only: {len(missing)} tensors keep random values, among them "
+            f"{missing[0]}; reconstructions will mean nothing",
+            stacklevel=2,
+        )
     write_checkpoint(output, Checkpoint(0, config.to_yaml(), model.state_dict(), {}, plugin_versions(config)))
 
 

@@ -8,11 +8,12 @@ from mae_core.registry import registry
 from mae_registry import MaeError
 
 
-def import_state_dict(model: nn.Module, state_dict: Mapping[str, Tensor], *, layout: str) -> None:
+def import_state_dict(model: nn.Module, state_dict: Mapping[str, Tensor], *, layout: str) -> list[str]:
     """Load published weights into `model`, in place.
 
     Every tensor of `state_dict` must find its place. A layout may cover a part of the model only ("timm": the encoder); the
-    rest keeps its values. Raises MaeError naming the tensor that is missing, left over, or of another shape.
+    rest keeps its values, and its names are returned. Raises MaeError naming the tensor that is missing, left over, or of
+    another shape.
     """
     own = registry().get("layouts", layout).load()().to_model(model, state_dict)
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
@@ -22,7 +23,7 @@ def import_state_dict(model: nn.Module, state_dict: Mapping[str, Tensor], *, lay
                 f"{name}: the checkpoint has shape {tuple(tensor.shape)}, this model {tuple(shapes[name])}; "
                 "build the model from the recipe that the checkpoint was trained with"
             )
-    model.load_state_dict(own, strict=False)
+    return list(model.load_state_dict(own, strict=False).missing_keys)
 
 
 def export_state_dict(model: nn.Module, *, layout: str) -> dict[str, Tensor]:

@@ -87,6 +87,12 @@ class MaskedAutoencoder(nn.Module):
         masks = {name: masks[name].to(first.device, non_blocking=True) for name in samples}
 
         patches = {name: self.parts(name).tokenizer.patchify(x) for name, x in samples.items()}
+        for name, mask in masks.items():
+            if mask.hidden.shape != patches[name].shape[:2]:
+                raise MaeError(
+                    f"the mask of {name!r} is for {tuple(mask.hidden.shape)} (samples, patches); the samples give "
+                    f"{tuple(patches[name].shape[:2])}"
+                )
         latent = self._encode(patches, masks)
         predict_all = predict == "all"
         decoded = {name: self._decode(name, latent, masks[name], predict_all) for name in samples}

@@ -1,6 +1,7 @@
 """The process's registry: the core's own components and every installed plugin's, found once."""
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 from mae_registry import Component, Registry, load_registry
@@ -19,6 +20,11 @@ def use_plugin_file(path: Path) -> None:
     """Load a Python file as a plugin too (`--plugin PATH.py`), before the registry is first asked for."""
     assert registry.cache_info().currsize == 0
     _files.append(path)
+
+
+def plugin_files() -> Sequence[Path]:
+    """Those that were named by `--plugin`."""
+    return _files
 
 
 @functools.cache

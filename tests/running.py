@@ -26,7 +26,7 @@ def run(config, folder, *, resume=False, on_step=lambda step: None):
     def make_display(num_steps, num_epochs, *, first_step):
         return contextlib.nullcontext(Display(on_step))
 
-    pretrain(config, folder, resume=resume, make_display=make_display)
+    pretrain(config, folder, make_display=make_display, resume=resume)
 
 
 def assert_same_bits(one, other):

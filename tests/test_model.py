@@ -286,3 +286,11 @@ def test_the_model_is_an_ordinary_module() -> None:
     a, b = (m.double()({"image": samples(m)["image"].double()}, masks={"image": random_mask()}) for m in (model, copy))
     assert a.loss.dtype == torch.float64
     assert a.loss.equal(b.loss)
+
+
+def test_a_mask_of_another_batch_or_grid_is_refused() -> None:
+    model = make_model()
+    for hidden in (torch.zeros(2, 12, dtype=torch.bool), torch.zeros(3, 9, dtype=torch.bool)):
+        hidden[:, 0] = True
+        with pytest.raises(MaeError, match=r"the mask of 'image' is for .* \(samples, patches\); the samples give \(3, 12\)"):
+            model(samples(model), masks={"image": Mask.from_hidden(hidden)})

@@ -147,8 +147,7 @@ def test_a_non_finite_loss_stops_with_the_weights_from_before(tiny_recipe, tmp_p
 
     def poisoned(fabric, model, optimizer, micro_batches, **options):
         if len(read_metrics(folder / "metrics.jsonl")) == 3:
-            with torch.no_grad():
-                model.module.encoder.norm.bias.fill_(torch.nan)
+            micro_batches = [({"image": samples["image"] * torch.nan}, masks) for samples, masks in micro_batches]
         return true_step(fabric, model, optimizer, micro_batches, **options)
 
     monkeypatch.setattr(loop, "train_step", poisoned)
@@ -159,6 +158,51 @@ def test_a_non_finite_loss_stops_with_the_weights_from_before(tiny_recipe, tmp_p
     assert all(name.endswith(".jpg") for name in names)
     assert load_checkpoint(list_checkpoints(folder)[0]).step == 3
     assert "the loss is nan" in json.loads((folder / "run.json").read_text())["status"]
+
+
+def test_weights_that_are_not_finite_are_never_saved(tiny_recipe, tmp_path, monkeypatch):
+    folder = tmp_path / "diverged"
+    true_step = loop.train_step
+
+    def poisoned(fabric, model, optimizer, micro_batches, **options):
+        losses = true_step(fabric, model, optimizer, micro_batches, **options)
+        if len(read_metrics(folder / "metrics.jsonl")) == 2:
+            with torch.no_grad():
+                model.module.encoder.norm.bias.fill_(torch.inf)
+        return losses
+
+    monkeypatch.setattr(loop, "train_step", poisoned)
+    with pytest.raises(MaeError, match=r"were no longer finite before it; the newest checkpoint is \S+step-00000002\.pt"):
+        run(load_config(tiny_recipe, ["train.checkpoint_steps=2"]), folder)
+    assert [path.name for path in list_checkpoints(folder)] == ["step-00000002.pt"]
+
+
+def test_a_crash_is_told_in_the_run_folder(tiny_recipe, tmp_path):
+    def crash(step):
+        raise RuntimeError("the display broke")
+
+    with pytest.raises(RuntimeError, match="the display broke"):
+        run(load_config(tiny_recipe), tmp_path / "run", on_step=crash)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "stopped: RuntimeError: the display broke"
+
+
+def test_a_run_is_not_resumed_with_other_data(tiny_recipe, tmp_path, photos):
+    data = spoil(photos, tmp_path / "data", num_bad=0)
+    config = load_config(tiny_recipe, [f"data.image.root={data}"])
+    with pytest.raises(Interrupted):
+        run(config, tmp_path / "run", on_step=interrupt_at(2))
+    next(data.iterdir()).unlink()
+    with pytest.raises(ConfigError, match=r"it had \{'image': 24\} samples, there are \{'image': 23\} now"):
+        run(config, tmp_path / "run", resume=True)
+
+
+def test_halves_of_checkpoints_are_removed_on_resume(tiny_recipe, tmp_path):
+    with pytest.raises(Interrupted):
+        run(load_config(tiny_recipe), tmp_path / "run", on_step=interrupt_at(2))
+    half = tmp_path / "run" / "checkpoints" / ".step-00000004.pt.x7f"
+    half.write_bytes(b"half")
+    run(load_config(tiny_recipe), tmp_path / "run", resume=True)
+    assert not half.exists()
 
 
 def spoil(photos, folder, *, num_bad):
@@ -220,5 +264,5 @@ def test_a_checkpoint_is_a_whole_model(uninterrupted):
 def test_a_checkpoint_needs_its_plugins(uninterrupted, monkeypatch):
     loaded = [plugin for plugin in registry().plugins if plugin.name == "core"]
     monkeypatch.setattr(registry(), "plugins", loaded)
-    with pytest.raises(MaeError, match=r"was made with plugin image 0\.1\.0, which is not loaded; .*mae install image"):
+    with pytest.raises(MaeError, match=r"was made with plugin image 0\.1\.0, which is not loaded; .*pip install mae-image"):
         load_model(uninterrupted)

@@ -143,7 +143,7 @@ def test_the_environment_names_a_plugin_that_is_not_installed(
 def test_a_broken_plugin_harms_nothing_else(load: Callable[..., Registry], error: Exception, text: str) -> None:
     registry = load(broken=error, mine=plugin(register_maskers=MINE))
     assert cause(registry, "broken") == text
-    assert record(registry, "broken").fix == "reinstall or remove it: mae uninstall mae-broken"
+    assert record(registry, "broken").fix == "reinstall it, or remove it with: pip uninstall mae-broken"
     assert record(registry, "broken").components == ()
     assert registry.names("maskers") == ["mine", "random"]
 

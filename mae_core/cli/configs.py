@@ -39,14 +39,11 @@ def _lines(config: "Config", section: dict[str, Any], prefix: str) -> list[tuple
 @app.command()
 def check(recipe: Recipe, overrides: Overrides = None) -> None:
     """Check a recipe without its data: keys, values, and whether the parts fit each other."""
-    import torch
-
-    from mae_core.build import build_model
     from mae_core.config import load_config
+    from mae_core.train.preflight import check_recipe
 
     config = load_config(recipe, overrides or [])
-    with torch.device("meta"):
-        model = build_model(config)
+    model = check_recipe(config)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     grids = ", ".join(f"{name} on the grid {model.parts(name).tokenizer.grid}" for name in model.modalities)
     typer.echo(f"{config.name} is fine: {num_parameters:,} trainable parameters; {grids}")

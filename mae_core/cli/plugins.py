@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -40,5 +41,7 @@ def list_plugins(as_json: Annotated[bool, typer.Option("--json", help="For progr
             by_kind.setdefault(component.kind, []).append(component.name)
         components = "\n".join(f"{kind}: {', '.join(names)}" for kind, names in by_kind.items())
         status = "[bold red]broken[/]" if broken else "[green]loaded[/]"
-        table.add_row(plugin.name, plugin.version, status, f"{plugin.cause}\nfix: {plugin.fix}" if broken else components)
+        table.add_row(
+            plugin.name, plugin.version, status, escape(f"{plugin.cause}\nfix: {plugin.fix}") if broken else components
+        )
     Console().print(table)

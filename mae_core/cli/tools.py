@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mae_registry import MaeError
@@ -32,7 +33,9 @@ def verify(
             table.add_column(heading, justify="right" if heading in ("error", "allowed") else "left")
         for name, check in checks:
             verdict = "[green]agrees[/]" if check.passed else "[bold red]DIFFERS[/]"
-            table.add_row(verdict, f"{name}: {check.name}", f"{check.measured:.2g}", f"{check.tolerance:g}", check.detail)
+            table.add_row(
+                verdict, f"{name}: {check.name}", f"{check.measured:.2g}", f"{check.tolerance:g}", escape(check.detail)
+            )
         Console().print(table)
     if not all(check.passed for _, check in checks):
         raise MaeError("this installation does not reproduce the published numbers; see the lines that differ")

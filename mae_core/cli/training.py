@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from mae_registry import MaeError
+from mae_registry import ConfigError, MaeError
 
 if TYPE_CHECKING:
     from mae_core.config import Config
@@ -41,10 +41,11 @@ def pretrain(
 
     config = load_config(recipe, overrides or [])
     folder = choose_folder(config.name, out, resume=resume, overwrite=overwrite)
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     console.print(f"{'resuming' if resume else 'training'} {config.name} in {folder}")
     try:
-        run(config, folder, resume=resume, make_display=functools.partial(TrainingProgress, console=Console(stderr=True)))
+        make_display = functools.partial(TrainingProgress, console=Console(stderr=True))
+        run(config, folder, make_display=make_display, resume=resume, overwrite=overwrite)
     except Interrupted as error:
         again = ["pretrain", recipe, *(overrides or []), "--out", str(folder), "--resume"]
         console.print(f"{error}\ngo on with:  {_shell(again)}")
@@ -59,8 +60,11 @@ def _say_what_next(config: "Config", folder: Path) -> None:
     lines = [f"run folder  {folder}/"]
     lines += [f"picture     {picture}" for picture in pictures[-len(modalities) :]]
     lines += [f"report      {folder / 'report.html'}", "", "what to try next:"]
+    drawn = ["--modality", modalities[0]] if len(modalities) > 1 else []
+    if "ratio" in config["model"]["modalities"][modalities[0]]["masker"]:
+        drawn += ["--mask-ratio", "0.5", "--mask-ratio", "0.9"]
     commands = [
-        ["reconstruct", str(folder), "-o", "reconstruction.png", "--mask-ratio", "0.5", "--mask-ratio", "0.9"],
+        ["reconstruct", str(folder), "-o", "reconstruction.png", *drawn],
         ["config", "show", str(folder / "config.yaml")],
         ["verify", *modalities],
     ]
@@ -72,7 +76,12 @@ def _shell(words: Sequence[str]) -> str:
     import shlex
     import shutil
 
-    return shlex.join(["mae" if shutil.which("mae") else sys.argv[0], *words])
+    from mae_core.registry import plugin_files
+
+    on_path = shutil.which("mae")
+    program = "mae" if on_path and Path(on_path).samefile(sys.argv[0]) else sys.argv[0]
+    options = [word for path in plugin_files() for word in ("--plugin", str(path))]
+    return shlex.join([program, *words, *options])
 
 
 def reconstruct(
@@ -143,7 +152,10 @@ def _read(inputs: Sequence[Path], model: "MaskedAutoencoder", name: str) -> "lis
 def _examples(config: "Config", name: str) -> "Sequence[Preview]":
     from mae_core.train.data import build_datasets
 
-    previews = build_datasets(config)[name].previews(4)
+    try:
+        previews = build_datasets(config)[name].previews(4)
+    except ConfigError as error:
+        raise MaeError(f"without a file to reconstruct, the training data's examples are; but {error}; name a file") from error
     if not previews:
         raise MaeError(f"data.{name} has no example that can be read; name a file")
     return previews

@@ -119,7 +119,7 @@ class _Checker:
             for plugin in self.registry.plugins
             if plugin.status == "broken"
         )
-        return f"modality {name!r} is not installed; known: {known}; install it with: mae install {name}{broken}"
+        return f"modality {name!r} is not installed; known: {known}; install it with: pip install mae-{name}{broken}"
 
     def component(self, node: Node, kind: str, path: Path) -> Node:
         names = ", ".join(self.registry.names(kind))

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -45,8 +45,15 @@ def state_dict_of(golden: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def largest_error(found: Tensor, expected: Tensor) -> float:
-    """Largest absolute difference."""
+    """Largest absolute difference; infinite if the shapes differ, NaN if anything is."""
+    if found.shape != expected.shape:
+        return math.inf
     return float((found.double() - expected.double()).abs().max())
+
+
+def worst(errors: Iterable[float]) -> float:
+    """The largest; NaN if one is, which Python's `max` would drop."""
+    return float(torch.tensor(list(errors), dtype=torch.float64).max())
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:

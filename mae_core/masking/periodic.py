@@ -13,7 +13,7 @@ class GridMasker(Masker):
     """Keep one of every `every` positions along each axis: 2 on a 2-D grid hides 75%, as in the paper.
 
     Args:
-        every: side of a cell, in patches. It must divide the grid's axes of more than one patch, so that cells are whole.
+        every: side of a cell, in patches. It must divide every axis, so that cells are whole; an axis shorter than it is one.
 
     The position kept within the cells is drawn for each sample, the same one in all its cells.
     """

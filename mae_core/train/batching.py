@@ -1,7 +1,7 @@
 """How many samples go through one device at once."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -16,18 +16,15 @@ MAX_ON_CPU = 64
 def choose_device_batch(model: Any, source: Source, settings: TrainSettings, fabric: Fabric) -> int:
     """`train.device_batch_size`, or for "auto" the largest divisor of the device's share that fits its memory.
 
-    Every divisor gives the same step, so this is a matter of speed alone. Raises ConfigError for one that does not divide.
+    Where all samples hide equally many patches, every divisor gives the same step but for rounding, and this is a matter of
+    speed. Raises ConfigError for one that does not divide.
     """
     share, rest = divmod(settings.batch_size, fabric.world_size)
     if rest:
         raise ConfigError(f"train.batch_size={settings.batch_size} is not divisible by the {fabric.world_size} devices")
     wanted = settings.device_batch_size
+    require_divisor(wanted, share)
     if wanted != "auto":
-        if share % wanted:
-            raise ConfigError(
-                f"train.device_batch_size={wanted} does not divide {share}, the device's share of train.batch_size; "
-                f"use one of {', '.join(map(str, _divisors(share)))}"
-            )
         return wanted
     candidates = _divisors(share)
     if fabric.device.type != "cuda":
@@ -36,6 +33,15 @@ def choose_device_batch(model: Any, source: Source, settings: TrainSettings, fab
         if _fits(model, list(source.datasets), size * source.num_views, fabric):
             return size
     raise MaeError("not even one sample fits the device's memory; choose a smaller model")
+
+
+def require_divisor(device_batch_size: int | Literal["auto"], share: int) -> None:
+    """Raise ConfigError if `train.device_batch_size` does not divide the device's share of the batch."""
+    if device_batch_size != "auto" and share % device_batch_size:
+        raise ConfigError(
+            f"train.device_batch_size={device_batch_size} does not divide {share}, the device's share of train.batch_size; "
+            f"use one of {', '.join(map(str, _divisors(share)))}"
+        )
 
 
 def _divisors(number: int) -> list[int]:

@@ -11,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 
 from mae_core.build import build_component, build_model
-from mae_core.checkpoint import Checkpoint, load_newest, plugin_versions, require_plugins, save_checkpoint
+from mae_core.checkpoint import Checkpoint, list_checkpoints, load_newest, plugin_versions, require_plugins, save_checkpoint
 from mae_core.config import Config
 from mae_core.evaluate.report import write_report
 from mae_core.files import write_atomically
@@ -24,11 +24,20 @@ from mae_core.train.data import build_datasets, make_sources
 from mae_core.train.optim import set_lr
 from mae_core.train.outputs import describe_run, draw_pictures, remove_pictures, save_encoder
 from mae_core.train.plan import MicroBatches, Plan
-from mae_core.train.run_folder import require_same_config, run_lock, write_config, write_facts
+from mae_core.train.preflight import check_recipe
+from mae_core.train.run_folder import (
+    clear,
+    remove_unfinished,
+    require_free,
+    require_same_config,
+    run_lock,
+    write_config,
+    write_facts,
+)
 from mae_core.train.settings import TrainSettings
 from mae_core.train.step import MicroBatch, NonFiniteLoss, train_step
 from mae_core.train.stream import Samples, make_loader
-from mae_registry import MaeError
+from mae_registry import ConfigError, MaeError
 
 CHECKPOINT_SECONDS = 600
 MIN_BAD_SAMPLES = 10
@@ -57,14 +66,22 @@ class Interrupted(MaeError):
     """The run was asked to stop (Ctrl-C, SIGTERM) and has saved a checkpoint."""
 
 
-def pretrain(config: Config, folder: Path, *, resume: bool, make_display: MakeDisplay) -> None:
+def pretrain(config: Config, folder: Path, *, make_display: MakeDisplay, resume: bool = False, overwrite: bool = False) -> None:
     """Train the model of `config` and leave everything in `folder`.
 
     Raises Interrupted after a clean stop, MaeError for what a person must mend; `folder` can be resumed after either.
     """
-    settings = TrainSettings(**config["train"])
-    run = Run(config, settings, build_datasets(config), folder, resume=resume)
-    with run_lock(folder):  # not before: a recipe that cannot be run leaves no folder
+    check_recipe(config)  # before the data is looked for, which may take minutes
+    settings, datasets = TrainSettings(**config["train"]), build_datasets(config)
+    if resume:
+        with run_lock(folder):
+            remove_unfinished(folder)
+            Run(config, settings, datasets, folder, resume=True).train(make_display)
+        return
+    run = Run(config, settings, datasets, folder, resume=False)
+    with run_lock(folder):  # not before: a recipe that cannot be run leaves no folder, and loses no old run
+        require_free(folder, overwrite=overwrite)
+        clear(folder)
         run.train(make_display)
 
 
@@ -105,8 +122,11 @@ class Run:
         write_facts(self.folder, self._facts("running"))
         try:
             self._train(make_display)
-        except MaeError as error:
-            write_facts(self.folder, self._facts(f"stopped: {error}"))
+        except BaseException as error:
+            why = str(error) if isinstance(error, MaeError) else f"{type(error).__name__}: {error}"
+            write_facts(self.folder, self._facts(f"stopped: {why}"))
+            if isinstance(error, torch.OutOfMemoryError):
+                raise MaeError("the device's memory does not suffice; lower train.device_batch_size and --resume") from error
             raise
         else:
             save_encoder(self.raw_model, self.config, self.folder)
@@ -169,13 +189,19 @@ class Run:
                 clip_grad=self.settings.clip_grad,
             )
         except NonFiniteLoss as error:
-            saved = self._save(step)
             listed = self.folder / "non_finite_batch.txt"
-            write_atomically(listed, lambda file: file.write("\n".join(names).encode()))
+            write_atomically(listed, lambda file: file.write("\n".join(names).encode(errors="surrogateescape")))
             raise MaeError(
-                f"step {step + 1}: {error}. The weights from before it are in {saved}, the names of the batch's {len(names)} "
-                f"samples in {listed}. Lower the learning rate, set train.clip_grad, or look at these samples"
+                f"step {step + 1}: {error}. {self._save_finite(step)} The names of the batch's {len(names)} samples are in "
+                f"{listed}. Look at these samples, or start a new run with a lower learning rate or train.clip_grad"
             ) from error
+
+    def _save_finite(self, step: int) -> str:
+        """Save the weights from before a non-finite loss, if they are finite: a finite loss may have infinite gradients."""
+        if all(bool(parameter.isfinite().all()) for parameter in self.raw_model.parameters()):
+            return f"The weights from before it are in {self._save(step)}."
+        newest = next(iter(list_checkpoints(self.folder)), None)
+        return f"The weights were no longer finite before it; the newest checkpoint is {newest or 'not there yet'}."
 
     def _micro_batches(
         self, step: int, source: str, loader: Iterator[dict[str, Any]], bad: BadSampleLog, names: list[str]
@@ -222,7 +248,11 @@ class Run:
         return step % self.settings.checkpoint_steps == 0
 
     def _save(self, step: int) -> Path:
-        training = {"optimizer": self.raw_optimizer.state_dict(), "precision": self.fabric.strategy.precision.state_dict()}
+        training = {
+            "optimizer": self.raw_optimizer.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
+            "samples": self.plan.sizes,
+        }
         checkpoint = Checkpoint(
             step, self.config.to_yaml(), self.raw_model.state_dict(), training, plugin_versions(self.config)
         )
@@ -235,6 +265,11 @@ class Run:
             return 0
         require_plugins(checkpoint, self.folder)
         require_same_config(checkpoint, self.config)
+        if checkpoint.training["samples"] != self.plan.sizes:
+            raise ConfigError(
+                "a run is resumed with the data that it was started with; it had "
+                f"{checkpoint.training['samples']} samples, there are {self.plan.sizes} now"
+            )
         self.raw_model.load_state_dict(checkpoint.model)
         self.raw_optimizer.load_state_dict(checkpoint.training["optimizer"])
         self.fabric.strategy.precision.load_state_dict(checkpoint.training["precision"])

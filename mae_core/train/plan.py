@@ -68,12 +68,13 @@ class Plan:
         source = self.source(step)
         epoch, batch = divmod(int(self._earlier[step]), self.num_batches[source])
         order = self._order(source, epoch)
-        return [Key(source, epoch, index) for index in order[batch * self.batch_size : (batch + 1) * self.batch_size]]
+        chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        return [Key(source, epoch, index) for index in chosen.tolist()]
 
-    @functools.lru_cache(maxsize=8)  # noqa: B019 - a plan lives as long as its run
-    def _order(self, source: str, epoch: int) -> list[int]:
+    @functools.lru_cache(maxsize=4)  # noqa: B019 - a plan lives as long as its run
+    def _order(self, source: str, epoch: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", source, epoch))
-        return torch.randperm(self.sizes[source], generator=generator).tolist()
+        return torch.randperm(self.sizes[source], generator=generator)
 
 
 class MicroBatches(Sampler[list[Key]]):

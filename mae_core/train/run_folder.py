@@ -15,31 +15,31 @@ from mae_core.files import write_atomically
 from mae_registry import ConfigError, MaeError
 
 CONFIG = "config.yaml"
+LOCK = ".lock"
 FACTS = "run.json"
 RUNS = Path("runs")
 WRITTEN = (
     CONFIG,
     FACTS,
-    ".lock",
     "metrics.jsonl",
     "bad_samples.jsonl",
     "non_finite_batch.txt",
     "encoder.safetensors",
     "report.html",
 )
-"""Every file that a run writes beside its folders; `overwrite` deletes these and nothing else."""
+"""Every file that a run writes beside its folders and the lock; `overwrite` deletes these and nothing else."""
 FOLDERS = (FOLDER, "pictures", "tensorboard")
 
 FREE_ON_RESUME = re.compile(
     r"train\.(num_workers|checkpoint_steps|keep_checkpoints|num_pictures|max_bad_share)|data\.\w+\.root"
 )
-"""Keys that do not change the weights, and so may differ when a run is resumed."""
+"""Keys that may differ when a run is resumed: they do not change the weights, if `root` holds the same files elsewhere."""
 
 
 def choose_folder(recipe: str, out: Path | None, *, resume: bool, overwrite: bool) -> Path:
     """Where a run writes. Without `out`: runs/RECIPE, or the next free runs/RECIPE-2, -3, ...; to resume, the last of these.
 
-    Raises MaeError if `out` holds something already, unless told to resume or overwrite it.
+    Raises MaeError if `out` holds something already, unless told to resume or overwrite it. Changes nothing yet.
     """
     if out is None:
         numbered = _numbered(recipe)
@@ -50,8 +50,7 @@ def choose_folder(recipe: str, out: Path | None, *, resume: bool, overwrite: boo
         if not (out / CONFIG).is_file():
             raise MaeError(f"there is no run to resume in {out.absolute()}; start one without --resume")
         return out
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        _refuse_or_clear(out, overwrite)
+    require_free(out, overwrite=overwrite)
     return out
 
 
@@ -66,7 +65,10 @@ def _numbered(recipe: str) -> list[tuple[int, Path]]:
     return sorted(found) or [(1, RUNS / _stem(recipe))]
 
 
-def _refuse_or_clear(out: Path, overwrite: bool) -> None:
+def require_free(out: Path, *, overwrite: bool) -> None:
+    """Raise MaeError if a run must not begin in this folder."""
+    if not out.exists() or (out.is_dir() and not any(path.name != LOCK for path in out.iterdir())):
+        return
     if not (out / CONFIG).is_file():
         raise MaeError(f"{out.absolute()} exists and is not a run's folder; choose another with --out")
     if not overwrite:
@@ -74,11 +76,20 @@ def _refuse_or_clear(out: Path, overwrite: bool) -> None:
             f"{out.absolute()} already holds a run; go on with it by --resume, replace it by --overwrite, or choose "
             "another --out"
         )
-    with run_lock(out):
-        for name in FOLDERS:
-            shutil.rmtree(out / name, ignore_errors=True)
-        for name in WRITTEN:
-            (out / name).unlink(missing_ok=True)
+
+
+def clear(folder: Path) -> None:
+    """Delete what a run has written here, and nothing else."""
+    for name in FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in WRITTEN:
+        (folder / name).unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete the halves of checkpoints that a kill during a save leaves behind."""
+    for path in (folder / FOLDER).glob(".step-*.pt.*"):
+        path.unlink()
 
 
 @contextmanager
@@ -86,7 +97,7 @@ def run_lock(folder: Path) -> Iterator[None]:
     """Hold the folder against a second process. Raises MaeError if it is held, or cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
+        file = (folder / LOCK).open("w")
     except OSError as error:
         raise MaeError(f"cannot write to {folder.absolute()}: {error.strerror}; choose another folder with --out") from error
     with file:

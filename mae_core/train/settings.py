@@ -14,7 +14,10 @@ class TrainSettings:
     """How long, how large, on what, and how often things are written down."""
 
     epochs: Positive
-    """Passes over the data. An epoch's last, incomplete batch is left out, as in the published recipes."""
+    """Passes over the data; with several modalities, over all of it together.
+
+    An epoch's last, incomplete batch is left out, as in the published recipes.
+    """
     batch_size: Positive
     """The effective batch: samples an optimizer step, over all devices and accumulated micro-batches."""
     device_batch_size: Positive | Literal["auto"] = "auto"
@@ -38,4 +41,4 @@ class TrainSettings:
     num_pictures: Annotated[int, Field(ge=0)] = 5
     """How often in a run reconstructions are drawn, evenly spaced, the last at the end."""
     max_bad_share: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """Share of samples that may be unreadable (and so replaced) before the run stops."""
+    """Share of samples that may be unreadable (and so replaced) before the run stops; the first ten never stop it."""

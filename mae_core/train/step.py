@@ -32,8 +32,9 @@ def train_step(
 
     Returns each modality's loss, from before the step; their sum is what was minimised.
 
-    `model` and `optimizer` are set up by `fabric`. Rows of one effective batch hide equally many patches, so the mean over
-    equal micro-batches is the mean over the batch. Raises NonFiniteLoss with all weights as they were.
+    `model` and `optimizer` are set up by `fabric`. Where all rows hide equally many patches, the mean over equal micro-batches
+    is the mean over the batch; with ragged or joint masks, micro-batches count alike though their patches differ in number.
+    Raises NonFiniteLoss with all weights as they were.
     """
     totals: dict[str, Tensor] = {}
     for index, (samples, masks) in enumerate(micro_batches):

@@ -87,6 +87,7 @@ def _collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _quiet_worker(worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal's group; the main one decides, workers end with it."""
+    """Ctrl-C and a scheduler's SIGTERM reach every process of the group; the main one decides, workers end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)

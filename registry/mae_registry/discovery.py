@@ -37,7 +37,7 @@ def load_registry(*, core: str, files: Sequence[Path] = ()) -> Registry:
                     version,
                     "broken",
                     cause=_one_line(error),
-                    fix=f"reinstall or remove it: mae uninstall {distribution}",
+                    fix=f"reinstall it, or remove it with: pip uninstall {distribution}",
                 )
             )
         else:

@@ -70,7 +70,7 @@ def test_a_ratio_that_is_none(load: Load, write: Write, value: str, found: str) 
         ("model=3", "model: 3 is not allowed: must be a mapping of encoder, masker, modalities"),
         (
             "model.modalities.video={}",
-            "model.modalities.video: modality 'video' is not installed; known: image; install it with: mae install video",
+            "model.modalities.video: modality 'video' is not installed; known: image; install it with: pip install mae-video",
         ),
         ("model.modalities.image.mask=random", "model.modalities.image.mask: unknown key. Did you mean 'masker'?"),
         ("model.modalities.image.masker=null", "model.modalities.image.masker: is missing; name one of: block, random"),

@@ -16,6 +16,7 @@ from mae_core.evaluate.certificate import (
     largest_error,
     relative_error,
     state_dict_of,
+    worst,
 )
 from mae_core.interfaces import Check, Mask
 from mae_core.layouts import export_state_dict, import_state_dict
@@ -88,7 +89,7 @@ def _round_trip(name: str, model: MaskedAutoencoder, golden: Mapping[str, Tensor
     """Export gives back what was imported, to the bit."""
     state, exported = state_dict_of(golden), export_state_dict(model, layout=layout)
     same_names = exported.keys() == state.keys()
-    error = max(largest_error(exported[key], state[key]) for key in state) if same_names else math.inf
+    error = worst(largest_error(exported[key], state[key]) for key in state) if same_names else math.inf
     yield Check(f"{name}: export of the imported weights", error, 0, f"{len(exported)} tensors")
 
 
