@@ -294,3 +294,21 @@ def test_a_mask_of_another_batch_or_grid_is_refused() -> None:
         hidden[:, 0] = True
         with pytest.raises(MaeError, match=r"the mask of 'image' is for .* \(samples, patches\); the samples give \(3, 12\)"):
             model(samples(model), masks={"image": Mask.from_hidden(hidden)})
+
+
+def test_weights_start_as_published() -> None:
+    """Xavier-uniform matrices, the patch embedding's and the fused qkv's included; zero biases but the patch embedding's."""
+    torch.manual_seed(0)
+    model = mae_core.build_model(
+        mae_core.load_config("image/mae_vit_base", ["model.encoder.depth=1", "model.modalities.image.decoder.depth=1"])
+    )
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2:
+            bound = (6 / sum(parameter.shape)) ** 0.5
+            assert 0.999 * bound < float(parameter.detach().abs().max()) <= bound, name
+        elif name.endswith("token"):
+            assert float(parameter.detach().std()) == pytest.approx(0.02, rel=0.15), name
+        elif name.endswith("bias") and "tokenizer" not in name:
+            assert not parameter.detach().any(), name
+        elif name.endswith("weight"):
+            assert bool((parameter == 1).all()), name

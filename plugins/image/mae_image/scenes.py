@@ -30,6 +30,7 @@ class DepthPatches(PatchTokenizer):
         self, width: int, *, input_size: tuple[Side, Side] = (224, 224), patch_size: tuple[Side, Side] = (16, 16)
     ) -> None:
         super().__init__(width, input_size=input_size, patch_size=patch_size, channels=1, mean=(0.0,), std=(1.0,))
+        nn.init.xavier_uniform_(self.proj.weight)
 
     def normalize(self, x: Tensor) -> Tensor:
         """Less the mean, over the standard deviation, of the central 80% of each map's values."""

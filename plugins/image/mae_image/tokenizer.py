@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from pydantic import Field
+from torch import nn
 
 from mae_core.tokenizing import PatchTokenizer
 
@@ -35,3 +36,4 @@ class ImagePatches(PatchTokenizer):
         std: tuple[Annotated[float, Field(gt=0)], ...] = IMAGENET_STD,
     ) -> None:
         super().__init__(width, input_size=input_size, patch_size=patch_size, channels=channels, mean=mean, std=std)
+        nn.init.xavier_uniform_(self.proj.weight)  # as published: the convolution seen as a linear layer
