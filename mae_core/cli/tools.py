@@ -19,7 +19,7 @@ def verify(
     """Compare this installation with the numbers of the published implementations. Exits with 1 on a mismatch."""
     from mae_core.build import modality as find_modality
     from mae_core.registry import registry
-    from mae_core.resolve import resolve
+    from mae_registry import resolve
 
     names = modalities or registry().names("modalities")
     certificates = {find_modality(name).certify: name for name in reversed(names)}  # modalities may share one

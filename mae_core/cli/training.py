@@ -100,7 +100,7 @@ def reconstruct(
     from mae_core.checkpoint import load_model
     from mae_core.config import load_config
     from mae_core.evaluate.reconstruct import reconstruct as run
-    from mae_core.resolve import resolve
+    from mae_registry import resolve
 
     model, config, _ = load_model(checkpoint)
     name = modality or _modality_of(inputs or [], model)
@@ -133,7 +133,7 @@ def _read(inputs: Sequence[Path], model: "MaskedAutoencoder", name: str) -> "lis
     """Each file as the modality reads it; folders stand for the files in them that it can read."""
     from mae_core.build import modality as find_modality
     from mae_core.interfaces import Preview
-    from mae_core.resolve import resolve
+    from mae_registry import resolve
 
     modality = find_modality(name)
     files: list[Path] = []

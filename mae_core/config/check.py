@@ -1,6 +1,5 @@
 """A merged tree against the components' own signatures: every value checked, every default filled in."""
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -8,6 +7,7 @@ from mae_core.config.signature import parameters
 from mae_core.config.structure import RECIPE, ComponentSection, PerModality, SettingsSection, Shape
 from mae_core.config.yaml_tree import Node, Origin, from_python, plain
 from mae_registry import ConfigError, Registry, did_you_mean
+from mae_registry import resolve as resolve_target
 
 Path = tuple[str, ...]
 
@@ -32,12 +32,6 @@ def resolve(tree: Node, registry: Registry) -> Node:
     if checker.problems:
         raise ConfigError("\n".join(checker.problems))
     return resolved
-
-
-def load_settings(section: SettingsSection) -> Callable[..., Any]:
-    """The class of a section without a name."""
-    module, _, attribute = section.target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
 
 
 class _Checker:
@@ -144,7 +138,9 @@ class _Checker:
         if not self.is_mapping(node, path, "a mapping"):
             return node
         called = path[-1]
-        return Node(self.arguments(node, load_settings(shape), path, called=called, owner=f"section {called!r}"), node.origin)
+        return Node(
+            self.arguments(node, resolve_target(shape.target), path, called=called, owner=f"section {called!r}"), node.origin
+        )
 
     def arguments(self, node: Node, target: Callable[..., Any], path: Path, *, called: str, owner: str) -> dict[str, Node]:
         """All keyword arguments of `target`: the given ones, and its defaults for the others."""

@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mae_core.config.check import load_settings
 from mae_core.config.signature import Parameter, parameters
 from mae_core.config.structure import RECIPE, ComponentSection, PerModality, SettingsSection, Shape
 from mae_core.registry import registry as process_registry
-from mae_registry import Registry
+from mae_registry import Registry, resolve
 
 Schema = dict[str, Any]
 
@@ -32,7 +31,7 @@ def _shape(shape: Shape, registry: Registry) -> Schema:
     if isinstance(shape, ComponentSection):
         return _component(shape.kind, registry)
     if isinstance(shape, SettingsSection):
-        return _mapping(_arguments(parameters(load_settings(shape), shape.target)))
+        return _mapping(_arguments(parameters(resolve(shape.target), shape.target)))
     if isinstance(shape, PerModality):
         return _mapping({name: _shape(shape.entry, registry) for name in registry.names("modalities")})
     return _mapping({key: _shape(child, registry) for key, child in shape.items()})

@@ -16,8 +16,8 @@ from mae_core.evaluate.reconstruct import reconstruct
 from mae_core.files import write_atomically
 from mae_core.interfaces import Dataset
 from mae_core.model import MaskedAutoencoder
-from mae_core.resolve import resolve
 from mae_core.version import __version__
+from mae_registry import resolve
 
 NUM_PREVIEWS = 8
 

@@ -8,6 +8,12 @@ from typing import Any
 from mae_registry.errors import ConfigError, PluginError, did_you_mean
 
 
+def resolve(target: str) -> Any:
+    """The object that an import string "package.module:name" names."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
 @dataclass(frozen=True)
 class Component:
     """One registered name: `kind` ("maskers"), `name` ("random"), `target` ("package.module:Object"), and the plugin's name."""
@@ -19,9 +25,8 @@ class Component:
 
     def load(self) -> Any:
         """Import the object. Raises PluginError that names the plugin if it cannot be imported."""
-        module_name, _, attribute = self.target.partition(":")
         try:
-            return getattr(importlib.import_module(module_name), attribute)
+            return resolve(self.target)
         except Exception as error:  # whatever a plugin's module raises when it is imported is the plugin's fault
             raise PluginError(
                 f"{self.kind} {self.name!r} of plugin {self.plugin!r} cannot be loaded from {self.target!r}: "

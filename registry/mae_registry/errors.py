@@ -1,7 +1,7 @@
 """Errors that are meant to be read by the person who caused them."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class MaeError(ValueError):
@@ -17,6 +17,12 @@ class ConfigError(MaeError):
 
 class PluginError(MaeError):
     """A plugin is broken, missing, or claims what another one has."""
+
+
+def some_of(names: Sequence[str], limit: int = 4) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from mae_audio.tokenizer import SpectrogramPatches
 from mae_core.interfaces import Layout, Positions
 from mae_core.model import MaskedAutoencoder
 from mae_core.positions import Learned, SinCos
-from mae_registry import MaeError
+from mae_registry import MaeError, some_of
 
 PARTS = "modalities.audio."
 PATCH_WEIGHT = "patch_embed.proj.weight"
@@ -35,9 +35,9 @@ class _AudioLayout(Layout):
         published = {ours: name for ours in model.state_dict() if (name := self._published(ours))}
         expected = {*published.values(), *self.tables.values()}
         if missing := sorted(expected - set(state_dict)):
-            raise MaeError(f"the checkpoint lacks {_some(missing)}")
+            raise MaeError(f"the checkpoint lacks {some_of(missing)}")
         if extra := sorted(set(state_dict) - expected):
-            raise MaeError(f"the checkpoint has {_some(extra)}, for which this model has no place")
+            raise MaeError(f"the checkpoint has {some_of(extra)}, for which this model has no place")
         own = {ours: state_dict[name] for ours, name in published.items()}
         weight = f"{self.tokenizer}.proj.weight"
         if own[weight].ndim != 4:
@@ -143,8 +143,3 @@ def _import_table(own: Tensor, own_name: str, name: str, table: Tensor) -> dict[
             "the published ones are model.modalities.audio.positions=sincos_swapped, trained ones need `learned`"
         )
     return {}
-
-
-def _some(names: list[str], limit: int = 4) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

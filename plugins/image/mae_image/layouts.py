@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mae_core.interfaces import Layout, Tokenizer
 from mae_core.model import MaskedAutoencoder, ModalityParts
 from mae_core.positions import Learned, SinCos
-from mae_registry import MaeError
+from mae_registry import MaeError, some_of
 
 OURS = "modalities.image."
 ENCODER_NAMES = {
@@ -45,9 +45,9 @@ class TimmLayout(Layout):
         published = {ours: name for ours in own_names if (name := self._published(ours))}
         expected = {*published.values(), *self.tables.values()}
         if missing := sorted(expected - set(state_dict)):
-            raise MaeError(f"the checkpoint lacks {_some(missing)}{_encoder_hint(missing)}")
+            raise MaeError(f"the checkpoint lacks {some_of(missing)}{_encoder_hint(missing)}")
         if extra := sorted(set(state_dict) - expected):
-            raise MaeError(f"the checkpoint has {_some(extra)}, for which this model has no place")
+            raise MaeError(f"the checkpoint has {some_of(extra)}, for which this model has no place")
         own = {ours: state_dict[name] for ours, name in published.items()}
         weight = OURS + "tokenizer.proj.weight"
         if own[weight].ndim != 4:
@@ -80,7 +80,7 @@ class TimmLayout(Layout):
             raise MaeError("this layout has a class token; the model has none (model.encoder.class_token)")
         held = [name for name, _ in model.named_parameters() if name.startswith(self.complete)]
         if unpublished := [n for n in held if not n.endswith("positions.table") and not self._published(n)]:
-            raise MaeError(f"this layout has no place for the model's {_some(unpublished)}")
+            raise MaeError(f"this layout has no place for the model's {some_of(unpublished)}")
         return model.parts("image")
 
     def _published(self, ours: str) -> str | None:
@@ -131,11 +131,6 @@ def _import_table(parts: ModalityParts, where: str, name: str, table: Tensor) ->
             "they were trained: set model.modalities.image.positions=learned"
         )
     return {}
-
-
-def _some(names: list[str], limit: int = 4) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 def _encoder_hint(missing: list[str]) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mae_core.interfaces import Layout
 from mae_core.model import MaskedAutoencoder
-from mae_registry import MaeError
+from mae_registry import MaeError, some_of
 
 OURS = "modalities.video."
 TUBELET_WEIGHT = OURS + "tokenizer.proj.weight"
@@ -32,10 +32,10 @@ class PublishedLayout(Layout):
         expected = {piece for some in pieces.values() for piece in some if piece is not None}
         if missing := sorted(expected - set(state_dict)):
             raise MaeError(
-                f"the checkpoint lacks {_some(missing)}, which this model has: build it from the checkpoint's recipe"
+                f"the checkpoint lacks {some_of(missing)}, which this model has: build it from the checkpoint's recipe"
             )
         if extra := sorted(set(state_dict) - expected):
-            raise MaeError(f"the checkpoint has {_some(extra)}, for which this model has no place")
+            raise MaeError(f"the checkpoint has {some_of(extra)}, for which this model has no place")
         own = {ours: _join(some, state_dict) for ours, some in pieces.items()}
         if own[TUBELET_WEIGHT].ndim != 5:
             raise MaeError(
@@ -117,8 +117,3 @@ def _join(pieces: list[str | None], state_dict: Mapping[str, Tensor]) -> Tensor:
         return present[0]
     like = present[0]
     return torch.cat([torch.zeros_like(like) if piece is None else state_dict[piece] for piece in pieces])
-
-
-def _some(names: list[str], limit: int = 4) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
