@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from mae_core.config import Config
-from mae_core.interfaces import Encoder, Grid, JointMasker, MakePositions, Masker, Modality, Tokenizer
+from mae_core.interfaces import Encoder, Grid, JointMasker, MakePositions, Masker, Modality, Tokenizer, each_mask
 from mae_core.model import MaskedAutoencoder, ModalityParts
 from mae_core.registry import registry
 from mae_registry import ConfigError, MaeError
@@ -92,16 +92,22 @@ def _positions_maker(modality: str, config: Config, grid: Grid) -> MakePositions
 
 
 def _require_both_sets(masker: Masker, grid: Grid, dense: bool) -> None:
-    """Draw a batch, so that a masker that cannot work on this grid is refused before training."""
-    with torch.device("cpu"):  # also where the model is built on another device, or on none
-        mask = masker(grid, 2, generator=torch.Generator().manual_seed(0))
-    if mask.ragged and not dense:
-        raise ConfigError(
-            "this masker hides a different number of patches in each sample, which needs an encoder over all tokens: set "
-            "model.encoder.mask_tokens=true, or make the masker's count exact"
-        )
-    if mask.ids_keep.shape[1] == 0 or mask.ids_predict.shape[1] == 0:
-        raise ConfigError(f"this masker {'keeps' if mask.ids_predict.shape[1] else 'predicts'} nothing on the grid {grid}")
+    """Draw a batch of each of the masker's cases, so that one that cannot work on this grid is refused before training."""
+    for case in masker.cases():
+        if case.needs_patches:  # to be tried with samples only
+            continue
+        with torch.device("cpu"):  # also where the model is built on another device, or on none
+            drawn = case(grid, 2, generator=torch.Generator().manual_seed(0))
+        for mask in each_mask(drawn):
+            if mask.ragged and not dense:
+                raise ConfigError(
+                    "this masker hides a different number of patches in each sample, which needs an encoder over all tokens: "
+                    "set model.encoder.mask_tokens=true, or make the masker's count exact"
+                )
+            if mask.ids_keep.shape[1] == 0 or mask.ids_predict.shape[1] == 0:
+                raise ConfigError(
+                    f"this masker {'keeps' if mask.ids_predict.shape[1] else 'predicts'} nothing on the grid {grid}"
+                )
 
 
 def _at(path: str, config: Config, build: Any) -> Any:

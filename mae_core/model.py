@@ -7,8 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from mae_core.drawing import Drawn, Undrawn, draw
 from mae_core.gather import gather_patches
-from mae_core.interfaces import Decoder, Encoder, JointMasker, Mask, Masker, Positions, Target, Tokenizer
+from mae_core.interfaces import Decoder, Encoder, JointMasker, Mask, Masker, Positions, Target, Tokenizer, each_mask
 from mae_registry import MaeError, did_you_mean
 
 
@@ -23,6 +24,8 @@ class Output:
     pred: dict[str, Tensor]
     """(B, M, T) in the order of `mask.ids_predict`; with `predict="all"` (B, N, T) in raster order."""
     mask: dict[str, Mask]
+    sets: tuple["Output", ...] = ()
+    """Where masks are tuples: each index set's output. `pred` and `mask` are the first one's, `loss` and `losses` the means."""
 
 
 class ModalityParts(nn.Module):
@@ -60,21 +63,32 @@ class MaskedAutoencoder(nn.Module):
         return parts
 
     def draw_masks(
-        self, modalities: Iterable[str], batch_size: int, *, generator: torch.Generator | None = None
-    ) -> dict[str, Mask]:
-        """Masks on the CPU for `modalities`, in their order. Without a generator: torch's global one."""
+        self,
+        modalities: Iterable[str],
+        batch_size: int,
+        *,
+        generator: torch.Generator | None = None,
+        progress: float = 1.0,
+    ) -> dict[str, Drawn]:
+        """Masks on the CPU for `modalities`, in their order, at a share of training. Without a generator: torch's global one.
+
+        A masker that needs the samples gives what `forward` draws its masks from.
+        """
         generator = torch.default_generator if generator is None else generator
         parts = {name: self.parts(name) for name in modalities}
         if self.joint_masker is not None and len(parts) > 1:
             grids = {name: part.tokenizer.grid for name, part in parts.items()}
-            return self.joint_masker(grids, batch_size, generator=generator)
-        return {name: part.masker(part.tokenizer.grid, batch_size, generator=generator) for name, part in parts.items()}
+            return dict(self.joint_masker(grids, batch_size, generator=generator))
+        return {
+            name: draw(part.masker.at(progress), part.tokenizer.grid, batch_size, generator=generator)
+            for name, part in parts.items()
+        }
 
     def forward(
         self,
         samples: Mapping[str, Tensor],
         *,
-        masks: Mapping[str, Mask] | None = None,
+        masks: Mapping[str, Drawn] | None = None,
         generator: torch.Generator | None = None,
         predict: Literal["masked", "all"] = "masked",
     ) -> Output:
@@ -82,19 +96,42 @@ class MaskedAutoencoder(nn.Module):
 
         Masks are drawn with `generator` (on the CPU) unless given. Samples of several modalities belong together, row by row.
         """
-        first = next(iter(samples.values()))
-        masks = masks or self.draw_masks(samples, len(first), generator=generator)
-        masks = {name: masks[name].to(first.device, non_blocking=True) for name in samples}
-
+        masks = masks or self.draw_masks(samples, len(next(iter(samples.values()))), generator=generator)
         patches = {name: self.parts(name).tokenizer.patchify(x) for name, x in samples.items()}
-        for name, mask in masks.items():
-            if mask.hidden.shape != patches[name].shape[:2]:
-                raise MaeError(
-                    f"the mask of {name!r} is for {tuple(mask.hidden.shape)} (samples, patches); the samples give "
-                    f"{tuple(patches[name].shape[:2])}"
-                )
-        latent = self._encode(patches, masks)
-        predict_all = predict == "all"
+        outputs: list[Output] = []
+        latent, previous = None, None
+        for chosen in self._index_sets(masks, patches):
+            on_device = {name: mask.to(patches[name].device, non_blocking=True) for name, mask in chosen.items()}
+            if latent is None or previous is None or not all(chosen[name].same_context(previous[name]) for name in chosen):
+                latent, previous = self._encode(patches, on_device), chosen
+            outputs.append(self._predict(samples, patches, latent, on_device, predict == "all"))
+        return outputs[0] if len(outputs) == 1 else _mean(outputs)
+
+    def _index_sets(self, drawn: Mapping[str, Drawn], patches: Mapping[str, Tensor]) -> list[dict[str, Mask]]:
+        """Masks by modality, one index set after the other. Raises MaeError if they do not fit the samples, or each other."""
+        sets: dict[str, tuple[Mask, ...]] = {}
+        for name, x in patches.items():
+            masks = drawn[name]
+            sets[name] = each_mask(masks.draw(self.parts(name).tokenizer.grid, x) if isinstance(masks, Undrawn) else masks)
+            for mask in sets[name]:
+                if mask.hidden.shape != x.shape[:2]:
+                    raise MaeError(
+                        f"the mask of {name!r} is for {tuple(mask.hidden.shape)} (samples, patches); the samples give "
+                        f"{tuple(x.shape[:2])}"
+                    )
+        counts = {name: len(masks) for name, masks in sets.items()}
+        if len(set(counts.values())) > 1:
+            raise MaeError(f"modalities of one sample need equally many index sets; their masks have {counts}")
+        return [dict(zip(sets, masks, strict=True)) for masks in zip(*sets.values(), strict=True)]
+
+    def _predict(
+        self,
+        samples: Mapping[str, Tensor],
+        patches: Mapping[str, Tensor],
+        latent: "_Latent",
+        masks: dict[str, Mask],
+        predict_all: bool,
+    ) -> Output:
         decoded = {name: self._decode(name, latent, masks[name], predict_all) for name in samples}
         queried = {name: self._queried(name, masks[name], x) if predict_all else x for name, x in decoded.items()}
         losses = {name: self._loss(name, x, patches[name], masks[name], queried[name]) for name, x in samples.items()}
@@ -209,6 +246,13 @@ class _Latent:
             )
         prefix, *parts = self.x.split([self.num_prefix_tokens, *self.counts.values()], dim=1)
         return torch.cat([prefix, parts[list(self.counts).index(modality)]], dim=1)
+
+
+def _mean(outputs: list[Output]) -> Output:
+    """Of the index sets of the same samples: each counts alike (V-JEPA, Bardes et al. 2024)."""
+    losses = {name: torch.stack([out.losses[name] for out in outputs]).mean() for name in outputs[0].losses}
+    first = outputs[0]
+    return Output(torch.stack(list(losses.values())).sum(), losses, first.pred, first.mask, tuple(outputs))
 
 
 def _visible_of_all(masks: Mapping[str, Mask]) -> Tensor:

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"version", "interfaces", "plugin"},
-    {"gather", "seeds", "files", "registry"},
+    {"gather", "drawing", "seeds", "files", "registry"},
     {"masking", "positions", "targets", "tokenizing", "blocks"},
     {"encoder", "decoder", "cross_decoder"},
     {"model"},

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
-from mae_core.interfaces import Mask, Masker, Preview, Reconstruction
-from mae_core.model import MaskedAutoencoder
+from mae_core.drawing import draw
+from mae_core.interfaces import Masker, Preview, Reconstruction
+from mae_core.model import MaskedAutoencoder, ModalityParts, Output
 from mae_core.seeds import derive_seed
 
 
@@ -13,8 +15,9 @@ from mae_core.seeds import derive_seed
 def reconstruct(
     model: MaskedAutoencoder, modality: str, previews: Sequence[Preview], *, seed: int = 0, masker: Masker | None = None
 ) -> list[Reconstruction]:
-    """Hide, encode, decode and un-normalise each preview; `masker` in place of the model's own.
+    """Hide, encode, decode and un-normalise each preview; `masker` in place of the model's own, as it is when training ends.
 
+    One reconstruction an index set.
     The mask of a sample depends on the seed and its place in `previews` alone. The model is in evaluation mode meanwhile.
     """
     parts = model.parts(modality)
@@ -24,19 +27,17 @@ def reconstruct(
     rows: list[Reconstruction] = []
     for index, preview in enumerate(previews):
         generator = torch.Generator().manual_seed(derive_seed(seed, "picture", index))
-        mask = (masker or parts.masker)(parts.tokenizer.grid, 1, generator=generator)
-        rows.append(_reconstruct_one(model, modality, preview, mask.to(device), device))
+        x = parts.tokenizer.normalize(preview.sample.unsqueeze(0).to(device))
+        drawn = draw((masker or parts.masker).at(1.0), parts.tokenizer.grid, 1, generator=generator)
+        out = model({modality: x}, masks={modality: drawn}, predict="all")
+        rows += [_reconstruction(parts, modality, preview, x, each) for each in out.sets or [out]]
     model.train(was_training)
     return rows
 
 
-def _reconstruct_one(
-    model: MaskedAutoencoder, modality: str, preview: Preview, mask: Mask, device: torch.device
-) -> Reconstruction:
-    parts = model.parts(modality)
+def _reconstruction(parts: ModalityParts, modality: str, preview: Preview, x: Tensor, out: Output) -> Reconstruction:
     tokenizer, target = parts.tokenizer, parts.target
-    x = tokenizer.normalize(preview.sample.unsqueeze(0).to(device))
-    out = model({modality: x}, masks={modality: mask}, predict="all")
+    mask = out.mask[modality]
     pred, patches = out.pred[modality].float(), tokenizer.patchify(x)
     hidden = mask.hidden.unsqueeze(-1).expand_as(patches).float()
     raw = tokenizer.unpatchify(target.raw_patches(pred))[0].cpu() if target.raw_differs else None

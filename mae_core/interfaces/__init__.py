@@ -2,7 +2,7 @@
 
 from mae_core.interfaces.data import BadSample, Check, Dataset, Modality, Preview, Reconstruction
 from mae_core.interfaces.grid import Grid
-from mae_core.interfaces.mask import Mask
+from mae_core.interfaces.mask import Mask, MaskSets, each_mask
 from mae_core.interfaces.parts import Decoder, Encoder, JointMasker, Layout, MakePositions, Masker, Positions, Target, Tokenizer
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Layout",
     "MakePositions",
     "Mask",
+    "MaskSets",
     "Masker",
     "Modality",
     "Positions",
@@ -23,4 +24,5 @@ __all__ = [
     "Reconstruction",
     "Target",
     "Tokenizer",
+    "each_mask",
 ]

@@ -1,6 +1,7 @@
 """Which patches of each sample are kept, predicted and hidden."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -55,10 +56,27 @@ class Mask:
             "make the masker's count exact, or say `ragged: true` with an encoder over all tokens (mask_tokens: true)"
         )
 
+    @classmethod
+    def cat(cls, masks: Sequence["Mask"]) -> "Mask":
+        """The masks of several samples as one batch. Raises MaeError if they do not keep, or predict, equally many."""
+        for name in ("ids_keep", "ids_predict"):
+            counts = sorted({getattr(mask, name).shape[1] for mask in masks})
+            if len(counts) > 1:
+                kept = "keep" if name == "ids_keep" else "predict"
+                raise MaeError(f"samples of one batch {kept} different numbers of patches ({counts[0]} to {counts[-1]})")
+        return masks[0]._map(lambda *parts: torch.cat(parts), *masks[1:])
+
     @property
     def num_keep(self) -> int:
         """K."""
         return self.ids_keep.shape[1]
+
+    def same_context(self, other: "Mask") -> bool:
+        """Whether both are known, without a look at the values, to show the encoder the same patches: they share the memory."""
+        return all(
+            own.data_ptr() == others.data_ptr() and own.shape == others.shape
+            for own, others in ((self.ids_keep, other.ids_keep), (self.hidden, other.hidden))
+        )
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Mask":
         """The same mask on another device."""
@@ -68,6 +86,23 @@ class Mask:
         """The mask of some samples of the batch."""
         return self._map(lambda tensor: tensor[samples])
 
-    def _map(self, function) -> "Mask":
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Mask(**{name: function(v) if isinstance(v, Tensor) else v for name, v in values.items()})
+    def _map(self, function: Callable[..., Tensor], *others: "Mask") -> "Mask":
+        """`function` of each tensor, together with the same one of `others`."""
+        masks = (self, *others)
+        restore = [mask.ids_restore for mask in masks if mask.ids_restore is not None]
+        return Mask(
+            function(*(mask.ids_keep for mask in masks)),
+            function(*(mask.ids_predict for mask in masks)),
+            function(*(mask.hidden for mask in masks)),
+            function(*restore) if len(restore) == len(masks) else None,
+            any(mask.ragged for mask in masks),
+        )
+
+
+MaskSets = Mask | tuple[Mask, ...]
+"""What a masker draws: one mask, or several of the same samples."""
+
+
+def each_mask(masks: MaskSets) -> tuple[Mask, ...]:
+    """The masks, also where it is one."""
+    return (masks,) if isinstance(masks, Mask) else masks

@@ -5,13 +5,13 @@ can be checked), its positional ones from `mae_core.build`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mae_core.interfaces.grid import Grid
-from mae_core.interfaces.mask import Mask
+from mae_core.interfaces.mask import Mask, MaskSets
 
 
 class Tokenizer(nn.Module, ABC):
@@ -56,11 +56,36 @@ class Positions(nn.Module, ABC):
 
 
 class Masker(ABC):
-    """Draws which patches are hidden, knowing the grid and a generator only. Built as `masker(**recipe)`."""
+    """Draws which patches are hidden, knowing the grid and a generator only. Built as `masker(**recipe)`.
+
+    Only `__call__` must be written. The other methods answer what a recipe that combines maskers has to know of its parts.
+    """
+
+    needs_patches: bool = False
+    """Whether masks depend on the samples: then each sample is masked on its own, by `guided_by(its patches)`."""
 
     @abstractmethod
-    def __call__(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
-        """A mask on the CPU. Every row hides equally many. Raises ConfigError if it cannot mask this grid."""
+    def __call__(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> MaskSets:
+        """A mask on the CPU, or several for methods with several index sets, whose losses are averaged.
+
+        Every row hides equally many, unless the mask is ragged. Raises ConfigError if it cannot mask this grid.
+        """
+
+    def at(self, progress: float) -> "Masker":
+        """This masker at a share of training, 0 to 1: itself, unless it follows a schedule."""
+        return self
+
+    def guided_by(self, patches: Tensor) -> "Masker":
+        """This masker for samples with these patches, (B, N, P) on the model's device: itself, unless it needs them."""
+        return self
+
+    def axes(self, grid: Grid) -> frozenset[str]:
+        """The axes along which masks vary; what is hidden is so along all others. Maskers of disjoint axes combine exactly."""
+        return frozenset(grid.axes)
+
+    def cases(self) -> Sequence["Masker"]:
+        """What masks may come from, if that differs from batch to batch. Each is tried when a model is built."""
+        return [self]
 
 
 class JointMasker(ABC):

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from mae_core.build import build_component, build_model
 from mae_core.checkpoint import Checkpoint, list_checkpoints, load_newest, plugin_versions, require_plugins, save_checkpoint
 from mae_core.config import Config
+from mae_core.drawing import take_rows
 from mae_core.evaluate.report import write_report
 from mae_core.files import write_atomically
 from mae_core.interfaces import Dataset
@@ -208,7 +209,12 @@ class Run:
     ) -> Iterator[MicroBatch]:
         """The step's micro-batches on the device, with masks drawn for the whole effective batch at once."""
         generator = torch.Generator().manual_seed(derive_seed(self.settings.seed, "mask", step))
-        masks = self.raw_model.draw_masks(self.sources[source].datasets, self._batch_rows(source), generator=generator)
+        masks = self.raw_model.draw_masks(
+            self.sources[source].datasets,
+            self._batch_rows(source),
+            generator=generator,
+            progress=step / self.plan.num_steps,
+        )
         num_rows = self.device_batch[source] * self.sources[source].num_views
         for micro, start in enumerate(range(0, self._batch_rows(source), num_rows)):
             batch = next(loader)
@@ -223,7 +229,7 @@ class Run:
                 for name, x in batch["samples"].items()
             }
             torch.manual_seed(derive_seed(self.settings.seed, "noise", step, micro, self.fabric.global_rank))
-            yield samples, {name: mask[start : start + num_rows] for name, mask in masks.items()}
+            yield samples, {name: take_rows(drawn, slice(start, start + num_rows)) for name, drawn in masks.items()}
 
     def _require_readable(self, step: int, bad: BadSampleLog) -> None:
         num_seen = (step + 1) * self.settings.batch_size

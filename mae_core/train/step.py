@@ -8,10 +8,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from mae_core.interfaces import Mask
+from mae_core.drawing import Drawn
 from mae_registry import MaeError
 
-MicroBatch = tuple[Mapping[str, Tensor], Mapping[str, Mask]]
+MicroBatch = tuple[Mapping[str, Tensor], Mapping[str, Drawn]]
 """Normalised samples and their masks, by modality."""
 
 
