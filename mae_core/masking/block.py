@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mae_core.interfaces import Grid, Mask, Masker
-from mae_core.masking.counts import Ratio, require_both
+from mae_core.masking.counts import Ratio, require_both, with_count
 from mae_registry import ConfigError
 
 MAX_TRIES = 10
@@ -50,7 +50,7 @@ class BlockMasker(Masker):
         require_both(height * width - num_hidden, height * width, self.ratio, grid)
         hidden = self._rectangles(batch_size, height, width, num_hidden, generator).flatten(1)
         if self.exact:
-            hidden = _repair(hidden, num_hidden, generator)
+            hidden = with_count(hidden, num_hidden, generator)
         repeats = grid.num_patches // (height * width)
         return Mask.from_hidden(hidden.repeat(1, repeats), ragged=not self.exact)
 
@@ -81,10 +81,3 @@ class BlockMasker(Masker):
 def _each(per_sample: Tensor) -> Tensor:
     """(B,) -> (B, 1, 1)."""
     return per_sample[:, None, None]
-
-
-def _repair(hidden: Tensor, num_hidden: int, generator: torch.Generator) -> Tensor:
-    """Hide random visible patches until each row of (B, N) hides `num_hidden`; the rectangles never hide more."""
-    noise = torch.rand(hidden.shape, generator=generator)
-    rank = torch.argsort(torch.argsort(noise + hidden, dim=1, descending=True), dim=1)
-    return rank < num_hidden

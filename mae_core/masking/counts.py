@@ -2,7 +2,9 @@
 
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from mae_core.interfaces import Grid
 from mae_registry import ConfigError
@@ -29,3 +31,16 @@ def require_both(num_kept: int, num_patches: int, ratio: float, grid: Grid) -> N
         f"ratio {ratio} {lacking} of the {num_patches} positions it chooses from on the grid {grid}; "
         f"{'lower' if num_kept == 0 else 'raise'} the ratio or use a finer grid"
     )
+
+
+def with_count(hidden: Tensor, num_hidden: int, generator: torch.Generator) -> Tensor:
+    """(B, N) bool -> the same with `num_hidden` True in every row: random patches are hidden, or shown, until that many are.
+
+    A row that has the right count already is not changed.
+    """
+    assert 0 <= num_hidden <= hidden.shape[1], f"{num_hidden} of {hidden.shape[1]} patches"
+    noise = torch.rand(hidden.shape, generator=generator)
+    # noise is below 1, so that all hidden patches come before all others; stable, so that equal noise is no ambiguity
+    order = torch.argsort(noise + hidden, dim=1, descending=True, stable=True)
+    ranks = torch.argsort(order, dim=1)
+    return ranks < num_hidden
