@@ -5,11 +5,12 @@ from typing import Any
 
 import torch
 
-from mae_core.config import Config
+from mae_core.config import Config, load_masker
+from mae_core.config.structure import OPERATORS, operands, operator_of
 from mae_core.interfaces import Encoder, Grid, JointMasker, MakePositions, Masker, Modality, Tokenizer, each_mask
 from mae_core.model import MaskedAutoencoder, ModalityParts
 from mae_core.registry import registry
-from mae_registry import ConfigError, MaeError
+from mae_registry import ConfigError, MaeError, resolve
 
 
 def build_component(kind: str, section: Mapping[str, Any], *wired: object) -> Any:
@@ -43,15 +44,42 @@ def sample_shape(config: Config, modality: str) -> tuple[int, ...]:
         return _at(path, config, lambda: build_component("tokenizers", config[path], 1)).sample_shape
 
 
+def masker_from_section(section: str | Mapping[str, Any], *, named: Mapping[str, Any] | None = None) -> Masker:
+    """A masker from what a recipe says of it: a name, or a mapping with a `name` or an operator. Raises ConfigError.
+
+    `named`: what `maskers:` of a recipe would hold.
+    """
+    return _masker(load_masker(section, named=named))
+
+
 def build_masker(config: Config, modality: str, grid: Grid, *, dense: bool) -> Masker:
     """The modality's masker, tried on its grid. `dense`: the encoder takes all tokens, so ragged masks will do."""
 
     def build() -> Masker:
-        masker = build_component("maskers", config["model"]["modalities"][modality]["masker"])
+        masker = _masker(config["model"]["modalities"][modality]["masker"])
         _require_both_sets(masker, grid, dense)
         return masker
 
     return _at(f"model.modalities.{modality}.masker", config, build)
+
+
+def _masker(section: Mapping[str, Any]) -> Masker:
+    """A resolved section's masker, with those that it is made of."""
+    operator = operator_of(section)
+    if operator is None:
+        masker = build_component("maskers", section)
+        if not isinstance(masker, Masker):
+            raise ConfigError(f"{section['name']!r} masks several modalities together; it belongs to model.masker")
+        return masker
+    keywords = {key: value for key, value in section.items() if key != operator}
+    combine = resolve(OPERATORS[operator])
+    parts = [part for _, part in operands(section)]
+    if operator == "schedule":
+        return combine(lambda ratio: _masker({**parts[0], "ratio": ratio}), **keywords)
+    maskers = [_masker(part) for part in parts]
+    if operator == "one_of":
+        return combine(maskers, [entry["weight"] for entry in section[operator]], **keywords)
+    return combine(maskers, **keywords)
 
 
 def _build_tokenizer(modality: str, config: Config, width: int) -> Tokenizer:
@@ -63,10 +91,19 @@ def _build_joint_masker(config: Config, tokenizers: Mapping[str, Tokenizer]) -> 
     section = config["model"].get("masker")
     if section is None:
         return None
-    masker: JointMasker = _at("model.masker", config, lambda: build_component("maskers", section))
+    masker = _at("model.masker", config, lambda: _joint_masker(section))
     grids = {name: tokenizer.grid for name, tokenizer in tokenizers.items()}
     with torch.device("cpu"):
         _at("model.masker", config, lambda: masker(grids, 2, generator=torch.Generator().manual_seed(0)))
+    return masker
+
+
+def _joint_masker(section: Mapping[str, Any]) -> JointMasker:
+    masker = None if operator_of(section) else build_component("maskers", section)
+    if not isinstance(masker, JointMasker):
+        raise ConfigError(
+            "this masker masks one modality; model.masker masks several together, e.g. {name: dirichlet, num_keep: 98}"
+        )
     return masker
 
 

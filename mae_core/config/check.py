@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from mae_core.config.maskers import MaskerChecker
 from mae_core.config.signature import parameters
-from mae_core.config.structure import RECIPE, ComponentSection, PerModality, SettingsSection, Shape
+from mae_core.config.structure import RECIPE, ComponentSection, Named, PerModality, SettingsSection, Shape
 from mae_core.config.yaml_tree import Node, Origin, from_python, plain
 from mae_registry import ConfigError, Registry, did_you_mean
 from mae_registry import resolve as resolve_target
@@ -27,8 +28,22 @@ def modality_defaults(layers: Iterable[Node], registry: Registry) -> Node:
 
 def resolve(tree: Node, registry: Registry) -> Node:
     """The tree with every default in it and values as the components take them. Raises one ConfigError of all problems."""
-    checker = _Checker(registry)
+    checker = _Checker(registry, _given(tree.items.get("maskers")))
     resolved = checker.recipe(tree)
+    if checker.problems:
+        raise ConfigError("\n".join(checker.problems))
+    return resolved
+
+
+def _given(node: Node | None) -> dict[str, Node]:
+    """The items that are not null."""
+    return {key: child for key, child in node.items.items() if child.value is not None} if node else {}
+
+
+def resolve_masker(section: Node, definitions: Node, registry: Registry) -> Node:
+    """One masker's section as `resolve` would have it, with the `definitions` of a recipe's `maskers:`."""
+    checker = _Checker(registry, _given(definitions))
+    resolved = checker.maskers.masker(section, ())
     if checker.problems:
         raise ConfigError("\n".join(checker.problems))
     return resolved
@@ -37,12 +52,13 @@ def resolve(tree: Node, registry: Registry) -> Node:
 class _Checker:
     """Walks a tree along its shape. A null that is no value counts as absent."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, maskers: Mapping[str, Node]) -> None:
         self.registry = registry
         self.problems: list[str] = []
+        self.maskers = MaskerChecker(self, maskers)
 
     def problem(self, origin: Origin, path: Path, text: str) -> None:
-        self.problems.append(f"{origin}: {'.'.join(path)}: {text}")
+        self.problems.append(": ".join(part for part in (str(origin), ".".join(path), text) if part))
 
     def recipe(self, tree: Node) -> Node:
         """Only `model` is necessary: a model can be built, and looked at, without data or training."""
@@ -60,7 +76,10 @@ class _Checker:
 
     def section(self, node: Node, shape: Shape, path: Path) -> Node:
         if isinstance(shape, ComponentSection):
-            return self.component(node, shape.kind, path)
+            return self.maskers.masker(node, path) if shape.kind == "maskers" else self.component(node, shape.kind, path)
+        if isinstance(shape, Named):
+            self.is_mapping(node, path, "a mapping of names to maskers")
+            return Node({name: self.maskers.definition(name) for name in _given(node)}, node.origin)
         if isinstance(shape, SettingsSection):
             return self.settings(node, shape, path)
         if isinstance(shape, PerModality):
@@ -76,7 +95,7 @@ class _Checker:
     def mapping(self, node: Node, shape: Mapping[str, Shape], path: Path, *, required: list[str]) -> Node:
         if not self.is_mapping(node, path, f"a mapping of {', '.join(shape)}"):
             return node
-        given = {key: child for key, child in node.items.items() if child.value is not None}
+        given = _given(node)
         for key, child in given.items():
             if key not in shape:
                 self.problem(child.origin, (*path, key), f"unknown key.{did_you_mean(key, shape)}")

@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from mae_core.config.check import modality_defaults, resolve
+from mae_core.config.check import modality_defaults, resolve, resolve_masker
 from mae_core.config.merge import merge
 from mae_core.config.recipes import read_layers
 from mae_core.config.structure import expand_names
-from mae_core.config.yaml_tree import Node, Origin, parse_yaml, plain, to_yaml
+from mae_core.config.yaml_tree import Node, Origin, from_python, parse_yaml, plain, to_yaml
 from mae_core.registry import registry as process_registry
 from mae_registry import ConfigError, Registry, did_you_mean
 
@@ -82,6 +82,19 @@ def load_config(
     default = expand_names(modality_defaults(layers, registry))
     tree = functools.reduce(lambda lower, upper: merge(lower, upper, default=default), layers, default)
     return Config(name, resolve(tree, registry))
+
+
+def load_masker(
+    section: str | Mapping[str, Any], *, named: Mapping[str, Any] | None = None, registry: Registry | None = None
+) -> dict[str, Any]:
+    """A masker's section, checked and with every default in it: {"name": "random", "ratio": 0.9}, {"any": [...]}...
+
+    Also as YAML text, a name alone included. `named`: what `maskers:` of a recipe would hold. Raises ConfigError.
+    """
+    is_text = isinstance(section, str)
+    node = parse_yaml(section, "masker", numbered=False) if is_text else from_python(section, Origin("masker"))
+    tree = resolve_masker(node, from_python(named or {}, Origin("maskers")), registry or process_registry())
+    return to_jsonable_python(plain(tree))
 
 
 def parse_override(override: str) -> Node:

@@ -1,10 +1,11 @@
 """Layers of a configuration: an upper tree over a lower one."""
 
+from mae_core.config.structure import operator_of
 from mae_core.config.yaml_tree import Node
 
 
 def merge(lower: Node | None, upper: Node, *, default: Node | None = None) -> Node:
-    """Mappings merge, everything else replaces; a mapping whose `name` changes is replaced whole.
+    """Mappings merge, everything else replaces; a mapping whose `name` (a masker's operator) changes is replaced whole.
 
     `default` (a modality's defaults) is what a mapping begins with where the lower layers have none or had it removed,
     and where `name` changes to the one that the default names. A null stays in the tree: only the check of a component
@@ -22,5 +23,7 @@ def merge(lower: Node | None, upper: Node, *, default: Node | None = None) -> No
 
 
 def _name(section: Node | None) -> object:
-    name = section.items.get("name") if section else None
-    return name.value if name else None
+    if section is None:
+        return None
+    name = section.items.get("name")
+    return name.value if name else operator_of(section.items)  # a recipe has a `schedule` too, but nothing to be confused with

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mae_core.config.signature import Parameter, parameters
-from mae_core.config.structure import RECIPE, ComponentSection, PerModality, SettingsSection, Shape
+from mae_core.config.structure import OPERATORS, RECIPE, ComponentSection, Named, PerModality, SettingsSection, Shape
 from mae_core.registry import registry as process_registry
 from mae_registry import Registry, resolve
 
 Schema = dict[str, Any]
+_MASKER = {"$ref": "#/$defs/masker"}
 
 
 def json_schema(*, registry: Registry | None = None) -> Schema:
@@ -16,20 +17,24 @@ def json_schema(*, registry: Registry | None = None) -> Schema:
 
     It checks one file, before merging: nothing is required, and null, which removes, is allowed everywhere.
     """
-    schema = _shape(RECIPE, registry or process_registry())
+    registry = registry or process_registry()
+    schema = _shape(RECIPE, registry)
     text = {"type": "string"}
     extends = {
         "description": "recipes' names, or paths relative to this file; the later ones prevail",
         "anyOf": [text, {"type": "array", "items": text}, {"type": "null"}],
     }
     schema["properties"] = {"extends": extends, **schema["properties"]}
-    definitions = _hoist_definitions(schema)
+    masker = _masker(registry)
+    definitions = {"masker": masker, **_hoist_definitions(schema), **_hoist_definitions(masker)}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "mae recipe", **schema, "$defs": definitions}
 
 
 def _shape(shape: Shape, registry: Registry) -> Schema:
     if isinstance(shape, ComponentSection):
-        return _component(shape.kind, registry)
+        return _MASKER if shape.kind == "maskers" else _component(shape.kind, registry)
+    if isinstance(shape, Named):
+        return {"type": ["object", "null"], "additionalProperties": _shape(shape.entry, registry)}
     if isinstance(shape, SettingsSection):
         return _mapping(_arguments(parameters(resolve(shape.target), shape.target)))
     if isinstance(shape, PerModality):
@@ -43,20 +48,45 @@ def _mapping(properties: Mapping[str, Schema]) -> Schema:
 
 def _component(kind: str, registry: Registry) -> Schema:
     """A name alone, or a mapping whose `name` decides about the other keys. Without a name, a lower layer's may hold: any."""
-    arguments = {
-        name: _arguments(parameters(registry.get(kind, name).load(), f"{kind} {name!r}")) for name in registry.names(kind)
-    }
+    arguments = _arguments_by_name(kind, registry)
     names = {"enum": list(arguments)}
-    by_name = [
+    unnamed = {"if": {"not": {"required": ["name"]}}, "then": _mapping(_any_of(arguments.values()))}
+    section = {"type": "object", "properties": {"name": names}, "allOf": [*_by_name(arguments), unnamed]}
+    return {"anyOf": [names, section, {"type": "null"}]}
+
+
+def _masker(registry: Registry) -> Schema:
+    """As a component; but its name may be one from `maskers:` (with some of its keys changed), or an operator stands for it."""
+    arguments = _arguments_by_name("maskers", registry)
+    names = {"anyOf": [{"enum": list(arguments)}, {"type": "string"}]}
+    weighted = {"type": "object", "properties": {"masker": _MASKER, "weight": {"type": "number", "exclusiveMinimum": 0}}}
+    weighted |= {"required": ["masker"], "additionalProperties": False}
+    several = {"type": "array", "items": _MASKER, "minItems": 1}
+    one_of = {"type": "array", "items": {"anyOf": [weighted, _MASKER]}, "minItems": 1}
+    operands: Schema = {"any": several, "all": several, "one_of": one_of, "schedule": _MASKER, "invert": _MASKER}
+    operators = {
+        name: {name: operands[name], **_arguments(parameters(resolve(target), name))} for name, target in OPERATORS.items()
+    }
+    by_operator = [{"if": {"required": [name]}, "then": _mapping(own)} for name, own in operators.items()]
+    known = {"anyOf": [{"properties": {"name": {"const": name}}, "required": ["name"]} for name in arguments]}
+    known["anyOf"] += [{"required": [name]} for name in operators]
+    others = {"if": {"not": known}, "then": _mapping({"name": names, **_any_of([*arguments.values(), *operators.values()])})}
+    section = {"type": "object", "properties": {"name": names, **operands}}
+    return {"anyOf": [names, section | {"allOf": [*_by_name(arguments), *by_operator, others]}, {"type": "null"}]}
+
+
+def _arguments_by_name(kind: str, registry: Registry) -> dict[str, dict[str, Schema]]:
+    return {name: _arguments(parameters(registry.get(kind, name).load(), f"{kind} {name!r}")) for name in registry.names(kind)}
+
+
+def _by_name(arguments: Mapping[str, Mapping[str, Schema]]) -> list[Schema]:
+    return [
         {
             "if": {"properties": {"name": {"const": name}}, "required": ["name"]},
-            "then": {"properties": {"name": names, **own}, "additionalProperties": False},
+            "then": {"properties": {"name": {"const": name}, **own}, "additionalProperties": False},
         }
         for name, own in arguments.items()
     ]
-    unnamed = {"if": {"not": {"required": ["name"]}}, "then": _mapping(_any_of(arguments.values()))}
-    section = {"type": "object", "properties": {"name": names}, "allOf": [*by_name, unnamed]}
-    return {"anyOf": [names, section, {"type": "null"}]}
 
 
 def _any_of(choices: Iterable[Mapping[str, Schema]]) -> dict[str, Schema]:

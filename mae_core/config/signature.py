@@ -85,17 +85,21 @@ _SINGULAR = {"number": "a number", "integer": "a whole number", "string": "text"
 _PLURAL = {"number": "numbers", "integer": "whole numbers", "string": "texts"}
 
 
-def describe(schema: Mapping[str, Any]) -> str:
+def describe(schema: Mapping[str, Any], definitions: Mapping[str, Any] | None = None) -> str:
     """A JSON schema in words."""
+    definitions = schema.get("$defs", definitions)
+    if "$ref" in schema and definitions:
+        return describe(definitions[schema["$ref"].rpartition("/")[2]], definitions)
     if "anyOf" in schema:
-        return " or ".join(dict.fromkeys(describe(option) for option in schema["anyOf"]))
+        return " or ".join(dict.fromkeys(describe(option, definitions) for option in schema["anyOf"]))
     if "const" in schema or "enum" in schema:
         return " or ".join(json.dumps(value) for value in schema.get("enum", [schema.get("const")]))
     kind = schema.get("type")
     if kind == "array":
         return _describe_list(schema)
     if kind == "object":
-        return "a mapping"
+        keys = [f"{key} ({describe(value, definitions)})" for key, value in schema.get("properties", {}).items()]
+        return f"a mapping{' of ' if keys else ''}{', '.join(keys)}"
     bounds = [f"{words} {schema[key]:g}" for key, words in _BOUNDS.items() if key in schema]
     return f"{_SINGULAR.get(str(kind), 'a value of another kind')} {' and '.join(bounds)}".rstrip()
 

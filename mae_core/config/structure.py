@@ -29,9 +29,26 @@ class PerModality:
     entry: "Shape"
 
 
-Shape = Union[ComponentSection, SettingsSection, PerModality, Mapping[str, "Shape"]]  # noqa: UP007 - a forward reference
+@dataclass(frozen=True)
+class Named:
+    """Any number of such entries, by names of the user's own."""
+
+    entry: "Shape"
+
+
+Shape = Union[ComponentSection, SettingsSection, PerModality, Named, Mapping[str, "Shape"]]  # noqa: UP007 - a forward reference
+
+OPERATORS = {
+    "any": "mae_core.masking.compose:AnyMasker",
+    "all": "mae_core.masking.compose:AllMasker",
+    "one_of": "mae_core.masking.compose:OneOfMasker",
+    "schedule": "mae_core.masking.schedule:ScheduleMasker",
+    "invert": "mae_core.masking.compose:InvertMasker",
+}
+"""Keys that make a masker of other maskers, and what else such a section may say: the keyword arguments of these."""
 
 RECIPE: dict[str, Shape] = {
+    "maskers": Named(ComponentSection("maskers")),
     "model": {
         "encoder": ComponentSection("encoders"),
         "masker": ComponentSection("maskers", optional=True),  # one for all modalities of paired data
@@ -60,19 +77,40 @@ def expand_names(node: Node, shape: Shape = RECIPE) -> Node:
         return node
 
     def expand(key: str, child: Node) -> Node:
-        child_shape = shape.entry if isinstance(shape, PerModality) else shape.get(key)
+        child_shape = shape.entry if isinstance(shape, PerModality | Named) else shape.get(key)
         return expand_names(child, child_shape) if child_shape else child
 
     return Node({key: expand(key, child) for key, child in node.items.items()}, node.origin)
 
 
+def operator_of(section: Mapping[str, Any]) -> str | None:
+    """The operator of a masker that is made of others."""
+    return next((key for key in OPERATORS if key in section), None)
+
+
+def operands(section: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """(place within the section, section) of the maskers that a resolved one is made of."""
+    operator = operator_of(section)
+    if operator is None:
+        return []
+    value = section[operator]
+    if operator in ("schedule", "invert"):
+        return [(operator, value)]
+    if operator == "one_of":
+        return [(f"{operator}.{index}.masker", entry["masker"]) for index, entry in enumerate(value)]
+    return [(f"{operator}.{index}", entry) for index, entry in enumerate(value)]
+
+
 def component_sections(
     tree: Mapping[str, Any], shape: Shape = RECIPE, path: str = ""
 ) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """(path, kind, section) of every component of a resolved configuration."""
+    """(path, kind, section) of every component of a resolved configuration; of combined maskers those that they are made of."""
     if isinstance(shape, ComponentSection):
-        yield path, shape.kind, tree
+        if shape.kind != "maskers" or operator_of(tree) is None:
+            yield path, shape.kind, tree
+        for place, section in operands(tree) if shape.kind == "maskers" else []:
+            yield from component_sections(section, shape, f"{path}.{place}")
     elif not isinstance(shape, SettingsSection):
         for key, section in tree.items():
-            child = shape.entry if isinstance(shape, PerModality) else shape[key]
+            child = shape.entry if isinstance(shape, PerModality | Named) else shape[key]
             yield from component_sections(section, child, f"{path}.{key}" if path else key)

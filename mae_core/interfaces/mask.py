@@ -64,7 +64,7 @@ class Mask:
             if len(counts) > 1:
                 kept = "keep" if name == "ids_keep" else "predict"
                 raise MaeError(f"samples of one batch {kept} different numbers of patches ({counts[0]} to {counts[-1]})")
-        return masks[0]._map(lambda *parts: torch.cat(parts), *masks[1:])
+        return masks[0].map(lambda *parts: torch.cat(parts), *masks[1:])
 
     @property
     def num_keep(self) -> int:
@@ -80,13 +80,13 @@ class Mask:
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Mask":
         """The same mask on another device."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def __getitem__(self, samples: slice) -> "Mask":
         """The mask of some samples of the batch."""
-        return self._map(lambda tensor: tensor[samples])
+        return self.map(lambda tensor: tensor[samples])
 
-    def _map(self, function: Callable[..., Tensor], *others: "Mask") -> "Mask":
+    def map(self, function: Callable[..., Tensor], *others: "Mask") -> "Mask":
         """`function` of each tensor, together with the same one of `others`."""
         masks = (self, *others)
         restore = [mask.ids_restore for mask in masks if mask.ids_restore is not None]

@@ -50,7 +50,7 @@ def test_a_ratio_that_is_none(load: Load, write: Write, value: str, found: str) 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("modell.x=1", "modell: unknown key. Did you mean 'model'? Known: data, model, optimizer, schedule, train."),
+        ("modell.x=1", "modell: unknown key. Did you mean 'model'? Known: data, maskers, model, optimizer, schedule, train."),
         ("model.decoder=vit", "model.decoder: unknown key. Did you mean 'encoder'? Known: encoder, masker, modalities."),
         ("model.encoder=vti", "model.encoder.name: unknown encoders name 'vti'. Did you mean 'vit'? Known: vit."),
         ("model.encoder.name=3", "model.encoder.name: 3 is not a name; name one of: vit"),

@@ -105,11 +105,31 @@ def registry(registry: Registry) -> Registry:
 
 
 def test_defaults_are_shown(registry: Registry) -> None:
-    masker = json_schema(registry=registry)["properties"]["model"]["properties"]["modalities"]["properties"]["image"][
-        "properties"
-    ]["masker"]
+    masker = json_schema(registry=registry)["$defs"]["masker"]
     block = masker["anyOf"][1]["allOf"][0]["then"]["properties"]
     assert block["exact"] == {"anyOf": [{"type": "boolean"}, {"type": "null"}], "default": True}
+
+
+MASKERS = {
+    "a name of one's own": ("tube90", True),
+    "one with a changed key": ("{name: tube90, ratio: 0.8}", True),
+    "any": ("{any: [{name: random, ratio: 0.5}, tube90], ratio: 0.7}", True),
+    "nested": ("{invert: {all: [{any: [a, b]}, {name: block}]}}", True),
+    "one_of": ("{one_of: [a, {masker: b, weight: 3}], per: sample}", True),
+    "schedule": ("{schedule: {name: random}, ratio: {from: 0.6, to: 0.85, shape: cosine}}", True),
+    "a key that no masker has": ("{name: tube90, rato: 0.8}", False),
+    "a key of another operator": ("{any: [a, b], per: sample}", False),
+    "a bad parameter inside": ("{invert: {any: [{name: random, ratio: a lot}, b]}}", False),
+    "an operator without a list": ("{any: a}", False),
+    "a weight of nothing": ("{one_of: [{masker: a, weight: 0}]}", False),
+    "a shape that is none": ("{schedule: a, ratio: {from: 0.6, to: 0.85, shape: round}}", False),
+}
+
+
+@pytest.mark.parametrize(("masker", "allowed"), MASKERS.values(), ids=MASKERS.keys())
+def test_the_language_of_maskers(errors: Callable[[str], list[str]], masker: str, allowed: bool) -> None:
+    assert (errors(f"maskers: {{mine: {masker}}}") == []) is allowed
+    assert (errors(f"model: {{modalities: {{image: {{masker: {masker}}}}}}}") == []) is allowed
 
 
 class Shade(enum.Enum):

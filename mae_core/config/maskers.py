@@ -1,0 +1,146 @@
+"""The language of maskers: names of one's own under `maskers:`, and operators over other maskers."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from mae_core.config.merge import merge
+from mae_core.config.structure import OPERATORS
+from mae_core.config.yaml_tree import Node, Origin, from_python, plain
+from mae_registry import Registry, did_you_mean, resolve
+
+Path = tuple[str, ...]
+
+
+class Checker(Protocol):
+    """What the check of a recipe offers to the check of its maskers."""
+
+    registry: Registry
+    problems: list[str]
+
+    def problem(self, origin: Origin, path: Path, text: str) -> None:
+        """Note one."""
+
+    def component(self, node: Node, kind: str, path: Path) -> Node:
+        """Check a section that names a registered component."""
+        ...
+
+    def arguments(self, node: Node, target: Callable[..., Any], path: Path, *, called: str, owner: str) -> dict[str, Node]:
+        """Check keyword arguments."""
+        ...
+
+
+class MaskerChecker:
+    """Checks masker sections and resolves what they refer to: what comes out needs no `maskers:` any more."""
+
+    def __init__(self, checker: Checker, definitions: Mapping[str, Node]) -> None:
+        self.checker = checker
+        self.definitions = definitions
+        self._resolved: dict[str, Node] = {}  # each is checked once, so that what is wrong with it is said once
+        self._open: list[str] = []  # those being resolved, to notice one that contains itself
+
+    def masker(self, node: Node, path: Path) -> Node:
+        """A section: a name, or one of the operators. A name alone may stand for `{name: ...}`."""
+        if isinstance(node.value, str):
+            node = Node({"name": node}, node.origin)
+        kinds = [key for key in ("name", *OPERATORS) if key in node.items and node.items[key].value is not None]
+        if len(kinds) > 1:
+            text = f"{' and '.join(map(repr, kinds))} each make a masker; keep one of them, or nest them"
+            self.checker.problem(node.items[kinds[1]].origin, path, text)
+            return node
+        if kinds and kinds[0] in OPERATORS:
+            return self._combined(node, kinds[0], path)
+        name = node.items["name"] if kinds else None
+        if name is not None and name.value in self.definitions:
+            return self._reference(node, name, path)
+        if name is not None and isinstance(name.value, str) and name.value not in self._registered:
+            return self._unknown(node, name, path)
+        return self.checker.component(node, "maskers", path)
+
+    def definition(self, name: str) -> Node:
+        """One entry of `maskers:`, resolved."""
+        if name not in self._resolved:
+            node, path = self.definitions[name], ("maskers", name)
+            if name in self._registered or name in OPERATORS:
+                self.checker.problem(node.origin, path, f"{name!r} is a masker already; give this one another name")
+            self._open.append(name)
+            self._resolved[name] = self.masker(node, path)
+            self._open.pop()
+        return self._resolved[name]
+
+    @property
+    def _registered(self) -> list[str]:
+        return self.checker.registry.names("maskers")
+
+    def _unknown(self, node: Node, name: Node, path: Path) -> Node:
+        num_problems = len(self.checker.problems)
+        node = self.checker.component(node, "maskers", path)
+        if self.definitions and len(self.checker.problems) > num_problems:
+            self.checker.problems[-1] += f" Under `maskers:` of this recipe:{did_you_mean(str(name.value), self.definitions)}"
+        return node
+
+    def _reference(self, node: Node, name: Node, path: Path) -> Node:
+        """`{name: tube90, ratio: 0.8}` is the definition with these keys changed."""
+        defined = str(name.value)
+        if defined in self._open:
+            chain = " -> ".join([*self._open[self._open.index(defined) :], defined])
+            self.checker.problem(name.origin, path, f"a masker cannot contain itself: {chain}")
+            return node
+        changes = {key: child for key, child in node.items.items() if key != "name"}
+        if not changes:
+            return Node(self.definition(defined).value, node.origin)
+        definition = self.definitions[defined]
+        if isinstance(definition.value, str):
+            definition = Node({"name": definition}, definition.origin)
+        self._open.append(defined)
+        resolved = self.masker(merge(definition, Node(changes, node.origin)), path)
+        self._open.pop()
+        return resolved
+
+    def _combined(self, node: Node, operator: str, path: Path) -> Node:
+        target = resolve(OPERATORS[operator])
+        keywords = {key: child for key, child in node.items.items() if key not in ("name", *OPERATORS)}
+        owner = f"masker operator {operator!r}"
+        arguments = self.checker.arguments(Node(keywords, node.origin), target, path, called=operator, owner=owner)
+        operand, place = node.items[operator], (*path, operator)
+        if operator == "invert":
+            checked = self.masker(operand, place)
+        elif operator == "schedule":
+            checked = self._scheduled(operand, arguments.get("ratio"), place)
+        else:
+            checked = self._list(operand, place, self._weighted if operator == "one_of" else self.masker)
+        return Node({operator: checked, **arguments}, node.origin)
+
+    def _list(self, node: Node, path: Path, entry: Callable[[Node, Path], Node]) -> Node:
+        if not isinstance(node.value, list) or not node.value:
+            self.checker.problem(node.origin, path, f"{plain(node)!r} is not allowed: must be a list of maskers")
+            return node
+        return Node([entry(child, (*path, str(index))) for index, child in enumerate(node.value)], node.origin)
+
+    def _weighted(self, node: Node, path: Path) -> Node:
+        """`{masker: ..., weight: 3}`; a masker alone has the weight 1."""
+        if "masker" not in node.items:
+            return Node({"masker": self.masker(node, path), "weight": Node(1, node.origin)}, node.origin)
+        for key, child in node.items.items():
+            if key not in ("masker", "weight"):
+                text = f"unknown key.{did_you_mean(key, ['masker', 'weight'])}"
+                self.checker.problem(child.origin, (*path, key), text)
+        weight = node.items.get("weight", Node(1, node.origin))
+        if isinstance(weight.value, bool) or not isinstance(weight.value, int | float) or not 0 < weight.value < float("inf"):
+            text = f"{plain(weight)!r} is not allowed: must be a number greater than 0"
+            self.checker.problem(weight.origin, (*path, "weight"), text)
+        masker = self.masker(node.items["masker"], (*path, "masker"))
+        return Node({"masker": masker, "weight": weight}, node.origin)
+
+    def _scheduled(self, node: Node, ratio: Node | None, path: Path) -> Node:
+        """A masker without its ratio, checked with the schedule's first one."""
+        if isinstance(node.value, str):
+            node = Node({"name": node}, node.origin)
+        if not isinstance(node.value, dict):
+            return self.masker(node, path)
+        if "ratio" in node.items:
+            text = "is what the schedule sets; leave it out here"
+            self.checker.problem(node.items["ratio"].origin, (*path, "ratio"), text)
+        first = plain(ratio) if ratio else 0.5  # without a valid ratio: any, to check the rest
+        first = first["from"] if isinstance(first, dict) else first
+        resolved = self.masker(Node({**node.items, "ratio": from_python(first, node.origin)}, node.origin), path)
+        return Node({key: child for key, child in resolved.items.items() if key != "ratio"}, node.origin)

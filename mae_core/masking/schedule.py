@@ -1,0 +1,79 @@
+"""A mask ratio that changes over training."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal, NotRequired
+
+import torch
+from pydantic import AfterValidator, ConfigDict, Field
+from torch import Tensor
+from typing_extensions import TypedDict  # pydantic takes typing's from Python 3.12 on only
+
+from mae_core.interfaces import Grid, Masker, MaskSets
+from mae_core.masking.counts import Ratio
+
+Ramp = TypedDict(
+    "Ramp",
+    {
+        "from": Ratio,
+        "to": Ratio,
+        "shape": NotRequired[Literal["linear", "cosine", "steps"]],
+        "num_steps": NotRequired[Annotated[int, Field(ge=2)]],
+    },
+)
+Ramp.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
+
+
+def _complete(ramp: Ramp) -> Ramp:
+    """With its defaults filled in. Raises ValueError for `num_steps` without steps, or steps without it."""
+    shape = ramp.get("shape", "linear")
+    if (shape == "steps") != ("num_steps" in ramp):
+        raise ValueError("shape: steps and num_steps belong together, e.g. {from: 0.6, to: 0.9, shape: steps, num_steps: 4}")
+    return {**ramp, "shape": shape}
+
+
+class ScheduleMasker(Masker):
+    """A masker whose ratio follows training's progress: linearly, along half a cosine wave, or in equal steps.
+
+    Args:
+        ratio: one number, which is constant, or {from, to, shape: linear, cosine or steps, num_steps}.
+
+    Asked without a progress, as when a finished model is looked at, it is what it is at the end.
+    """
+
+    def __init__(self, make: Callable[[float], Masker], *, ratio: Ratio | Annotated[Ramp, AfterValidator(_complete)]) -> None:
+        self._make = make
+        self.ratio = ratio
+        self.needs_patches = make(self.ratio_at(0.0)).needs_patches
+
+    def ratio_at(self, progress: float) -> float:
+        """The ratio at a share of training, 0 to 1."""
+        if not isinstance(self.ratio, dict):
+            return self.ratio
+        start, end, shape = self.ratio["from"], self.ratio["to"], self.ratio.get("shape", "linear")
+        if shape == "cosine":
+            progress = (1 - math.cos(math.pi * progress)) / 2
+        elif shape == "steps":
+            last = self.ratio.get("num_steps", 2) - 1
+            progress = min(int(progress * (last + 1)), last) / last
+        return start * (1 - progress) + end * progress  # exact at either end
+
+    def at(self, progress: float) -> Masker:
+        """The masker with that time's ratio."""
+        return self._make(self.ratio_at(progress)).at(progress)
+
+    def __call__(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> MaskSets:
+        """As at the end; see the class."""
+        return self.at(1.0)(grid, batch_size, generator=generator)
+
+    def guided_by(self, patches: Tensor) -> Masker:
+        """As at the end."""
+        return self.at(1.0).guided_by(patches)
+
+    def axes(self, grid: Grid) -> frozenset[str]:
+        """The same at all times."""
+        return self.at(1.0).axes(grid)
+
+    def cases(self) -> Sequence[Masker]:
+        """Those of the first and of the last ratio: all others lie between."""
+        return [*self.at(0.0).cases(), *self.at(1.0).cases()]
