@@ -49,6 +49,7 @@ app.command()(training.reconstruct)
 app.command()(tools.verify)
 app.command()(tools.convert)
 app.command()(tools.report)
+app.command()(tools.statistics)
 app.command("plugins")(plugins.list_plugins)
 app.add_typer(configs.app, name="config")
 

@@ -1,15 +1,22 @@
-"""`mae verify`, `mae convert` and `mae report`."""
+"""`mae verify`, `mae convert`, `mae statistics` and `mae report`."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mae_core.cli.training import Overrides, Recipe
 from mae_registry import MaeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mae_core.interfaces import Dataset
 
 
 def verify(
@@ -61,6 +68,38 @@ def convert(
         assert from_layout is not None
         import_file(source, output, layout=from_layout, recipe=recipe)
     typer.echo(output)
+
+
+def statistics(recipe: Recipe, overrides: Overrides = None) -> None:
+    """Measure what a tokenizer has to know of the recipe's data, such as their mean, and print it as KEY=VALUE."""
+    from mae_core.build import modality as find_modality
+    from mae_core.config import load_config
+    from mae_core.train.data import build_datasets
+    from mae_registry import resolve
+
+    datasets = build_datasets(load_config(recipe, overrides or []))
+    measures = {name: measure for name in datasets if (measure := find_modality(name).measure)}
+    if not measures:
+        raise MaeError(f"{', '.join(datasets)} has no statistics to measure: its tokenizer's constants are part of the recipe")
+    for name, measure in measures.items():
+        for key, value in resolve(measure)(_read_all(datasets[name])).items():
+            typer.echo(f"model.modalities.{name}.tokenizer.{key}={value:.7g}")
+
+
+def _read_all(dataset: "Dataset") -> "Iterator[Tensor]":
+    """Every sample that can be read, with the progress, and those that cannot, on standard error."""
+    from rich.progress import track
+
+    from mae_core.interfaces import BadSample
+
+    console = Console(stderr=True)
+    for index in track(range(len(dataset)), description="reading", console=console):
+        try:
+            sample = dataset.read(index)
+        except BadSample as error:
+            console.print(f"left out: {error}", markup=False, soft_wrap=True)
+        else:
+            yield sample
 
 
 def report(run: Annotated[Path, typer.Argument(help="A run's folder.")]) -> None:

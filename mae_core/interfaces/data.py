@@ -36,6 +36,10 @@ class Dataset(ABC):
         Raises BadSample.
         """
 
+    def read(self, index: int) -> Tensor:
+        """One sample un-augmented, as far as that goes: what statistics are measured on. Raises BadSample."""
+        return self.load(index, random=Random(0))
+
     @abstractmethod
     def describe(self, index: int) -> str:
         """What a person would call it: the path of its file."""
@@ -79,6 +83,7 @@ class Modality:
     `read(path, tokenizer) -> Tensor`: one file as `Dataset.load` would give it, un-augmented. Raises BadSample.
     `draw(reconstructions, path)`: a picture (PNG), one row a reconstruction, every column labelled.
     `certify() -> list[Check]`: `mae verify`; compares with the published numbers that ship with the plugin.
+    `measure(samples) -> dict`: `mae statistics`; parameters of the tokenizer that fit these samples, e.g. their mean.
     """
 
     name: str
@@ -87,6 +92,7 @@ class Modality:
     read: str
     draw: str
     certify: str
+    measure: str | None = None
     file_suffixes: Sequence[str] = field(default=())
     """Of the files that `read` takes, lower case with the dot."""
 

@@ -1,6 +1,5 @@
 import dataclasses
 import math
-import shutil
 
 import matplotlib
 import numpy as np
@@ -9,7 +8,6 @@ import soundfile
 import torch
 from PIL import Image
 
-from mae_audio import statistics
 from mae_audio.fbank import fbank, num_samples
 from mae_audio.pictures import MAX_TITLE, RAW_HEADING, columns, compose, draw, sounds
 from mae_audio.reading import to_spectrogram
@@ -160,28 +158,3 @@ def test_padding_is_not_heard_and_nothing_clips():
     factors = softer["original"] / waves["original"]  # all by the same factor
     assert float(factors.max()) == pytest.approx(float(factors.min()), rel=1e-3)
     assert float(factors.max()) < 0.2
-
-
-def test_statistics_of_a_folder(tmp_path, capsys):
-    for number, seconds in enumerate((0.5, 1.0, 2.0)):
-        wave = 0.1 * np.random.default_rng(number).standard_normal(int(16_000 * seconds))
-        soundfile.write(tmp_path / f"{number}.wav", wave, 16_000)
-    (tmp_path / "bad.wav").write_text("no sound")
-    statistics.main([str(tmp_path), "--frames", "100", "--mels", "32"])
-    out, err = capsys.readouterr()
-    samples = [torch.from_numpy(soundfile.read(tmp_path / f"{n}.wav", dtype="float32")[0]) for n in range(3)]
-    values = torch.cat([to_spectrogram(wave, 100, 32) for wave in samples]).double()
-    mean, std = (float(line.split(": ")[1]) for line in out.splitlines())
-    assert out.startswith("mean: ")
-    assert mean == pytest.approx(float(values.mean()), abs=1e-6)
-    assert std == pytest.approx(float(values.std(correction=0)), abs=1e-6)
-    assert f"left out: {tmp_path}/bad.wav: not audio" in err.replace("\n", "")
-
-
-def test_statistics_of_nothing(tmp_path, capsys):
-    with pytest.raises(SystemExit, match=rf"error: data.audio.root: {tmp_path}/none does not exist"):
-        statistics.main([str(tmp_path / "none")])
-    (tmp_path / "bad.wav").touch()
-    with pytest.raises(SystemExit, match="error: there is not one spectrogram to measure"):
-        statistics.main([str(tmp_path)])
-    shutil.rmtree(tmp_path)
