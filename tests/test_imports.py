@@ -23,6 +23,7 @@ LAYERS = [
     {"convert"},
     {"evaluate"},
     {"train"},
+    {"testing"},
     {"cli"},
 ]
 """Of mae_core, lowest first. A module imports only from lower layers, and from its own package."""

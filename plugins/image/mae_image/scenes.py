@@ -11,7 +11,7 @@ from mae_core.interfaces import Grid, Target, Tokenizer
 from mae_core.targets import Reduction, reduce_loss
 from mae_core.tokenizing import PatchTokenizer, grid_sizes
 from mae_image.tokenizer import Side
-from mae_registry import ConfigError
+from mae_registry import ConfigError, MaeError
 
 EPS = 1e-6
 
@@ -79,6 +79,8 @@ class SemsegPatches(Tokenizer):
 
     def patchify(self, x: Tensor) -> Tensor:
         """(B, H', W') -> (B, N, P) labels."""
+        if x.shape[1:] != self.sample_shape:
+            raise MaeError(f"the model takes labels of shape {self.sample_shape}, in batches; got {tuple(x.shape)}")
         return rearrange(x, "b (h p) (w q) -> b (h w) (p q)", p=self.sides[0], q=self.sides[1])
 
     def unpatchify(self, patches: Tensor) -> Tensor:

@@ -1,0 +1,66 @@
+"""Check of datasets."""
+
+import pickle
+import random
+from collections.abc import Sequence
+from random import Random
+
+import torch
+from torch import Tensor
+
+from mae_core.interfaces import Dataset, Preview
+from mae_core.testing.subject import Part, Section, Subject
+
+
+def check_dataset(section: Section, *, sample_shape: Sequence[int]) -> None:
+    """The contract of `mae_core.interfaces.Dataset`.
+
+    Args:
+        section: the dataset as in a recipe, e.g. `{"name": "my_folder", "root": str(folder)}`, with two samples or more.
+        sample_shape: the tokenizer's.
+    """
+    subject = Part("datasets", section, Dataset)
+    shape = tuple(sample_shape)
+    dataset: Dataset = subject.build(shape)
+    size = len(dataset)
+    subject.require(size >= 2, f"it has {size} samples; the check needs 2", contract=subject.at("__len__"))
+    views = () if dataset.num_views == 1 else (dataset.num_views,)
+    contract = subject.at("load")
+    with subject.leaves_global_generators_alone("load", contract=contract):
+        first = _load(subject, dataset, 0)
+        last = _load(subject, dataset, size - 1)
+    for sample in (first, last):
+        subject.require_shape(sample, (*views, *shape), "a sample", contract=contract)
+        subject.require(bool(sample.isfinite().all()), "a sample holds NaN or infinity", contract=contract)
+    torch.manual_seed(1)
+    random.seed(1)
+    problem = "load(0) with an equal generator gives another sample the second time: it depends on more than its arguments"
+    subject.require(_load(subject, dataset, 0).equal(first), problem, contract=contract)
+    with subject.attempt("pickling it for a worker process", contract=subject.at()):
+        copy: Dataset = pickle.loads(pickle.dumps(dataset))
+    problem = "a copy in a worker process loads another sample"
+    subject.require(_load(subject, copy, size - 1).equal(last), problem, contract=subject.at())
+    described = dataset.describe(0)
+    ok = isinstance(described, str) and described != ""
+    subject.require(ok, f"describe(0) is {described!r}, no text", contract=subject.at("describe"))
+    _check_previews(subject, dataset, shape)
+
+
+def _load(subject: Subject, dataset: Dataset, index: int) -> Tensor:
+    with subject.attempt(f"load({index})", contract=subject.at("load")):
+        sample = dataset.load(index, random=Random(5))
+    subject.require(isinstance(sample, Tensor), f"load gives a {type(sample).__name__}, no tensor", contract=subject.at("load"))
+    return sample
+
+
+def _check_previews(subject: Subject, dataset: Dataset, shape: tuple[int, ...]) -> None:
+    contract = subject.at("previews")
+    with subject.attempt("previews", contract=contract):
+        none, two, again = (list(dataset.previews(count)) for count in (0, 2, 2))
+    problem = f"previews gives {len(none)} and {len(two)} where up to 0 and 2 are asked for"
+    subject.require(not none and len(two) <= 2, problem, contract=contract)
+    for preview, other in zip(two, again, strict=True):
+        subject.require(isinstance(preview, Preview), f"previews gives a {type(preview).__name__}", contract=contract)
+        subject.require_shape(preview.sample, shape, f"the preview {preview.title!r}", contract=contract)
+        equal = preview.title == other.title and preview.sample.equal(other.sample)
+        subject.require(equal, "previews are others the second time", contract=contract)

@@ -1,0 +1,205 @@
+"""Checks of tokenizers, positions and targets."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mae_core.gather import gather_patches
+from mae_core.interfaces import Grid, Positions, Target, Tokenizer
+from mae_core.testing.modules import check_module, require_close
+from mae_core.testing.subject import Part, Section, Subject
+from mae_registry import MaeError
+
+BATCH_SIZE, WIDTH = 3, 24
+
+
+def check_tokenizer(section: Section, *, sample: Tensor | None = None) -> None:
+    """The contract of `mae_core.interfaces.Tokenizer`.
+
+    Args:
+        section: the tokenizer as in a recipe. Check odd sizes and other numbers of channels by other sections.
+        sample: a batch as a dataset loads it, (B, *sample_shape) with B of 2 or more. Default: uniform floats in 0..1.
+    """
+    subject = Part("tokenizers", section, Tokenizer)
+    tokenizer: Tokenizer = subject.build(WIDTH)
+    _check_geometry(subject, tokenizer)
+    loaded = random_sample(tokenizer) if sample is None else sample
+    x = _check_normalization(subject, tokenizer, loaded)
+    patches = _check_round_trip(subject, tokenizer, x)
+    _check_other_shapes(subject, tokenizer, x)
+    _check_embedding(subject, tokenizer, patches)
+    check_module(subject, lambda: subject.build(WIDTH), lambda part: part.embed(part.patchify(part.normalize(loaded))))
+
+
+def check_positions(section: Section, *, grid: Grid, width: int = WIDTH) -> None:
+    """The contract of `mae_core.interfaces.Positions`, on this grid."""
+    subject = Part("positions", section, Positions)
+    positions: Positions = subject.build(grid, width)
+    ids = _shuffled(BATCH_SIZE, grid.num_patches)
+    forward = subject.at("forward")
+    with torch.no_grad(), subject.attempt("forward", contract=forward):
+        every, few = positions(ids), positions(ids[:, :2])
+    try:
+        every, few = every.expand(*ids.shape, width), few.expand(*ids[:, :2].shape, width)
+    except RuntimeError:
+        expected = (*ids.shape, width)
+        subject.require_shape(every, expected, f"the position of ids {tuple(ids.shape)} at width {width}", contract=forward)
+    require_close(subject, few, every[:, :2], "a patch's position depends on which others are asked for", contract=forward)
+    subject.require(bool(every.isfinite().all()), "positions are NaN or infinite", contract=forward)
+    if (of_class := positions.class_position()) is not None:
+        subject.require_shape(of_class, (1, 1, width), "the class token's position", contract=subject.at("class_position"))
+    check_module(subject, lambda: subject.build(grid, width), lambda part: part(ids) + torch.zeros(*ids.shape, width))
+
+
+def check_target(section: Section, *, tokenizer: Section, sample: Tensor | None = None) -> None:
+    """The contract of `mae_core.interfaces.Target`, for samples of this tokenizer.
+
+    Args:
+        section, tokenizer: as in a recipe.
+        sample: as `check_tokenizer`.
+    """
+    subject = Part("targets", section, Target)
+    of_tokenizer: Tokenizer = Part("tokenizers", tokenizer, Tokenizer).build(WIDTH)
+    x = of_tokenizer.normalize(random_sample(of_tokenizer) if sample is None else sample)
+    patches = of_tokenizer.patchify(x)
+    make: Callable[[], Target] = lambda: subject.build(of_tokenizer)  # noqa: E731 - typed
+    target = make()
+    ids = _shuffled(*patches.shape[:2])[:, : max(1, patches.shape[1] // 2)]
+    truth = _check_what_is_predicted(subject, target, x, patches, ids)
+    pred = torch.randn(*ids.shape, target.dim, generator=torch.Generator().manual_seed(1))
+    _check_loss(subject, target, pred, truth)
+    _check_pictures(subject, target, patches)
+    every = torch.ones_like(ids, dtype=torch.bool)
+    check_module(subject, make, lambda part: part.loss(pred, part(x, patches, ids), every))
+
+
+def random_sample(tokenizer: Tokenizer) -> Tensor:
+    """(B, *sample_shape) uniform floats in 0..1, the same each time."""
+    return torch.rand(BATCH_SIZE, *tokenizer.sample_shape, generator=torch.Generator().manual_seed(0))
+
+
+def _shuffled(batch_size: int, num_patches: int) -> Tensor:
+    """(B, N) ids, each row in an order of its own, the same each time."""
+    return torch.rand(batch_size, num_patches, generator=torch.Generator().manual_seed(2)).argsort(dim=1)
+
+
+def _check_geometry(subject: Subject, tokenizer: Tokenizer) -> None:
+    for name, kind in (("grid", Grid), ("patch_dim", int), ("sample_shape", tuple)):
+        found = getattr(tokenizer, name, None)
+        problem = f"its {name} is {found!r}, which is no {kind.__name__}"
+        subject.require(isinstance(found, kind), problem, contract=subject.at(name))
+
+
+def _check_normalization(subject: Subject, tokenizer: Tokenizer, loaded: Tensor) -> Tensor:
+    """`normalize` and back; returns what the model takes."""
+    subject.require_shape(
+        loaded[:1], (1, *tokenizer.sample_shape), "a sample of the check", contract=subject.at("sample_shape")
+    )
+    with subject.attempt("normalize and denormalize", contract=subject.at("normalize")):
+        before = loaded.clone()
+        x = tokenizer.normalize(loaded)
+        drawn = tokenizer.denormalize(x)
+    subject.require(loaded.equal(before), "normalize changes its argument", contract=subject.at("normalize"))
+    for name, found in (("normalize", x), ("denormalize", drawn)):
+        subject.require_shape(found, tuple(loaded.shape), f"what {name} returns", contract=subject.at(name))
+        subject.require(bool(found.isfinite().all()), f"{name} gives NaN or infinity", contract=subject.at(name))
+    subject.require(
+        drawn.is_floating_point(), f"denormalize gives {drawn.dtype}, no floats", contract=subject.at("denormalize")
+    )
+    for values, shown in zip(loaded.flatten(1).double(), drawn.flatten(1).double(), strict=True):
+        in_order = shown[values.argsort()].diff()
+        problem = "denormalize does not undo normalize: larger values of a sample are drawn as smaller ones"
+        subject.require(bool((in_order >= -1e-4 * shown.abs().max()).all()), problem, contract=subject.at("denormalize"))
+    return x
+
+
+def _check_round_trip(subject: Subject, tokenizer: Tokenizer, x: Tensor) -> Tensor:
+    """`patchify` and back; returns the patches."""
+    shape = (tokenizer.grid.num_patches, tokenizer.patch_dim)
+    with subject.attempt("patchify", contract=subject.at("patchify")):
+        patches, of_one = tokenizer.patchify(x), tokenizer.patchify(x[1:2])
+    what = f"what patchify returns on the grid {tokenizer.grid}"
+    subject.require_shape(patches, (len(x), *shape), what, contract=subject.at("patchify"))
+    problem = "a sample's patches depend on the other samples"
+    require_close(subject, of_one, patches[1:2], problem, contract=subject.at("patchify"))
+    with subject.attempt("unpatchify", contract=subject.at("unpatchify")):
+        again = tokenizer.unpatchify(patches)
+    require_close(subject, again, x, "unpatchify does not undo patchify", contract=subject.at("unpatchify"))
+    return patches
+
+
+def _check_other_shapes(subject: Subject, tokenizer: Tokenizer, x: Tensor) -> None:
+    for axis in range(1, x.ndim):
+        wrong = torch.cat([x, x], dim=axis)
+        try:
+            tokenizer.patchify(wrong)
+        except MaeError:
+            continue
+        except Exception as error:
+            found = f"raises {type(error).__name__}"
+        else:
+            found = "is accepted"
+        problem = (
+            f"a sample of shape {tuple(wrong.shape[1:])} instead of {tokenizer.sample_shape} {found}; MaeError is asked for"
+        )
+        subject.require(False, problem, contract=subject.at("patchify"))
+
+
+def _check_embedding(subject: Subject, tokenizer: Tokenizer, patches: Tensor) -> None:
+    ids = _shuffled(*patches.shape[:2])[:, : max(1, patches.shape[1] // 3)]
+    with torch.no_grad(), subject.attempt("embed", contract=subject.at("embed")):
+        tokens = tokenizer.embed(patches)
+        of_few = tokenizer.embed(gather_patches(patches, ids))
+    subject.require_shape(tokens, (*patches.shape[:2], WIDTH), "what embed returns", contract=subject.at("embed"))
+    problem = "a patch's token depends on which other patches are kept"
+    require_close(subject, of_few, gather_patches(tokens, ids), problem, contract=subject.at("embed"))
+
+
+def _check_what_is_predicted(subject: Subject, target: Target, x: Tensor, patches: Tensor, ids: Tensor) -> Tensor:
+    """What is to be predicted at `ids`, in their order."""
+    contract = subject.at("forward")
+    with subject.attempt("forward", contract=contract):
+        before = patches.clone()
+        truth, flipped = target(x, patches, ids), target(x, patches, ids.flip(1))
+    subject.require(patches.equal(before), "it changes the patches that it is given", contract=contract)
+    subject.require_shape(truth[..., :1], (*ids.shape, 1), "of what is to be predicted, one value a patch", contract=contract)
+    require_close(
+        subject, flipped.flip(1), truth, "what is to be predicted does not follow the order of ids", contract=contract
+    )
+    problem = "what is to be predicted carries gradients to the target's own weights"
+    subject.require(not truth.requires_grad, problem, contract=subject.at())
+    return truth
+
+
+def _check_loss(subject: Subject, target: Target, pred: Tensor, truth: Tensor) -> None:
+    contract = subject.at("loss")
+    pred = pred.requires_grad_()
+    weight = torch.zeros(pred.shape[:2], dtype=torch.bool)
+    weight[:, ::2] = True
+    weight[-1] = False  # a sample of which nothing counts
+    with subject.attempt("loss", contract=contract):
+        loss = target.loss(pred, truth, weight)
+        loss.backward()
+    subject.require_shape(loss, (), "the loss", contract=contract)
+    gradient = torch.zeros_like(pred) if pred.grad is None else pred.grad
+    finite = bool(loss.isfinite() and gradient.isfinite().all())
+    subject.require(
+        finite, "the loss or its gradient is NaN or infinite (one sample has no patch that counts)", contract=contract
+    )
+    problem = "predictions that do not count change the loss"
+    subject.require(not bool(gradient[~weight].any()), problem, contract=contract)
+    subject.require(bool(gradient[weight].any()), "predictions that count do not change the loss", contract=contract)
+    pred.requires_grad_(False)
+
+
+def _check_pictures(subject: Subject, target: Target, patches: Tensor) -> None:
+    pred = torch.rand(*patches.shape[:2], target.dim, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad(), subject.attempt("to_patches and raw_patches", contract=subject.at("to_patches")):
+        drawn, raw = target.to_patches(pred, patches), target.raw_patches(pred)
+        of_others = target.to_patches(pred, patches.roll(1, dims=0))
+    for name, found in (("to_patches", drawn), ("raw_patches", raw)):
+        subject.require_shape(found, tuple(patches.shape), f"what {name} returns", contract=subject.at(name))
+    if not target.raw_differs:
+        problem = "to_patches looks at the true patches, though raw_differs says that it does not"
+        require_close(subject, of_others, drawn, problem, contract=subject.at("raw_differs"))
