@@ -10,7 +10,7 @@ from mae_core import load_config
 from mae_core.checkpoint import load_newest
 from mae_core.cli import main
 from mae_core.run_logs import read_metrics
-from mae_core.train.loop import Interrupted
+from mae_core.train.interrupts import Interrupted
 from mae_registry import ConfigError
 
 AUDIO = {

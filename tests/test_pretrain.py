@@ -16,7 +16,7 @@ from mae_core.checkpoint import list_checkpoints, load_checkpoint, load_model, l
 from mae_core.registry import registry
 from mae_core.run_logs import read_metrics
 from mae_core.train import loop
-from mae_core.train.loop import Interrupted
+from mae_core.train.interrupts import Interrupted
 from mae_registry import ConfigError, MaeError
 
 NUM_STEPS = 12

@@ -8,7 +8,7 @@ from torch._dynamo.testing import CompileCounter
 from mae_core import Grid, Mask, build_model, load_config
 from mae_core.build import masker_from_section
 from mae_core.checkpoint import load_newest
-from mae_core.train.loop import Interrupted
+from mae_core.train.interrupts import Interrupted
 
 GRID = Grid(n=100)
 

@@ -35,7 +35,7 @@ def pretrain(
         raise typer.BadParameter("--resume and --overwrite exclude each other")
     from mae_core.cli.progress import TrainingProgress
     from mae_core.config import load_config
-    from mae_core.train.loop import Interrupted
+    from mae_core.train.interrupts import Interrupted
     from mae_core.train.loop import pretrain as run
     from mae_core.train.run_folder import choose_folder
 

@@ -1,9 +1,8 @@
 """Pre-training, from a recipe to a run's folder. The loop reads straight down."""
 
-import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +21,7 @@ from mae_core.run_logs import BadSampleLog, MetricLog
 from mae_core.seeds import derive_seed
 from mae_core.train.batching import choose_device_batch
 from mae_core.train.data import build_datasets, make_sources
+from mae_core.train.interrupts import Interrupted, interrupts
 from mae_core.train.optim import set_lr
 from mae_core.train.outputs import describe_run, draw_pictures, remove_pictures, save_encoder
 from mae_core.train.plan import MicroBatches, Plan
@@ -61,10 +61,6 @@ class MakeDisplay(Protocol):
     def __call__(self, num_steps: int, num_epochs: int, *, first_step: int) -> AbstractContextManager[Display]:
         """A display, to be entered."""
         ...
-
-
-class Interrupted(MaeError):
-    """The run was asked to stop (Ctrl-C, SIGTERM) and has saved a checkpoint."""
 
 
 def pretrain(config: Config, folder: Path, *, make_display: MakeDisplay, resume: bool = False, overwrite: bool = False) -> None:
@@ -141,7 +137,7 @@ class Run:
         loader = iter(self._loader())
         last_save = time.monotonic()
         with (
-            _interrupts() as interrupted,
+            interrupts() as interrupted,
             make_display(plan.num_steps, settings.epochs, first_step=step) as display,
             MetricLog(self.folder, from_step=step) as metrics,
         ):
@@ -294,22 +290,3 @@ def _precision(settings: TrainSettings) -> Any:
     if not torch.cuda.is_available():
         return "32-true"
     return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-
-
-@contextmanager
-def _interrupts() -> Iterator[Any]:
-    """While inside, the first SIGINT or SIGTERM is noted and the step is finished; a second one is not waited for."""
-    received: list[int] = []
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: object) -> None:
-        received.append(number)
-        signal.signal(number, previous[signal.Signals(number)])
-
-    for number in previous:
-        signal.signal(number, note)
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
