@@ -3,15 +3,16 @@
 #   make demo    train a small image MAE on bundled photographs (under 5 minutes), see what it reconstructs
 #   make demo-video, make demo-audio    the same for clips and sounds that it makes up
 #   make test    run every test
+#   make docs    build the documentation into site/
 #   make check   format, lint, types, import rules
 #   make fix     let the formatter and the linter mend what they can
 
 PYTHON ?= python3
 BIN := .venv/bin
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
-SOURCES := mae_core registry plugins tests bench
+SOURCES := mae_core registry plugins tests bench docs/hooks.py
 
-.PHONY: demo demo-video demo-audio test check fix clean
+.PHONY: demo demo-video demo-audio test docs check fix clean
 
 demo: .venv/installed
 	$(BIN)/mae pretrain demo/image
@@ -21,6 +22,11 @@ demo-video demo-audio: demo-%: .venv/installed
 
 test: .venv/installed-for-tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --durations 10
+
+# The variable silences an advertisement of the theme's authors.
+docs: .venv/installed-for-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 check: .venv/installed-for-tests
 	$(BIN)/ruff format --check $(SOURCES)
@@ -33,7 +39,7 @@ fix: .venv/installed-for-tests
 	$(BIN)/ruff check --fix $(SOURCES)
 
 clean:
-	rm -rf .venv
+	rm -rf .venv site
 
 # The build backend is installed first, from constraints.txt like everything else, so that no build fetches its own.
 .venv/installed: pyproject.toml $(PLUGINS) constraints.txt
@@ -46,4 +52,8 @@ clean:
 
 .venv/installed-for-tests: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test]'
+	touch $@
+
+.venv/installed-for-docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[docs]'
 	touch $@
