@@ -2,30 +2,29 @@
 
 import io
 import os
+import textwrap
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 import soundfile
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from mae_audio.fbank import FRAMES_PER_SECOND, SAMPLE_RATE
 from mae_audio.sounds import to_wave
+from mae_core.evaluate.panels import RAW_RANGE, facts, panels
 from mae_core.files import write_atomically
 from mae_core.interfaces import Reconstruction
 from mae_registry import MaeError
 
 COLUMN_WIDTH, ROW_HEIGHT, HEADER_HEIGHT = 3.4, 2.2, 0.5
 """Inches, of 100 pixels."""
-RAW_RANGE = 2.0
-"""Standard deviations of a patch that raw predictions are drawn up to, either side of the middle."""
+MAX_HEADING = 38
 MAX_TITLE = 30
 PADDING_TOLERANCE = 1e-3
-RAW_HEADING = f"raw normalised prediction, {-RAW_RANGE:g} to {RAW_RANGE:g}"
 
 
 def draw(reconstructions: Sequence[Reconstruction], path: str | os.PathLike[str]) -> None:
@@ -47,45 +46,30 @@ def draw(reconstructions: Sequence[Reconstruction], path: str | os.PathLike[str]
             _write_wave(path.with_name(f"{path.stem}-{row}-{what}.wav"), wave)
 
 
-def columns(reconstruction: Reconstruction) -> list[tuple[str, Tensor]]:
-    """Headings and (frames, mels) values, NaN where nothing was seen. There is a raw prediction only where the target is
-    normalised by the patch."""
-    sample, prediction = reconstruction.sample[0].cpu().float(), reconstruction.prediction[0].cpu().float()
-    hidden = reconstruction.hidden[0].cpu().expand_as(sample)
-    shown = [("original", sample), ("masked: what the encoder sees", sample.masked_fill(hidden, torch.nan))]
-    if reconstruction.raw is None:
-        shown.append(("reconstruction: the model's output", prediction))
-    else:
-        shown.append(("output, denormalised with the hidden\npatches' true mean and variance", prediction))
-        shown.append((RAW_HEADING, reconstruction.raw[0].cpu().float()))
-    shown.append(("output with the visible patches pasted in", torch.where(hidden, prediction, sample)))
-    return shown
-
-
 def sounds(reconstruction: Reconstruction) -> dict[str, Tensor]:
     """Waves (samples,) of 16 kHz within -1 and 1, by what they are; without the padding at the end of a short clip."""
-    shown = columns(reconstruction)
-    num_frames = _num_sounding_frames(shown[0][1])
-    spectrograms = {"original": shown[0][1], "output": shown[2][1], "pasted": shown[-1][1]}
-    waves = {what: to_wave(values[:num_frames]) for what, values in spectrograms.items()}
+    shown = panels(reconstruction)
+    num_frames = _num_sounding_frames(shown[0].values[0])
+    chosen = {"original": shown[0], "output": shown[2], "pasted": shown[-1]}
+    waves = {what: to_wave(panel.values[0, :num_frames]) for what, panel in chosen.items()}
     loudest = max(float(wave.abs().max()) for wave in waves.values())
     return {what: wave / max(1.0, loudest) for what, wave in waves.items()}
 
 
 def compose(reconstructions: Sequence[Reconstruction]) -> Figure:
     """The picture that `draw` writes: seconds to the right, mel bins up; one colour scale a row, the original's range."""
-    headings = [heading for heading, _ in columns(reconstructions[0])]
+    headings = [panel.heading for panel in panels(reconstructions[0])]
     num_rows, num_columns = len(reconstructions), len(headings)
     figure = Figure((COLUMN_WIDTH * num_columns, ROW_HEIGHT * num_rows + HEADER_HEIGHT), layout="constrained")
     grid = figure.subplots(num_rows, num_columns, squeeze=False)
     for row, (axes, reconstruction) in enumerate(zip(grid, reconstructions, strict=True)):
         original = reconstruction.sample
         low, high = float(original.min()), float(original.max())
-        for axis, (heading, values) in zip(axes, columns(reconstruction), strict=True):
-            is_raw = heading == RAW_HEADING
-            _draw_one(axis, values, limits=(-RAW_RANGE, RAW_RANGE) if is_raw else (low, max(high, low + 1e-3)), is_raw=is_raw)
+        for axis, panel in zip(axes, panels(reconstruction), strict=True):
+            limits = (-RAW_RANGE, RAW_RANGE) if panel.is_raw else (low, max(high, low + 1e-3))
+            _draw_one(axis, panel.values[0], limits=limits, is_raw=panel.is_raw)
             if row == 0:
-                axis.set_title(heading, fontsize=9)
+                axis.set_title(textwrap.fill(panel.heading, MAX_HEADING), fontsize=9)
         axes[0].set_ylabel(_label(row + 1, reconstruction), fontsize=8, parse_math=False)
         figure.colorbar(axes[0].images[0], ax=list(axes), label="log power", pad=0.01, aspect=15)
     for axis in grid[-1]:
@@ -103,12 +87,10 @@ def _draw_one(axis: Axes, values: Tensor, *, limits: tuple[float, float], is_raw
 
 
 def _label(row: int, reconstruction: Reconstruction) -> str:
-    title = " ".join(reconstruction.title.encode(errors="replace").decode().split())
+    title, *others = facts(reconstruction)
     if len(title) > MAX_TITLE:  # both ends of a file's name tell
         title = f"{title[: MAX_TITLE // 2 - 1]}…{title[-MAX_TITLE // 2 :]}"
-    ratio = f"mask ratio {100 * reconstruction.mask_ratio:.3g}%"
-    lines = [f"{row}: {title}", reconstruction.note, ratio, f"loss {reconstruction.loss:.4f}", "mel bin"]
-    return "\n".join(line for line in lines if line)
+    return "\n".join([f"{row}: {title}", *others, "mel bin"])
 
 
 def _num_sounding_frames(spectrogram: Tensor) -> int:

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import textwrap
 
 import matplotlib
 import numpy as np
@@ -9,10 +10,11 @@ import torch
 from PIL import Image
 
 from mae_audio.fbank import fbank, num_samples
-from mae_audio.pictures import MAX_TITLE, RAW_HEADING, columns, compose, draw, sounds
+from mae_audio.pictures import MAX_HEADING, MAX_TITLE, compose, draw, sounds
 from mae_audio.reading import to_spectrogram
 from mae_audio.sounds import to_wave
 from mae_audio.synthetic import make_sound
+from mae_core.evaluate.panels import panels
 from mae_core.interfaces import Reconstruction
 from mae_registry import MaeError
 
@@ -36,49 +38,26 @@ def reconstruction(*, raw=True, frames=64, mels=32, title="bird.wav", original=N
     return Reconstruction(title, "held out", sample, hidden, prediction, values, 0.75, 0.4321)
 
 
-def test_columns_are_what_their_headings_say():
-    shown = reconstruction()
-    original, masked, output, raw, pasted = columns(shown)
-    assert [heading for heading, _ in (original, masked, pasted)] == [
-        "original",
-        "masked: what the encoder sees",
-        "output with the visible patches pasted in",
-    ]
-    assert torch.equal(original[1], shown.sample[0])
-    assert masked[1][:32].isnan().all()
-    assert torch.equal(masked[1][32:], shown.sample[0, 32:])
-    assert output[0] == "output, denormalised with the hidden\npatches' true mean and variance"
-    assert torch.equal(output[1], shown.prediction[0])
-    assert raw[0] == RAW_HEADING == "raw normalised prediction, -2 to 2"
-    assert torch.equal(raw[1], shown.raw[0])
-    assert torch.equal(pasted[1], torch.cat([shown.prediction[0, :32], shown.sample[0, 32:]]))
-
-
-def test_without_raw_predictions_no_heading_speaks_of_statistics():
-    assert [heading for heading, _ in columns(reconstruction(raw=False))][2:] == [
-        "reconstruction: the model's output",
-        "output with the visible patches pasted in",
-    ]
-
-
 @pytest.mark.parametrize("raw", [True, False])
 def test_axes_are_seconds_and_mel_bins(raw):
     rows = [reconstruction(raw=raw), reconstruction(raw=raw, title="x" * 40 + "$_{ü}.wav")]
     figure = compose(rows)
     num_columns = 5 if raw else 4
     tiles = figure.axes[: 2 * num_columns]
-    for tile, (_, values) in zip(tiles, columns(rows[0]) + columns(rows[1]), strict=True):
+    shown = panels(rows[0])
+    for tile, panel in zip(tiles, shown + panels(rows[1]), strict=True):
         (image,) = tile.images
-        assert np.array_equal(np.ma.filled(image.get_array(), np.nan), values.T.numpy(), equal_nan=True)
+        assert np.array_equal(np.ma.filled(image.get_array(), np.nan), panel.values[0].T.numpy(), equal_nan=True)
         assert image.get_extent() == [0, 0.64, 0, 32]
         assert image.origin == "lower"
-    assert [tile.get_title() for tile in tiles[:num_columns]] == [heading for heading, _ in columns(rows[0])]
+    headings = [textwrap.fill(panel.heading, MAX_HEADING) for panel in shown]
+    assert [tile.get_title() for tile in tiles[:num_columns]] == headings
     assert all(tile.get_xlabel() == "seconds" for tile in tiles[num_columns:])
     assert tiles[0].get_ylabel() == "1: bird.wav\nheld out\nmask ratio 75%\nloss 0.4321\nmel bin"
     title = tiles[num_columns].get_ylabel().splitlines()[0]
     assert title.endswith("$_{ü}.wav")
     assert len(title) == len("2: ") + MAX_TITLE
-    limits = {tile.images[0].get_clim() for tile in tiles[:num_columns] if tile.get_title() != RAW_HEADING}
+    limits = {tile.images[0].get_clim() for tile, panel in zip(tiles, shown, strict=False) if not panel.is_raw}
     assert limits == {(float(rows[0].sample.min()), float(rows[0].sample.max()))}
     bars = [bar for bar in figure.axes if bar.get_ylabel() == "log power"]
     assert len(bars) == 2

@@ -5,8 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from mae_core.evaluate.panels import FONT, panels
 from mae_core.interfaces import Reconstruction
-from mae_image.pictures import FONT, LABEL_WIDTH, MARGIN, Layout, columns, compose, draw
+from mae_image.pictures import LABEL_WIDTH, MARGIN, Layout, compose, draw
 from mae_registry import MaeError
 
 
@@ -38,7 +39,7 @@ def test_every_tile_is_what_its_heading_says(shape, raw, tmp_path):
     with Image.open(tmp_path / "a.png") as picture:
         picture.load()
     channels, height, width = shape
-    layout = Layout.of(height, width, [heading for heading, _ in columns(rows[0])])
+    layout = Layout.of(height, width, [panel.heading for panel in panels(rows[0])])
     num_columns = 5 if raw else 4
     assert picture.size == layout.origin(2, num_columns)
     for row, shown in enumerate(rows):
@@ -57,27 +58,10 @@ def test_every_tile_is_what_its_heading_says(shape, raw, tmp_path):
         assert (masked[:half] == 128).all()
 
 
-def test_raw_predictions_are_drawn_around_grey():
-    raw = torch.tensor([-9.0, -2.0, 0.0, 1.0, 2.0, 9.0]).expand(3, 4, 6)
-    shown = dataclasses.replace(reconstruction((3, 4, 6)), raw=raw)
-    headings = dict(columns(shown))
-    assert headings["raw normalised prediction (0 grey, 2 white, -2 black)"][0, 0].tolist() == [0, 0, 0.5, 0.75, 1, 1]
-    assert "output, denormalised with the hidden patches' true mean and variance" in headings
-
-
-def test_without_raw_predictions_no_heading_speaks_of_statistics():
-    assert [heading for heading, _ in columns(reconstruction(raw=False))] == [
-        "original",
-        "masked: what the encoder sees",
-        "reconstruction: the model's output",
-        "output with the visible patches pasted in",
-    ]
-
-
 def test_other_channel_counts_are_drawn_as_their_mean():
     shown = reconstruction((5, 64, 64), raw=False)
     picture = compose([shown])
-    layout = Layout.of(64, 64, [f"{heading} (mean of 5 channels)" for heading, _ in columns(shown)])
+    layout = Layout.of(64, 64, [f"{panel.heading} (mean of 5 channels)" for panel in panels(shown)])
     found = tile(picture, layout, 0, 0, 64, 64)[:: layout.factor, :: layout.factor]
     assert np.array_equal(found, np.repeat(quantized(shown.sample.mean(0, keepdim=True)), 3, -1))
 
@@ -88,7 +72,7 @@ def test_labels_stay_in_their_places(num_rows, side):
     title = "a/very/long/folder/name/" * 5 + "n01440764_tench\udce9\n.JPEG"
     shown = [reconstruction((3, side, side), title=title)] * num_rows
     picture = np.asarray(compose(shown))
-    layout = Layout.of(side, side, [heading for heading, _ in columns(shown[0])])
+    layout = Layout.of(side, side, [panel.heading for panel in panels(shown[0])])
     ink = (picture != 255).any(-1)
     left, top = layout.origin(0, 0)
     assert ink[top:, MARGIN : MARGIN + LABEL_WIDTH].any()
