@@ -1,35 +1,45 @@
-"""Runs a page's commands one after the other, each in a fork of a process that has imported what is slow to import.
+"""Runs the steps of examples one after the other, each in a fork of this process, which has imported what is slow to import.
 
-Standard input is a JSON list of steps: {"mae": [words]}, {"python": text}, {"shell": line}, {"file": name, "text": text}; standard
-output a list of their exit codes and outputs.
+Reads lines of JSON, {"folder": where, "steps": [...]}; answers each with a line, a list of [exit code, output]. A step is
+{"mae": [words]}, {"python": text}, {"shell": line} or {"file": name, "text": text}.
 """
 
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import traceback
 import warnings
 from pathlib import Path
+from typing import NoReturn
 
-import mae_core.train.loop  # noqa: F401 - for the sake of the forks, as the next two
+# for the sake of the forks
+import timm  # noqa: F401
+import torch.utils.tensorboard  # noqa: F401
+
+import mae_core.train.loop  # noqa: F401
 import mae_image.datasets
 import mae_image.pictures  # noqa: F401
 from mae_core.cli import main
 
-OUTPUT = Path(".output").absolute()
+
+def in_fork(action) -> tuple[int, str]:
+    """Exit code and output of `action`."""
+    with tempfile.TemporaryFile("w+") as file:
+        process = os.fork()
+        if not process:
+            _act(action, file.fileno())
+        code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        file.seek(0)
+        return code, file.read()
 
 
-def in_fork(action) -> int:
-    sys.stdout.flush()
-    process = os.fork()
-    if process:
-        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+def _act(action, output: int) -> NoReturn:
     code = 1
     try:
-        file = os.open(OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(file, 1)
-        os.dup2(file, 2)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
         sys.stdout.reconfigure(line_buffering=True)
         action()
         code = 0
@@ -64,11 +74,14 @@ def run(step) -> tuple[int, str]:
         if words[0] == "cd":
             os.chdir(words[1])
             return 0, ""
-        done = subprocess.run(["bash", "-ec", step["shell"]], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        command = ["bash", "-ec", step["shell"]]
+        done = subprocess.run(command, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         return done.returncode, done.stdout
-    code = in_fork(lambda: run_mae(step["mae"]) if "mae" in step else run_python(step["python"]))
-    return code, OUTPUT.read_text()
+    return in_fork(lambda: run_mae(step["mae"]) if "mae" in step else run_python(step["python"]))
 
 
 if __name__ == "__main__":
-    print(json.dumps([run(step) for step in json.load(sys.stdin)]))
+    for line in sys.stdin:
+        request = json.loads(line)
+        os.chdir(request["folder"])
+        print(json.dumps([run(step) for step in request["steps"]]), flush=True)

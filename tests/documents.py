@@ -77,10 +77,10 @@ def blocks(page: Path) -> list[Block]:
     return found
 
 
-def mae_commands(page: Path) -> Iterator[tuple[str, list[str]]]:
-    """(where, words) of every use of `mae` in blocks, also in those that are not run."""
+def mae_commands(page: Path) -> Iterator[tuple[Block, list[str]]]:
+    """(block, words) of every use of `mae`, also in blocks that are not run."""
     for block in blocks(page):
         lines = [command for command, _ in block.commands()] if block.language == "console" else block.text.splitlines()
         for line in lines if block.language in ("console", "bash") else ():
             if line.startswith("mae "):
-                yield block.where, shlex.split(line)
+                yield block, shlex.split(line)

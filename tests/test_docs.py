@@ -39,13 +39,29 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 # ---- examples that are run
 
 
+@pytest.fixture(scope="module")
+def run_steps():
+    """Runs steps in a folder: tests/documented_session.py."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+    script = Path(__file__).with_name("documented_session.py")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, script], env=environment, **pipes) as session:
+
+        def run(steps, folder):
+            print(json.dumps({"folder": str(folder), "steps": steps}), file=session.stdin, flush=True)
+            return json.loads(session.stdout.readline())
+
+        yield run
+
+
 @pages
-def test_examples_run(page, tmp_path, photos):
+def test_examples_run(page, tmp_path, photos, run_steps):
     for name in ("DIR", "photos"):
         (tmp_path / name).symlink_to(photos)
     shutil.copy(next(photos.glob("*.jpg")), tmp_path / "photo.jpg")
     steps = [step for block in blocks(page) if not block.needs for step in steps_of(block)]
-    results = run_session([step for step, _, _ in steps], tmp_path) if steps else []
+    results = run_steps([step for step, _, _ in steps], tmp_path)
     for (step, where, shown), (code, output) in zip(steps, results, strict=True):
         assert code == (1 if shown.startswith("error:") else 0), f"{where}: {step}\n{output}"
         assert re.search(as_pattern(shown), one_spaced(output)), f"{where}: {step}\nshown:\n{shown}\ngiven:\n{output}"
@@ -88,20 +104,6 @@ def smaller(recipe: str, where: str) -> list[str]:
     pytest.fail(f"{where}: say in SMALLER how {recipe} is trained in a second, or mark the block <!-- needs: ... -->")
 
 
-def run_session(steps, folder):
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-        "COLUMNS": "120",
-    }
-    script = Path(__file__).with_name("documented_session.py")
-    done = subprocess.run(
-        [sys.executable, script], input=json.dumps(steps), cwd=folder, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 def one_spaced(text: str) -> str:
     return " ".join(text.split())
 
@@ -129,16 +131,16 @@ def test_every_block_says_its_language_and_can_be_read(page):
 
 @pages
 def test_every_command_and_option_exists(page):
-    for where, words in mae_commands(page):
+    for block, words in mae_commands(page):
         command = typer.main.get_command(app)
         options = {"--help", *option_names(command)}
         rest = words[1:]
         while isinstance(command, TyperGroup) and rest and not rest[0].startswith("-"):
-            assert rest[0] in command.commands, f"{where}: mae has no {rest[0]!r}"
+            assert rest[0] in command.commands, f"{block.where}: mae has no {rest[0]!r}"
             command, rest = command.commands[rest[0]], rest[1:]
             options |= option_names(command)
         given = {word.partition("=")[0] for word in rest if re.match(r"--?[a-z]", word)}
-        assert given <= options, f"{where}: {given - options}"
+        assert given <= options, f"{block.where}: {given - options}"
 
 
 def option_names(command) -> set[str]:
@@ -146,9 +148,9 @@ def option_names(command) -> set[str]:
 
 
 @pages
-def test_every_shipped_recipe_in_a_command_takes_its_overrides(page):
-    for _, words in mae_commands(page):
-        if words[1] == "pretrain" and words[2] in list_recipes() and "--plugin" not in words:
+def test_pretraining_that_is_not_run_takes_its_overrides(page):
+    for block, words in mae_commands(page):
+        if block.needs and words[1] == "pretrain":
             recipe, *overrides = recipe_and_overrides(words)
             load_config(recipe, overrides)
 
