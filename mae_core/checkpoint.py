@@ -162,7 +162,8 @@ def require_plugins(checkpoint: Checkpoint, path: Path) -> None:
     loaded = {plugin.name: plugin.version for plugin in registry().plugins if plugin.status == "loaded"}
     for name, version in checkpoint.plugins.items():
         if name not in loaded:
-            how = "name its file with --plugin" if version == "local file" else f"install it with: pip install mae-{name}"
+            how = "name its file with --plugin" if version == "local file" else f"install it with: mae install {name}"
+            how = registry().why_not_loaded(name) or how
             raise MaeError(f"{path} was made with plugin {name} {version}, which is not loaded; {how}")
         if loaded[name] != version:
             warnings.warn(f"{path} was made with plugin {name} {version}; {loaded[name]} is installed", stacklevel=2)

@@ -1,10 +1,14 @@
 """The process's registry: the core's own components and every installed plugin's, found once."""
 
 import functools
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mae_registry import Component, Registry, load_registry
+from mae_registry import SLOW, Component, InstalledPlugin, Registry, load_registry
+
+CORE = "mae_core.plugin"
+"""The module of the core's own hooks."""
 
 # optimizers and schedules are looked up like other components, but there is no hook for them: no plugin has needed one
 _WITHOUT_HOOK = (
@@ -30,7 +34,15 @@ def plugin_files() -> Sequence[Path]:
 @functools.cache
 def registry() -> Registry:
     """Components and plugins of this process. Imports no torch."""
-    found = load_registry(core="mae_core.plugin", files=_files)
-    for component in _WITHOUT_HOOK:
-        found.add(component)
+    found = load_registry(core=CORE, files=_files, on_slow=_say_slow)
+    found.add(*_WITHOUT_HOOK)
     return found
+
+
+def _say_slow(plugin: InstalledPlugin) -> None:
+    print(
+        f"plugin {plugin.name!r} ({plugin.distribution} {plugin.version}) is still being imported after {SLOW:g} s; "
+        f"to remove it: mae uninstall {plugin.name}; to leave it out, name others in MAE_PLUGINS",
+        file=sys.stderr,
+        flush=True,
+    )

@@ -264,5 +264,5 @@ def test_a_checkpoint_is_a_whole_model(uninterrupted):
 def test_a_checkpoint_needs_its_plugins(uninterrupted, monkeypatch):
     loaded = [plugin for plugin in registry().plugins if plugin.name == "core"]
     monkeypatch.setattr(registry(), "plugins", loaded)
-    with pytest.raises(MaeError, match=r"was made with plugin image 0\.1\.0, which is not loaded; .*pip install mae-image"):
+    with pytest.raises(MaeError, match=r"was made with plugin image 0\.1\.0, which is not loaded; .*mae install image"):
         load_model(uninterrupted)

@@ -121,18 +121,17 @@ class _Checker:
                 continue
             if name in known:
                 resolved[name] = self.section(child, shape.entry, (*path, name))
-            else:
+            elif not any(told.endswith(self.not_installed(name)) for told in self.problems):  # once for model and data
                 self.problem(child.origin, (*path, name), self.not_installed(name))
         return Node(resolved, node.origin)
 
     def not_installed(self, name: str) -> str:
+        if reason := self.registry.why_not_loaded(name):
+            return f"modality {name!r} is not loaded: {reason}"
         known = ", ".join(self.registry.names("modalities")) or "(none)"
-        broken = "".join(
-            f"; plugin {plugin.name!r} is broken and was not loaded: {plugin.cause}"
-            for plugin in self.registry.plugins
-            if plugin.status == "broken"
-        )
-        return f"modality {name!r} is not installed; known: {known}; install it with: pip install mae-{name}{broken}"
+        broken = [plugin.name for plugin in self.registry.plugins if plugin.status == "broken"]
+        more = "".join(f"; {self.registry.why_not_loaded(plugin)}" for plugin in broken)
+        return f"modality {name!r} is not installed; known: {known}; install it with: mae install {name}{more}"
 
     def component(self, node: Node, kind: str, path: Path) -> Node:
         names = ", ".join(self.registry.names(kind))

@@ -1,9 +1,11 @@
 """Components by kind and name. The registry holds import strings; nothing is imported before it is used."""
 
 import importlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
 from mae_registry.errors import ConfigError, PluginError, did_you_mean
 
@@ -27,11 +29,30 @@ class Component:
         """Import the object. Raises PluginError that names the plugin if it cannot be imported."""
         try:
             return resolve(self.target)
-        except Exception as error:  # whatever a plugin's module raises when it is imported is the plugin's fault
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever a plugin's module raises when it is imported is the plugin's fault
             raise PluginError(
-                f"{self.kind} {self.name!r} of plugin {self.plugin!r} cannot be loaded from {self.target!r}: "
-                f"{type(error).__name__}: {error}"
+                f"{self.kind} {self.name!r} of plugin {self.plugin!r} cannot be loaded from {self.target!r}: {cause_of(error)}"
             ) from error
+
+
+@dataclass(frozen=True)
+class PluginRecord:
+    """What became of one plugin.
+
+    `status` is "loaded", "broken" (it has a `cause` and a `fix`) or "excluded" (by MAE_PLUGINS; it was not imported).
+    `seconds` is how long its import took.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    status: Literal["loaded", "broken", "excluded"]
+    components: tuple[Component, ...] = ()
+    cause: str = ""
+    fix: str = ""
+    seconds: float = field(default=0.0, compare=False)
 
 
 class Registry:
@@ -41,44 +62,68 @@ class Registry:
         self._components: dict[tuple[str, str], Component] = {}
         self.plugins: list[PluginRecord] = []
 
-    def add(self, component: Component) -> None:
-        """Register. Raises PluginError, naming both sides, if the name is taken."""
-        key = (component.kind, component.name)
-        other = self._components.get(key)
-        if other is not None:
-            raise PluginError(
-                f"{component.kind} {component.name!r} is registered by plugin {other.plugin!r} ({other.target}) "
-                f"and by plugin {component.plugin!r} ({component.target}); uninstall one of them or set MAE_PLUGINS"
-            )
-        self._components[key] = component
+    def add(self, *components: Component) -> None:
+        """Register all or, if one name is taken, nothing. Raises PluginError that names both sides."""
+        added = dict(self._components)
+        for component in components:
+            key = (component.kind, component.name)
+            if key in added:
+                raise _clash(added[key], component)
+            added[key] = component
+        self._components = added
 
     def get(self, kind: str, name: str) -> Component:
-        """The component. Raises ConfigError with the nearest known name, and the broken plugins that may hold it."""
+        """The component. Raises ConfigError with the nearest known name, and the unloaded plugins that may hold it."""
         try:
             return self._components[kind, name]
         except KeyError:
             message = f"unknown {kind} name {name!r}.{did_you_mean(name, self.names(kind))}"
-            for plugin in self.plugins:
-                if plugin.status == "broken":
-                    message += f" Plugin {plugin.name!r} is broken and was not loaded: {plugin.cause}."
-            raise ConfigError(message) from None
+            reasons = [_why_not_loaded(plugin) for plugin in self.plugins if plugin.status != "loaded"]
+            raise ConfigError(" ".join([message, *(f"{reason[0].upper()}{reason[1:]}." for reason in reasons)])) from None
 
     def names(self, kind: str) -> list[str]:
         """Registered names of one kind, sorted."""
         return sorted(name for k, name in self._components if k == kind)
 
+    def why_not_loaded(self, plugin: str) -> str | None:
+        """Why the installed plugin of this name is not loaded, and what to do; None if it is loaded or not installed."""
+        return next((_why_not_loaded(p) for p in self.plugins if p.name == plugin and p.status != "loaded"), None)
+
     def __iter__(self) -> Iterator[Component]:
         return iter(self._components.values())
 
 
-@dataclass(frozen=True)
-class PluginRecord:
-    """What became of one plugin. `status` is "loaded" or "broken"; a broken one has a `cause` and a `fix`."""
+def _why_not_loaded(plugin: PluginRecord) -> str:
+    if plugin.status == "excluded":
+        return f"plugin {plugin.name!r} is left out by MAE_PLUGINS"
+    return f"plugin {plugin.name!r} is broken: {plugin.cause}; to mend it, {plugin.fix}"
 
-    name: str
-    distribution: str
-    version: str
-    status: str
-    components: tuple[Component, ...] = ()
-    cause: str = ""
-    fix: str = ""
+
+def _clash(one: Component, other: Component) -> PluginError:
+    what = f"{one.kind} {one.name!r}"
+    if one.plugin == other.plugin:
+        return PluginError(f"plugin {one.plugin!r} registers {what} twice, as {one.target!r} and as {other.target!r}")
+    removable = [plugin for plugin in (one.plugin, other.plugin) if plugin != "core"]
+    return PluginError(
+        f"{what} is registered by plugin {one.plugin!r} ({one.target}) and by plugin {other.plugin!r} ({other.target})",
+        fix=f"leave one out with MAE_PLUGINS, or remove it: {' or '.join(f'mae uninstall {name}' for name in removable)}",
+    )
+
+
+def cause_of(error: BaseException) -> str:
+    """An exception of a plugin's in one line: type, message, and the plugin's own file and line that raised it."""
+    text = " ".join(str(error).split())
+    if isinstance(error, PluginError):
+        return text
+    said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    place = None if isinstance(error, SyntaxError) else _place(traceback.extract_tb(error.__traceback__))
+    return f"{said} ({place})" if place else said
+
+
+def _place(frames: Sequence[traceback.FrameSummary]) -> str | None:
+    """The last frame that is neither ours nor the import machinery's, as "package/module.py:3"."""
+    machinery = (str(Path(__file__).parent), str(Path(importlib.__file__).parent), "<frozen ")
+    for frame in reversed(frames):
+        if not frame.filename.startswith(machinery):
+            return f"{'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno}"
+    return None

@@ -4,47 +4,130 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-import pluggy
-
-from mae_registry import hookspecs
-from mae_registry.components import Component, PluginRecord, Registry
+from mae_registry.components import PluginRecord, Registry, cause_of
 from mae_registry.errors import PluginError, did_you_mean
+from mae_registry.loading import components_of
 
 ENTRY_POINT_GROUP = "mae.plugins"
+SLOW = 2.0
+"""Seconds: a plugin that takes longer to import is told of."""
 
 
-def load_registry(*, core: str, files: Sequence[Path] = ()) -> Registry:
+@dataclass(frozen=True)
+class InstalledPlugin:
+    """A plugin as its distribution's metadata has it. Nothing of it is imported before `load`."""
+
+    name: str
+    distribution: str
+    version: str
+    module: str
+    load: Callable[[], ModuleType]
+
+
+def installed_plugins() -> list[InstalledPlugin]:
+    """Every installed plugin, broken or not, also those that MAE_PLUGINS leaves out. Imports none."""
+    found = []
+    for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
+        module = point.value.partition(":")[0]  # not point.module, which raises if the value is malformed
+        name, version = (point.dist.name, point.dist.version) if point.dist else (None, None)  # None also in damaged metadata
+        found.append(InstalledPlugin(point.name, name or module, version or "unknown", module, point.load))
+    return sorted(found, key=lambda plugin: (plugin.name, plugin.distribution))
+
+
+def load_registry(
+    *,
+    core: str,
+    files: Sequence[Path] = (),
+    slow_after: float = SLOW,
+    on_slow: Callable[[InstalledPlugin], None] = lambda plugin: None,
+) -> Registry:
     """Load the `core` plugin module, every installed plugin that MAE_PLUGINS allows (unset: all; empty: none), and `files`.
 
     A plugin that fails is recorded as broken in `registry.plugins`, with its cause and how to fix it. A file that fails raises
-    PluginError: somebody asked for it by name.
+    PluginError: somebody asked for it by name. `on_slow` is called, from another thread, while a plugin is still being imported
+    after `slow_after` seconds.
     """
     registry = Registry()
-    for name, distribution, version, load in _sources(core):
-        try:
-            components = _components_of(name, load())
-            _add_all(registry, components)
-        except Exception as error:  # a plugin may raise anything; it is quarantined and reported
-            registry.plugins.append(
-                PluginRecord(
-                    name,
-                    distribution,
-                    version,
-                    "broken",
-                    cause=_one_line(error),
-                    fix=f"reinstall it, or remove it with: pip uninstall {distribution}",
-                )
-            )
+    core_plugin = InstalledPlugin("core", "mae-core", _version("mae-core"), core, lambda: importlib.import_module(core))
+    found = installed_plugins()
+    allowed = _allowed([plugin.name for plugin in found])
+    for plugin in [core_plugin, *found]:
+        if plugin is not core_plugin and plugin.name not in allowed:
+            record = PluginRecord(plugin.name, plugin.distribution, plugin.version, "excluded")
         else:
-            registry.plugins.append(PluginRecord(name, distribution, version, "loaded", tuple(components)))
+            watch = threading.Timer(slow_after, on_slow, [plugin])
+            watch.daemon = True
+            watch.start()
+            record = _load(registry, plugin)
+            watch.cancel()
+        registry.plugins.append(record)
     for path in files:
         registry.plugins.append(_load_file(registry, path))
     return registry
+
+
+def _allowed(installed: Sequence[str]) -> set[str]:
+    """The plugins that MAE_PLUGINS allows."""
+    wanted = os.environ.get("MAE_PLUGINS")
+    if wanted is None:
+        return set(installed)
+    allowed = {name.strip() for name in wanted.split(",") if name.strip()}
+    if unknown := allowed - set(installed):
+        name = min(unknown)
+        raise PluginError(f"MAE_PLUGINS names {name!r}, which is not installed.{did_you_mean(name, installed)}")
+    return allowed
+
+
+def _load(registry: Registry, plugin: InstalledPlugin) -> PluginRecord:
+    """Load, and add the components to the registry. A plugin with one clash adds nothing."""
+    start = time.perf_counter()
+    try:
+        _refuse_a_second(registry, plugin)
+        components = components_of(plugin.name, plugin.load())
+        registry.add(*components)
+    except KeyboardInterrupt:
+        raise
+    # a plugin may raise anything, also SystemExit or the panic of an extension module; it is quarantined and reported
+    except BaseException as error:
+        seconds = time.perf_counter() - start
+        status, components, cause, fix = "broken", [], cause_of(error), _fix_of(error, plugin)
+    else:
+        seconds = time.perf_counter() - start
+        status, cause, fix = "loaded", "", ""
+    return PluginRecord(
+        plugin.name, plugin.distribution, plugin.version, status, tuple(components), cause, fix, round(seconds, 3)
+    )
+
+
+def _refuse_a_second(registry: Registry, plugin: InstalledPlugin) -> None:
+    for other in registry.plugins:
+        if other.name == plugin.name:
+            raise PluginError(
+                f"the plugin name {plugin.name!r} is claimed by {other.distribution} {other.version} "
+                f"and by {plugin.distribution} {plugin.version}",
+                fix=f"remove one of them with: mae uninstall {plugin.distribution}",
+            )
+
+
+def _fix_of(error: BaseException, plugin: InstalledPlugin) -> str:
+    if plugin.name == "core":
+        return "reinstall mae-core"
+    if isinstance(error, PluginError) and error.fix:
+        return error.fix
+    remove = f"remove it with: mae uninstall {plugin.name}"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        missing = error.name.partition(".")[0]
+        if missing != plugin.module.partition(".")[0]:
+            return f"install {missing!r}, which it needs, or {remove}"
+    return f"reinstall it, or {remove}"
 
 
 def _load_file(registry: Registry, path: Path) -> PluginRecord:
@@ -58,25 +141,13 @@ def _load_file(registry: Registry, path: Path) -> PluginRecord:
             raise PluginError("it is not a Python file (.py)")
         sys.modules[name] = module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        components = _components_of(name, module)
-        _add_all(registry, components)
-    except Exception as error:
-        raise PluginError(f"--plugin {path}: {_one_line(error)}") from error
+        components = components_of(name, module)
+        registry.add(*components)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise PluginError(f"--plugin {path}: {cause_of(error)}") from error
     return PluginRecord(name, str(path), "local file", "loaded", tuple(components))
-
-
-def _sources(core: str) -> Iterable[tuple[str, str, str, Callable[[], ModuleType]]]:
-    yield "core", "mae-core", _version("mae-core"), lambda: importlib.import_module(core)
-    wanted = os.environ.get("MAE_PLUGINS")
-    allowed = None if wanted is None else {name.strip() for name in wanted.split(",") if name.strip()}
-    found = sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name)
-    if allowed is not None and (unknown := allowed - {point.name for point in found}):
-        name = min(unknown)
-        raise PluginError(f"MAE_PLUGINS names {name!r}, which is not installed.{did_you_mean(name, [p.name for p in found])}")
-    for point in found:
-        if allowed is None or point.name in allowed:
-            distribution = point.dist.name if point.dist else point.module
-            yield point.name, distribution, point.dist.version if point.dist else "unknown", point.load
 
 
 def _version(distribution: str) -> str:
@@ -84,40 +155,3 @@ def _version(distribution: str) -> str:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _components_of(name: str, module: ModuleType) -> list[Component]:
-    """Run the module's hooks. One plugin manager a plugin: an error in a hook cannot reach another plugin's."""
-    api = getattr(module, "MAE_API", None)
-    if api != hookspecs.API_VERSION:
-        stated = "states no MAE_API" if api is None else f"is written for MAE_API = {api}"
-        raise PluginError(f"plugin {name!r} {stated}; this mae-core has MAE_API = {hookspecs.API_VERSION}")
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    manager.register(module, name)
-    known = [f"register_{kind}" for kind in hookspecs.KINDS]
-    for caller in manager.get_hookcallers(module) or []:
-        if caller.name not in known:
-            raise PluginError(f"plugin {name!r} implements the unknown hook {caller.name!r}.{did_you_mean(caller.name, known)}")
-    components: list[Component] = []
-    for kind in hookspecs.KINDS:
-
-        def register(component: str, target: str, kind: str = kind) -> None:
-            components.append(Component(kind, component, target, name))
-
-        getattr(manager.hook, f"register_{kind}")(register=register)
-    return components
-
-
-def _add_all(registry: Registry, components: list[Component]) -> None:
-    """All or nothing: a plugin with one clash registers nothing."""
-    trial = Registry()
-    for component in [*registry, *components]:
-        trial.add(component)
-    for component in components:
-        registry.add(component)
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, PluginError) else f"{type(error).__name__}: {text}"

@@ -16,7 +16,11 @@ class ConfigError(MaeError):
 
 
 class PluginError(MaeError):
-    """A plugin is broken, missing, or claims what another one has."""
+    """A plugin is broken, missing, or claims what another one has. `fix` is what to do, where the usual advice is not it."""
+
+    def __init__(self, message: str, *, fix: str = "") -> None:
+        super().__init__(message)
+        self.fix = fix
 
 
 def some_of(names: Sequence[str], limit: int = 4) -> str:

@@ -115,7 +115,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
 
 @pytest.fixture
 def broken_plugin(registry: Registry) -> None:
-    registry.plugins.append(PluginRecord("video", "mae-video", "1", "broken", cause="ImportError: no decoder"))
+    registry.plugins.append(PluginRecord("video", "mae-video", "1", "broken", cause="ImportError: no decoder", fix="remove it"))
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def test_a_ratio_that_is_none(load: Load, write: Write, value: str, found: str) 
         ("model=3", "model: 3 is not allowed: must be a mapping of encoder, masker, modalities"),
         (
             "model.modalities.video={}",
-            "model.modalities.video: modality 'video' is not installed; known: image; install it with: pip install mae-video",
+            "model.modalities.video: modality 'video' is not installed; known: image; install it with: mae install video",
         ),
         ("model.modalities.image.mask=random", "model.modalities.image.mask: unknown key. Did you mean 'masker'?"),
         ("model.modalities.image.masker=null", "model.modalities.image.masker: is missing; name one of: block, random"),
@@ -128,12 +128,19 @@ def test_data_of_a_modality_that_the_model_has_not(load: Load, registry: Registr
     assert "is not installed" in problems(load, {**source, "data": {"imge": "folder"}})[0]
 
 
+def test_a_modality_that_is_not_installed_is_told_of_once(load: Load) -> None:
+    source = {"model": {"encoder": {"name": "vit", "width": 1}, "modalities": {"sound": {}}}, "data": {"sound": "folder"}}
+    assert problems(load, source) == [
+        "mapping: model.modalities.sound: modality 'sound' is not installed; known: image; install it with: mae install sound"
+    ]
+
+
 @pytest.mark.usefixtures("broken_plugin")
 def test_a_broken_plugin_is_named_where_its_parts_are_missing(load: Load, write: Write) -> None:
     file = write("x.yaml", RECIPE)
     for override in ("model.modalities.video={}", "model.encoder=swin"):
         [line] = problems(load, file, override)
-        assert "lugin 'video' is broken and was not loaded: ImportError: no decoder" in line
+        assert "lugin 'video' is broken: ImportError: no decoder; to mend it, remove it" in line
 
 
 def test_a_component_that_cannot_be_imported_is_its_plugins_fault(load: Load, write: Write, registry: Registry) -> None:
