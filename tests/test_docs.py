@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from mae_core import load_config
 from mae_core.cli import app
 from mae_core.config import list_recipes
+from mae_core.registry import registry
 
 TINY = [
     "model.encoder={name: vit, width: 32, depth: 1, heads: 2}",
@@ -173,6 +174,15 @@ def test_make_targets_exist(page):
 def test_links_and_pictures_exist(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists() or target == "command-line.md", target
+
+
+@pytest.mark.parametrize("section", ["encoder", "positions", "decoder", "target", "optimizer", "schedule"])
+def test_the_table_of_sections_lists_the_components_of_the_core(section):
+    kind = section if section == "positions" else f"{section}s"
+    own = {component.name for component in registry() if component.kind == kind and component.plugin == "core"}
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    (cell,) = re.findall(rf"^\| `(?:[\w.]+\.)?{section}` \|[^|]*\|(.*)\|$", page, re.M)
+    assert set(re.findall(r"`(\w+)`", cell)) == own
 
 
 # ---- what the site is made of
