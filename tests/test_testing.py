@@ -1,10 +1,14 @@
 """The conformance checks pass what is sound, and say what is wrong with what is not."""
 
 import re
+import sys
+import types
+from typing import Any
 
 import broken_parts
 import pytest
 import torch
+from documents import ROOT, blocks
 
 from mae_core import Grid
 from mae_core.interfaces import Dataset, Decoder, Encoder, Masker, Modality, Positions, Target, Tokenizer
@@ -211,6 +215,20 @@ def test_a_broken_masker_within_others():
     section = {"any": [{"name": "global_generator", "ratio": 0.5}, {"name": "random", "ratio": 0.5}], "ratio": 0.7}
     assert "drawing a mask uses the global generator of torch" in fails(check_masker, section, grid=GRID)
     assert "building it failed: " in fails(check_masker, {"any": [{"name": "rondom"}]}, grid=GRID)
+
+
+def test_the_documented_example(monkeypatch):
+    """The plugin of docs/plugins.md, and the test that is shown of it."""
+    plugin, test = (block.text for block in blocks(ROOT / "docs" / "plugins.md") if block.language == "python")
+    halves = types.ModuleType("halves")
+    exec(plugin, vars(halves))
+    monkeypatch.setitem(sys.modules, "halves", halves)
+    registry().add(Component("maskers", "halves", "halves:Halves", "test"))
+    shown: dict[str, Any] = {}
+    exec(test, shown)
+    (cases,) = (mark.args[1] for mark in shown["test_it_keeps_the_contract"].pytestmark)
+    for grid in cases:
+        shown["test_it_keeps_the_contract"](grid)
 
 
 def test_a_masker_may_be_deterministic():

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mae_core.cli import configs, plugins, tools, training
+from mae_core.cli import configs, new_plugin, plugins, tools, training
 from mae_registry import MaeError
 
 app = typer.Typer(
@@ -51,6 +51,7 @@ app.command()(tools.convert)
 app.command()(tools.report)
 app.command()(tools.statistics)
 app.command("plugins")(plugins.list_plugins)
+app.command()(new_plugin.new_plugin)
 app.add_typer(configs.app, name="config")
 
 

@@ -83,7 +83,8 @@ def statistics(recipe: Recipe, overrides: Overrides = None) -> None:
         raise MaeError(f"{', '.join(datasets)} has no statistics to measure: its tokenizer's constants are part of the recipe")
     for name, measure in measures.items():
         for key, value in resolve(measure)(_read_all(datasets[name])).items():
-            typer.echo(f"model.modalities.{name}.tokenizer.{key}={value:.7g}")
+            shown = f"[{','.join(f'{item:.7g}' for item in value)}]" if isinstance(value, list) else f"{value:.7g}"
+            typer.echo(f"model.modalities.{name}.tokenizer.{key}={shown}")
 
 
 def _read_all(dataset: "Dataset") -> "Iterator[Tensor]":

@@ -29,7 +29,9 @@ def check_dataset(section: Section, *, sample_shape: Sequence[int]) -> None:
     with subject.leaves_global_generators_alone("load", contract=contract):
         first = _load(subject, dataset, 0)
         last = _load(subject, dataset, size - 1)
-    for sample in (first, last):
+    with subject.attempt("read", contract=subject.at("read")):
+        unaugmented = dataset.read(0)
+    for sample in (first, last, unaugmented):
         subject.require_shape(sample, (*views, *shape), "a sample", contract=contract)
         subject.require(bool(sample.isfinite().all()), "a sample holds NaN or infinity", contract=contract)
     torch.manual_seed(1)

@@ -70,8 +70,9 @@ def check_target(section: Section, *, tokenizer: Section, sample: Tensor | None 
     pred = torch.randn(*ids.shape, target.dim, generator=torch.Generator().manual_seed(1))
     _check_loss(subject, target, pred, truth)
     _check_pictures(subject, target, patches)
-    every = torch.ones_like(ids, dtype=torch.bool)
-    check_module(subject, make, lambda part: part.loss(pred, part(x, patches, ids), every))
+    every, unit = torch.ones_like(ids, dtype=torch.bool), torch.eye(target.dim)
+    # a product, so that the prediction comes in bfloat16 where a decoder's does
+    check_module(subject, make, lambda part: part.loss(pred @ unit, part(x, patches, ids), every))
 
 
 def random_sample(tokenizer: Tokenizer) -> Tensor:
