@@ -18,7 +18,10 @@ def register_positions(register: Register) -> None:
 def register_maskers(register: Register) -> None:
     """Maskers of any grid."""
     register("random", "mae_core.masking:RandomMasker")
+    register("none", "mae_core.masking:NoMasker")
     register("block", "mae_core.masking:BlockMasker")
+    register("inverse_block", "mae_core.masking:InverseBlockMasker")
+    register("multi_block", "mae_core.masking:MultiBlockMasker")
     register("grid", "mae_core.masking:GridMasker")
     register("dirichlet", "mae_core.masking:DirichletMasker")
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mae_core.interfaces import Grid, Mask, Masker
 from mae_core.masking.counts import Ratio, require_both, with_count
-from mae_registry import ConfigError
+from mae_core.masking.rectangles import as_tubes, plane_axes, rectangles, require_plane
 
 MAX_TRIES = 10
 """Rectangles drawn in a row without one that fits, after which a sample is finished."""
@@ -43,23 +43,23 @@ class BlockMasker(Masker):
 
     def __call__(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
         """A mask on the CPU; see the class."""
-        if len(grid.sizes) < 2:
-            raise ConfigError(f"block masking needs two axes or more; the grid {grid} has one: use {{name: random}}")
-        height, width = grid.sizes[-2:]
+        height, width = require_plane(grid, "block")
         num_hidden = int(height * width * self.ratio)
         require_both(height * width - num_hidden, height * width, self.ratio, grid)
         hidden = self._rectangles(batch_size, height, width, num_hidden, generator).flatten(1)
         if self.exact:
             hidden = with_count(hidden, num_hidden, generator)
-        repeats = grid.num_patches // (height * width)
-        return Mask.from_hidden(hidden.repeat(1, repeats), ragged=not self.exact)
+        return Mask.from_hidden(as_tubes(hidden, grid), ragged=not self.exact)
+
+    def axes(self, grid: Grid) -> frozenset[str]:
+        """The last two."""
+        return plane_axes(grid)
 
     def _rectangles(self, batch_size: int, height: int, width: int, num_hidden: int, generator: torch.Generator) -> Tensor:
         """(B, H, W) bool. All samples try one rectangle a round; the rounds end when every sample is full or out of tries."""
         hidden = torch.zeros(batch_size, height, width, dtype=torch.bool)
         num_tries = torch.zeros(batch_size, dtype=torch.int64)
         log_aspect = math.log(self.min_aspect)
-        rows, columns = torch.arange(height)[:, None], torch.arange(width)
         while True:
             remaining = num_hidden - hidden.sum((1, 2))
             open_ = (remaining > 0) & (num_tries < MAX_TRIES)
@@ -71,13 +71,8 @@ class BlockMasker(Masker):
             h, w = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()
             fits = (h < height) & (w < width) & open_
             top, left = (draw[2] * (height - h + 1)).long(), (draw[3] * (width - w + 1)).long()
-            inside = (rows >= _each(top)) & (rows < _each(top + h)) & (columns >= _each(left)) & (columns < _each(left + w))
+            inside = rectangles(top, left, h, w, plane=(height, width))
             num_new = (inside & ~hidden).sum((1, 2))
             accepted = fits & (num_new > 0) & (num_new <= remaining)
-            hidden |= inside & _each(accepted)
+            hidden |= inside & accepted[:, None, None]
             num_tries = torch.where(accepted, 0, num_tries + 1)
-
-
-def _each(per_sample: Tensor) -> Tensor:
-    """(B,) -> (B, 1, 1)."""
-    return per_sample[:, None, None]

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field
 
 from mae_core.interfaces import Grid, Mask, Masker
 from mae_core.masking.counts import Ratio, Truncate, count_kept, require_both
@@ -14,29 +16,53 @@ class RandomMasker(Masker):
     """Uniform random masking (He et al. 2022, section 3), or tube masking when `over` names some axes only.
 
     Args:
-        ratio: share of positions hidden, between 0 and 1.
+        ratio: share of positions (of units, where these are larger) hidden, between 0 and 1.
         over: the axes that noise is drawn over; a position's other axes share its fate. Default: all. `over: [h, w]` on a
             grid t, h, w hides the same places in every frame (tube masking, VideoMAE); `over: [t]` hides whole frames.
         truncate: which count is truncated to a whole number; see `count_kept`.
+        unit: side, in patches, of the squares (intervals, cubes) along the axes of `over` that are hidden as one; it must
+            divide these axes. SimMIM (Xie et al. 2022, section 3.2) hides 32-pixel squares: 2 of patches of 16. Its count of
+            hidden units is rounded up, which is to truncate the kept ones: 30 of 49 at ratio 0.6.
     """
 
-    def __init__(self, *, ratio: Ratio, over: Sequence[str] | None = None, truncate: Truncate = "kept") -> None:
+    def __init__(
+        self,
+        *,
+        ratio: Ratio,
+        over: Sequence[str] | None = None,
+        truncate: Truncate = "kept",
+        unit: Annotated[int, Field(ge=1)] = 1,
+    ) -> None:
         self.ratio = ratio
         self.over = over
         self.truncate: Truncate = truncate
+        self.unit = unit
 
     def __call__(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
         """A mask on the CPU; see the class."""
+        units = self._units(grid)
+        num_units = math.prod(units.values())
+        num_keep = count_kept(num_units, self.ratio, self.truncate)
+        require_both(num_keep, num_units, self.ratio, grid)
+        mask = Mask.from_noise(torch.rand(batch_size, num_units, generator=generator), num_keep)
+        if num_units == grid.num_patches:
+            return mask
+        hidden = mask.hidden.reshape(batch_size, *(units.get(axis, 1) for axis in grid.axes))
+        for place, axis in enumerate(grid.axes, start=1):
+            if axis in units and self.unit > 1:
+                hidden = hidden.repeat_interleave(self.unit, dim=place)
+        return Mask.from_hidden(hidden.expand(batch_size, *grid.sizes).reshape(batch_size, -1))
+
+    def axes(self, grid: Grid) -> frozenset[str]:
+        """Those of `over`."""
+        return frozenset(grid.axes if self.over is None else self.over)
+
+    def _units(self, grid: Grid) -> dict[str, int]:
+        """Number of units along each axis of `over`."""
         over = grid.axes if self.over is None else tuple(self.over)
         if not over or len(set(over)) != len(over):
             raise ConfigError(f"over: {list(over)} must name one or more axes of the grid {grid}, each once")
-        num_positions = math.prod(grid[axis] for axis in over)
-        num_keep = count_kept(num_positions, self.ratio, self.truncate)
-        require_both(num_keep, num_positions, self.ratio, grid)
-        mask = Mask.from_noise(torch.rand(batch_size, num_positions, generator=generator), num_keep)
-        if set(over) == set(grid.axes):
-            return mask
-        # hidden over the named axes (in the grid's order), repeated along the others
-        shape = [size if axis in over else 1 for axis, size in zip(grid.axes, grid.sizes, strict=True)]
-        hidden = mask.hidden.reshape(batch_size, *shape).expand(batch_size, *grid.sizes)
-        return Mask.from_hidden(hidden.reshape(batch_size, -1))
+        for axis in over:
+            if grid[axis] % self.unit:
+                raise ConfigError(f"unit: {self.unit} does not divide axis {axis!r} of the grid {grid}")
+        return {axis: grid[axis] // self.unit for axis in over}
