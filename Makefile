@@ -3,6 +3,7 @@
 #   make demo    train a small image MAE on bundled photographs (under 5 minutes), see what it reconstructs
 #   make demo-video, make demo-audio    the same for clips and sounds that it makes up
 #   make test    run every test
+#   make wheels-test    build the wheels and try them outside of the checkout
 #   make docs    build the documentation into site/
 #   make check   format, lint, types, import rules
 #   make fix     let the formatter and the linter mend what they can
@@ -10,9 +11,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
-SOURCES := mae_core registry plugins tests bench docs/hooks.py
+SOURCES := mae_core registry plugins tests bench docs/hooks.py .ci
 
-.PHONY: demo demo-video demo-audio test docs check fix clean
+.PHONY: demo demo-video demo-audio test wheels-test docs check fix clean
 
 demo: .venv/installed
 	$(BIN)/mae pretrain demo/image
@@ -22,6 +23,9 @@ demo-video demo-audio: demo-%: .venv/installed
 
 test: .venv/installed-for-tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --durations 10
+
+wheels-test: .venv/installed-for-tests
+	$(BIN)/python -m pytest .ci/test_wheels.py
 
 # The variable silences an advertisement of the theme's authors.
 docs: .venv/installed-for-docs
