@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mae_core.cli import configs, new_plugin, plugins, tools, training
+from mae_core.cli import configs, masks, new_plugin, plugins, tools, training
 from mae_registry import MaeError
 
 app = typer.Typer(
@@ -52,6 +52,7 @@ app.command()(tools.report)
 app.command()(tools.statistics)
 app.command("plugins")(plugins.list_plugins)
 app.command()(new_plugin.new_plugin)
+app.add_typer(masks.app, name="masks")
 app.add_typer(configs.app, name="config")
 
 

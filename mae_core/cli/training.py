@@ -61,7 +61,7 @@ def _say_what_next(config: "Config", folder: Path) -> None:
     lines += [f"picture     {picture}" for picture in pictures[-len(modalities) :]]
     lines += [f"report      {folder / 'report.html'}", "", "what to try next:"]
     drawn = ["--modality", modalities[0]] if len(modalities) > 1 else []
-    if "ratio" in config["model"]["modalities"][modalities[0]]["masker"]:
+    if config["model"]["modalities"][modalities[0]]["masker"].get("ratio") is not None:
         drawn += ["--mask-ratio", "0.5", "--mask-ratio", "0.9"]
     commands = [
         ["reconstruct", str(folder), "-o", "reconstruction.png", *drawn],
@@ -98,7 +98,6 @@ def reconstruct(
     from mae_core.build import build_masker
     from mae_core.build import modality as find_modality
     from mae_core.checkpoint import load_model
-    from mae_core.config import load_config
     from mae_core.evaluate.reconstruct import reconstruct as run
     from mae_registry import resolve
 
@@ -110,11 +109,25 @@ def reconstruct(
     for ratio in mask_ratio or [None]:
         masker = None
         if ratio is not None:
-            changed = load_config(config.to_dict(), [f"model.modalities.{name}.masker.ratio={ratio}"])
-            masker = build_masker(changed, name, parts.tokenizer.grid, dense=model.encoder.mask_token is not None)
+            masker = build_masker(
+                _with_ratio(config, name, ratio), name, parts.tokenizer.grid, dense=model.encoder.mask_token is not None
+            )
         rows += run(model, name, previews, seed=seed, masker=masker)
     resolve(find_modality(name).draw)(rows, output)
     typer.echo(f"{output}: {len(rows)} rows")
+
+
+def _with_ratio(config: "Config", modality: str, ratio: float) -> "Config":
+    """The configuration with another mask ratio. Raises MaeError for a masker that has none."""
+    from mae_core.config import load_config
+    from mae_core.evaluate.mask_subjects import write
+
+    path = f"model.modalities.{modality}.masker"
+    masker = config.to_dict()["model"]["modalities"][modality]["masker"]
+    if "ratio" not in masker:
+        raise MaeError(f"--mask-ratio: this model's masker, {write(masker)}, has no `ratio` that could be another")
+    exact = [f"{path}.ragged=false"] if masker.get("ragged") else []  # a ratio makes the counts of `any` and `all` equal
+    return load_config(config.to_dict(), [f"{path}.ratio={ratio}", *exact])
 
 
 def _modality_of(inputs: Sequence[Path], model: "MaskedAutoencoder") -> str:

@@ -96,7 +96,7 @@ def describe(schema: Mapping[str, Any], definitions: Mapping[str, Any] | None = 
         return " or ".join(json.dumps(value) for value in schema.get("enum", [schema.get("const")]))
     kind = schema.get("type")
     if kind == "array":
-        return _describe_list(schema)
+        return _describe_list(schema, definitions)
     if kind == "object":
         keys = [f"{key} ({describe(value, definitions)})" for key, value in schema.get("properties", {}).items()]
         return f"a mapping{' of ' if keys else ''}{', '.join(keys)}"
@@ -104,11 +104,11 @@ def describe(schema: Mapping[str, Any], definitions: Mapping[str, Any] | None = 
     return f"{_SINGULAR.get(str(kind), 'a value of another kind')} {' and '.join(bounds)}".rstrip()
 
 
-def _describe_list(schema: Mapping[str, Any]) -> str:
+def _describe_list(schema: Mapping[str, Any], definitions: Mapping[str, Any] | None) -> str:
     items = schema.get("prefixItems") or [schema.get("items", {})]
     count = f"{len(items)} " if "prefixItems" in schema else ""
     if any(item != items[0] for item in items):
-        return f"a list of {count}items: {', '.join(describe(item) for item in items)}"
+        return f"a list of {count}items: {', '.join(describe(item, definitions) for item in items)}"
     if items[0].keys() == {"type"} and items[0]["type"] in _PLURAL:
         return f"a list of {count}{_PLURAL[items[0]['type']]}"
-    return f"a list of {count}items" + (f", each {describe(items[0])}" if items[0] else "")
+    return f"a list of {count}items" + (f", each {describe(items[0], definitions)}" if items[0] else "")

@@ -6,7 +6,9 @@ from mae_core.interfaces import Grid, Mask, Masker
 
 
 class NoMasker(Masker):
-    """Hides nothing, for use inside combinations: in every second batch some times too, by
+    """Hides nothing, for use inside combinations.
+
+    In every second batch some times too:
 
         any:
           - {name: random, over: [h, w], ratio: 0.9}
