@@ -5,15 +5,16 @@
 #   make test    run every test
 #   make wheels-test    build the wheels and try them outside of the checkout
 #   make docs    build the documentation into site/
+#   make mask-pictures    draw the pictures of docs/maskers.md again
 #   make check   format, lint, types, import rules
 #   make fix     let the formatter and the linter mend what they can
 
 PYTHON ?= python3
 BIN := .venv/bin
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
-SOURCES := mae_core registry plugins tests bench docs/hooks.py .ci
+SOURCES := mae_core registry plugins tests bench docs/hooks.py docs/mask_pictures.py .ci
 
-.PHONY: demo demo-video demo-audio test wheels-test docs check fix clean
+.PHONY: demo demo-video demo-audio test wheels-test docs mask-pictures check fix clean
 
 demo: .venv/installed
 	$(BIN)/mae pretrain demo/image
@@ -31,6 +32,9 @@ wheels-test: .venv/installed-for-tests
 docs: .venv/installed-for-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html"
+
+mask-pictures: .venv/installed
+	$(BIN)/python docs/mask_pictures.py
 
 check: .venv/installed-for-tests
 	$(BIN)/ruff format --check $(SOURCES)

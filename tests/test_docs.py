@@ -74,8 +74,11 @@ def steps_of(block: Block):
         yield {"file": block.file, "text": block.text}, block.where, ""
     if block.language == "yaml":
         assert block.file, f"{block.where}: give the recipe a file name"
-        shown = "error:" if block.is_wrong_on_purpose else f"{Path(block.file).stem} is fine"
-        yield {"mae": ["config", "check", block.file]}, block.where, shown
+        if re.search(r"^(model|extends):", block.text, re.M):
+            shown = "error:" if block.is_wrong_on_purpose else f"{Path(block.file).stem} is fine"
+            yield {"mae": ["config", "check", block.file]}, block.where, shown
+        else:  # maskers alone
+            yield {"mae": ["masks", "show", block.file]}, block.where, "draws in batches of"
     elif block.language == "python":
         yield {"python": block.text}, block.where, ""
     elif block.language == "bash":

@@ -107,7 +107,7 @@ def _add_subject(page: _Page, subject: Subject, looks: Sequence[Look], seed: int
             _add_text(page, note, size=8.5, color=GREY)
         _add_group(page, frames(subject.grid), drawn, num_groups=len(groups))
     _add_legend(page, [drawn for _, drawn in groups])
-    _add_plots(page, subject, groups[-1][1], seed)
+    _add_plot(page, subject, *groups[-1], seed=seed)
     page.add(0.15)
 
 
@@ -200,7 +200,7 @@ def _add_legend(page: _Page, drawn: Sequence[DrawnSet]) -> None:
     page.add(0.32, draw)
 
 
-def _add_plots(page: _Page, subject: Subject, drawn: DrawnSet, seed: int) -> None:
+def _add_plot(page: _Page, subject: Subject, name: str, drawn: DrawnSet, *, seed: int) -> None:
     """How the hidden share changes over training, or how many patches are hidden where that differs from draw to draw."""
     num_hidden = drawn.hidden.sum(1)
     varies = int(num_hidden.min()) != int(num_hidden.max())
@@ -220,7 +220,7 @@ def _add_plots(page: _Page, subject: Subject, drawn: DrawnSet, seed: int) -> Non
             axes.bar(
                 values.tolist(), counts.tolist(), color="#e08e1b", width=max(0.9, (values.max() - values.min()).item() / 60)
             )
-            axes.set_title("draws, by the number of hidden patches", fontsize=8, color=GREY, loc="left")
+            axes.set_title(f"{name}draws, by the number of hidden patches", fontsize=8, color=GREY, loc="left")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(labelsize=7, length=2, colors=GREY)
         axes.spines[["top", "right"]].set_visible(False)
