@@ -194,6 +194,18 @@ def test_the_terminal_shows_a_mask_and_the_frequencies(show):
     assert "██ visible   ·· hidden\n" in out
 
 
+def test_small_grids_stand_beside_each_other_under_their_whole_labels(show):
+    lines = show("random", "ratio=0.5", "--grid", "h=2,w=2").splitlines()
+    assert lines[4].split("  ") == ["draw 1", "draw 2", "hidden, in tenths"]
+    assert [line.index("5") for line in lines[5:7]] == [lines[4].index("hidden")] * 2
+
+
+def test_many_small_frames_fit_into_the_terminal(show):
+    out = show("random", "ratio=0.5", "--grid", "t=20,h=3,w=2")
+    assert max(map(len, out.splitlines())) <= 80
+    assert re.findall(r"^t=0 .* t=19$", out, re.M)
+
+
 def test_long_grids_lie_on_their_side(show):
     out = show("random", "ratio=0.5", "over=[t]", "--grid", "t=64,f=8")
     assert "f down, t right" in out

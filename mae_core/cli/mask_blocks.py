@@ -22,17 +22,19 @@ def draw(drawn: "DrawnSet", grid: "Grid", *, width: int) -> list[str]:
     """Lines of text: some masks, and how often each position is hidden, in tenths."""
     from mae_core.evaluate.masks import frames
 
-    whole = frames(grid, limit=1).ids
-    _, num_rows, num_columns = whole.shape
+    every = frames(grid, limit=grid.num_patches)
+    _, num_rows, num_columns = every.ids.shape
     if num_columns > width or num_rows > MAX_HEIGHT:
         return [f"(a grid of {num_rows} x {num_columns} is too large for this terminal; -o FILE.png draws it)"]
     is_flat = grid.num_patches == num_rows * num_columns
     cell = 2 if is_flat and 2 * 2 * num_columns + len(GAP) <= width else 1
-    num_panels = max(1, (width + len(GAP)) // (cell * num_columns + len(GAP)))
+    labels = ["predicted, in tenths"] if is_flat else every.labels
+    panel = max(cell * num_columns, *map(len, labels))
+    num_panels = max(1, (width + len(GAP)) // (panel + len(GAP)))
     shown = frames(grid, limit=num_panels)
-    maps = [("hidden, in tenths", drawn.hidden)]
+    maps = [("hidden, in tenths", drawn.hidden_share)]
     if not drawn.predicts_the_hidden:
-        maps.append(("predicted, in tenths", drawn.predicted))
+        maps.append(("predicted, in tenths", drawn.predicted_share))
     tenths = [(label, _tenths(values)) for label, values in maps]
     if is_flat:
         num_examples = min(len(drawn.examples), max(1, num_panels - len(maps)))
@@ -58,16 +60,16 @@ def _symbols(states: "Tensor") -> list[str]:
     return [SYMBOLS[state] for state in states.tolist()]
 
 
-def _tenths(happened: "Tensor") -> list[str]:
-    """(D, N) bool -> N digits, rounded; "X" for always."""
-    return ["X" if share == 1 else str(min(round(share * 10), 9)) for share in happened.double().mean(0).tolist()]
+def _tenths(shares: "Tensor") -> list[str]:
+    """(N,) -> N digits, rounded; "X" for always."""
+    return ["X" if share == 1 else str(min(round(share * 10), 9)) for share in shares.tolist()]
 
 
 def _panel(label: str, values: list[str], ids: "Tensor", cell: int) -> Rows:
     """A label and the rows of a picture, all equally long. Blocks are doubled, so that they touch."""
     rows = ["".join(_widened(values[place], cell) for place in row) for row in ids.tolist()]
-    width = len(rows[0])
-    return [label[:width].ljust(width), *rows]
+    width = max(len(rows[0]), len(label))
+    return [line.ljust(width) for line in (label, *rows)]
 
 
 def _widened(symbol: str, cell: int) -> str:

@@ -128,9 +128,9 @@ def _add_text(
 def _add_group(page: _Page, shown: Frames, drawn: DrawnSet, *, num_groups: int) -> None:
     """Some masks, then the maps: in one line if that is wide enough for all, else each in a line of its own."""
     num_frames, _, num_columns = shown.ids.shape
-    maps = [("how often hidden", drawn.hidden.double().mean(0), SHARE_COLOURS)]
+    maps = [("how often hidden", drawn.hidden_share, SHARE_COLOURS)]
     if not drawn.predicts_the_hidden:
-        maps.append(("how often predicted", drawn.predicted.double().mean(0), PREDICTED_COLOURS))
+        maps.append(("how often predicted", drawn.predicted_share, PREDICTED_COLOURS))
     cell = _cell(PANELS_IN_A_LINE, num_columns, GAP)
     in_one_line = num_frames == 1 and cell >= MIN_CELL
     num_examples = min(len(drawn.examples), PANELS_IN_A_LINE - len(maps) if in_one_line else max(1, 4 - num_groups))

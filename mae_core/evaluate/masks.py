@@ -39,6 +39,16 @@ class DrawnSet:
         return torch.where(self.predicted[draw], both, torch.where(self.hidden[draw], NEITHER, VISIBLE))
 
     @property
+    def hidden_share(self) -> Tensor:
+        """(N,): how often each patch is hidden."""
+        return self.hidden.sum(0) / len(self.hidden)
+
+    @property
+    def predicted_share(self) -> Tensor:
+        """(N,): how often each patch is predicted."""
+        return self.predicted.sum(0) / len(self.predicted)
+
+    @property
     def predicts_the_hidden(self) -> bool:
         """Whether hidden and predicted are the same, as in most methods."""
         return bool((self.hidden == self.predicted).all())
@@ -91,7 +101,7 @@ def batch_size(subject: Subject, num_draws: int) -> int:
 def curve(subject: Subject, *, seed: int) -> tuple[list[float], list[float]]:
     """Share of patches hidden over training's progress, as drawn."""
     times = [index / (NUM_CURVE_POINTS - 1) for index in range(NUM_CURVE_POINTS)]
-    return times, [float(_draw(subject, time, 1, seed)[0].hidden.double().mean()) for time in times]
+    return times, [float(_draw(subject, time, 1, seed)[0].hidden_share.mean()) for time in times]
 
 
 def note_on(subject: Subject, drawn: DrawnSet) -> str:
@@ -144,13 +154,18 @@ def _range(count: Tensor) -> str:
 
 def _draw(subject: Subject, progress: float, num_draws: int, seed: int) -> list[DrawnSet]:
     """One a set of indices. Where the number of sets changes from batch to batch, the later sets have fewer draws."""
-    by_set: list[list[Mask]] = []
+    by_set: list[list[tuple[Tensor, Tensor, bool]]] = []
     for drawn in _batches(subject, progress, num_draws, seed):
         for index, mask in enumerate(drawn):
             if index == len(by_set):
                 by_set.append([])
-            by_set[index].append(mask)
-    return [_drawn_set(masks) for masks in by_set]
+            by_set[index].append((mask.hidden, _predicted(mask), mask.ragged))  # without the ids, which are much larger
+    sets = []
+    for batches in by_set:
+        hidden, predicted, ragged = zip(*batches, strict=True)
+        firsts = torch.tensor([0, *(len(batch) for batch in hidden[:-1])]).cumsum(0)
+        sets.append(DrawnSet(torch.cat(hidden), torch.cat(predicted), firsts, any(ragged)))
+    return sets
 
 
 def _batches(subject: Subject, progress: float, num_draws: int, seed: int) -> Iterator[tuple[Mask, ...]]:
@@ -161,13 +176,9 @@ def _batches(subject: Subject, progress: float, num_draws: int, seed: int) -> It
         yield each_mask(masker(subject.grid, min(step, num_draws - start), generator=generator))
 
 
-def _drawn_set(masks: Sequence[Mask]) -> DrawnSet:
-    hidden = torch.cat([mask.hidden for mask in masks])
-    predicted = [
-        mask.hidden if mask.ragged else torch.zeros_like(mask.hidden).scatter(1, mask.ids_predict, True) for mask in masks
-    ]
-    firsts = torch.tensor([0, *(len(mask.hidden) for mask in masks[:-1])]).cumsum(0)
-    return DrawnSet(hidden, torch.cat(predicted), firsts, any(mask.ragged for mask in masks))
+def _predicted(mask: Mask) -> Tensor:
+    """(B, N) bool."""
+    return mask.hidden if mask.ragged else torch.zeros_like(mask.hidden).scatter(1, mask.ids_predict, True)
 
 
 @dataclass(frozen=True)
