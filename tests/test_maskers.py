@@ -1,6 +1,5 @@
 import itertools
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -8,26 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mae_core import Grid
-from mae_core.interfaces import Masker
-from mae_core.masking import BlockMasker, GridMasker, RandomMasker
-from mae_core.masking.counts import count_kept
+from mae_core import Grid, load_config
+from mae_core.build import build_masker
+from mae_core.interfaces import Mask, Masker
+from mae_core.masking import BlockMasker, GridMasker, InverseBlockMasker, NoMasker, RandomMasker
+from mae_core.masking.counts import count_kept, with_count
 from mae_registry import ConfigError
 
 GRIDS = [Grid(t=12), Grid(h=4, w=6), Grid(t=4, h=3, w=5)]
 OVER = [(grid, over) for grid in GRIDS for n in range(1, 4) for over in itertools.combinations(grid.axes, n)]
-EXACT: dict[str, Callable[[], Masker]] = {
-    "random": lambda: RandomMasker(ratio=0.75),
-    "tube": lambda: RandomMasker(ratio=0.5, over=["h", "w"]),
-    "rows": lambda: RandomMasker(ratio=0.5, over=["h"]),
-    "block": lambda: BlockMasker(ratio=0.4),
-    "grid": lambda: GridMasker(),
-}
 
 
 def draw(masker: Masker, grid: Grid, batch_size: int, seed: int = 0) -> Tensor:
     """(B, *grid) bool, True = hidden."""
     mask = masker(grid, batch_size, generator=torch.Generator().manual_seed(seed))
+    assert isinstance(mask, Mask)
     return mask.hidden.reshape(batch_size, *grid.sizes)
 
 
@@ -62,50 +56,58 @@ def test_random_hides_an_exact_count_shared_along_the_other_axes(grid: Grid, ove
     assert len(first.flatten(1).unique(dim=0)) > 1  # rows of a batch differ
 
 
-@pytest.mark.parametrize("name", EXACT)
-def test_every_row_hides_equally_many_and_masks_are_on_the_cpu(name: str) -> None:
-    mask = EXACT[name]()(Grid(t=2, h=8, w=8), 40, generator=torch.Generator().manual_seed(0))
-    assert not mask.ragged
-    assert mask.ids_keep.shape[1] + mask.ids_predict.shape[1] == 128
-    assert mask.hidden.sum(1).unique().tolist() == [mask.ids_predict.shape[1]]
-    assert mask.hidden.device.type == "cpu"
+@pytest.mark.parametrize(
+    ("grid", "hidden_units"), [(Grid(h=14, w=14), 30), (Grid(h=12, w=12), 22), (Grid(t=3, h=12, w=14), 26)]
+)
+def test_units_are_hidden_as_one(grid: Grid, hidden_units: int) -> None:
+    """SimMIM: 32-pixel units of 16-pixel patches; ceil(0.6 * n) of 49, or 36, are hidden."""
+    masker = RandomMasker(ratio=0.6, over=["h", "w"], unit=2)
+    rows = draw(masker, grid, 40).reshape(40, -1, grid["h"] // 2, 2, grid["w"] // 2, 2)
+    units = rows[:, :1, :, :1, :, :1]
+    assert rows.equal(units.expand_as(rows))
+    assert units.flatten(1).sum(1).unique().tolist() == [hidden_units]
+    assert len(units.flatten(1).unique(dim=0)) == 40
 
 
-@pytest.mark.parametrize("name", ["random", "tube", "rows", "grid"])
-def test_every_position_is_hidden_equally_often(name: str) -> None:
-    hidden = draw(EXACT[name](), Grid(t=2, h=4, w=6), 4000).flatten(1).double()
-    share = float(hidden[0].mean())
-    assert float((hidden.mean(0) - share).abs().max()) < 5 * math.sqrt(share * (1 - share) / 4000)
+def test_cubic_units_and_units_along_one_axis() -> None:
+    grid = Grid(t=4, h=6, w=8)
+    cubes = draw(RandomMasker(ratio=0.5, unit=2), grid, 9).reshape(9, 2, 2, 3, 2, 4, 2)
+    assert cubes.equal(cubes[:, :, :1, :, :1, :, :1].expand_as(cubes))
+    assert cubes.flatten(1).sum(1).unique().tolist() == [12 * 8]
+    intervals = draw(RandomMasker(ratio=0.5, over=["w"], unit=4), grid, 9).reshape(9, 24, 2, 4)
+    assert intervals.equal(intervals[:, :1, :, :1].expand_as(intervals))
+    assert intervals[:, 0, :, 0].sum(1).tolist() == [1] * 9
 
 
-@pytest.mark.parametrize("name", EXACT)
-def test_rows_are_independent(name: str) -> None:
-    """How often two rows of one batch hide the same position, against chance."""
-    masker, grid = EXACT[name](), Grid(t=1, h=8, w=8)
-    pairs = torch.stack([draw(masker, grid, 2, seed).flatten(1) for seed in range(600)]).double()
-    frequency = pairs.mean((0, 1))
-    expected = float((frequency**2).mean())
-    together = (pairs[:, 0] * pairs[:, 1]).mean(1)
-    assert abs(float(together.mean()) - expected) < 5 * float(together.std()) / math.sqrt(600)
+def test_none_hides_nothing() -> None:
+    mask = NoMasker()(Grid(h=3, w=4), 2, generator=torch.Generator())
+    assert (mask.num_keep, mask.ids_predict.shape, bool(mask.hidden.any())) == (12, (2, 0), False)
+    assert NoMasker().axes(Grid(h=3, w=4)) == frozenset()
 
 
-@pytest.mark.parametrize("name", EXACT)
-def test_masks_depend_on_the_generator_alone(name: str) -> None:
-    grid = Grid(t=2, h=8, w=8)
-    torch.manual_seed(1)
-    state = torch.get_rng_state()
-    first = draw(EXACT[name](), grid, 8, seed=3)
-    assert torch.get_rng_state().equal(state)
-    torch.manual_seed(2)
-    assert draw(EXACT[name](), grid, 8, seed=3).equal(first)
-    assert not draw(EXACT[name](), grid, 8, seed=4).equal(first)
+def test_a_model_is_not_built_to_hide_nothing() -> None:
+    masker = "model.modalities.image.masker"
+    with pytest.raises(ConfigError, match=f"^{masker} .*: this masker predicts nothing on the grid h=14 w=14$"):
+        build_masker(load_config("image/mae_vit_base", [f"{masker}=none"]), "image", Grid(h=14, w=14), dense=False)
 
 
-@pytest.mark.parametrize("name", EXACT)
-def test_a_generator_goes_on(name: str) -> None:
+@given(st.integers(0, 12), st.integers(0, 2**32))
+def test_repairing_a_count_flips_no_more_than_it_must(num_hidden: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    before = torch.rand(30, 12, generator=generator) < torch.rand(30, 1, generator=generator)
+    after = with_count(before, num_hidden, generator)
+    assert after.sum(1).tolist() == [num_hidden] * 30
+    assert (after != before).sum(1).equal((num_hidden - before.sum(1)).abs())
+
+
+def test_repairing_chooses_evenly() -> None:
+    before = (torch.arange(12) < 5).expand(6000, -1)
     generator = torch.Generator().manual_seed(0)
-    masker, grid = EXACT[name](), Grid(t=2, h=8, w=8)
-    assert not masker(grid, 8, generator=generator).hidden.equal(masker(grid, 8, generator=generator).hidden)
+    more, fewer = with_count(before, 8, generator).double().mean(0), with_count(before, 2, generator).double().mean(0)
+    assert more[:5].tolist() == [1] * 5
+    assert fewer[5:].tolist() == [0] * 7
+    assert torch.allclose(more[5:], torch.tensor(3 / 7).double(), atol=0.03)
+    assert torch.allclose(fewer[:5], torch.tensor(2 / 5).double(), atol=0.03)
 
 
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=3), ratio=st.floats(0.01, 0.99), data=st.data())
@@ -184,6 +186,18 @@ def test_grid_keeps_one_place_of_every_cell(grid: Grid) -> None:
             BlockMasker(ratio=0.5),
             Grid(t=9),
             "block masking needs two axes or more; the grid t=9 has one: use {name: random}",
+        ),
+        (
+            InverseBlockMasker(ratio=0.5),
+            Grid(t=9),
+            "inverse_block masking needs two axes or more; the grid t=9 has one: use {name: random}",
+        ),
+        (RandomMasker(ratio=0.5, unit=2), Grid(h=6, w=7), "unit: 2 does not divide axis 'w' of the grid h=6 w=7"),
+        (RandomMasker(ratio=0.5, over=["h"], unit=4), Grid(h=6, w=8), "unit: 4 does not divide axis 'h' of the grid h=6 w=8"),
+        (
+            RandomMasker(ratio=0.9, unit=2),
+            Grid(h=4, w=4),
+            "ratio 0.9 keeps none of the 4 positions it chooses from on the grid h=4 w=4; lower the ratio or use a finer grid",
         ),
         (GridMasker(every=3), Grid(h=6, w=7), "every: 3 does not divide axis 'w' of the grid h=6 w=7"),
         (GridMasker(), Grid(h=1, w=1), "the grid h=1 w=1 has one patch: nothing is left to hide"),

@@ -84,7 +84,8 @@ class MultiBlockMasker(Masker):
 
     def __call__(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> tuple[Mask, ...]:
         """Masks on the CPU; see the class."""
-        require_plane(grid, "multi_block")
+        if math.prod(require_plane(grid, "multi_block")) == 1:
+            raise ConfigError(f"the last two axes of the grid {grid} have one position: no block of it has anything around it")
         draw = _Draw(grid, batch_size, generator, self.reach_end)
         return tuple(mask for targets in self.targets for mask in self._masks(targets, draw))
 
