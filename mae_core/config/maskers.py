@@ -60,8 +60,10 @@ class MaskerChecker:
         """One entry of `maskers:`, resolved."""
         if name not in self._resolved:
             node, path = self.definitions[name], ("maskers", name)
+            self._resolved[name] = node
             if name in self._registered or name in OPERATORS:
                 self.checker.problem(node.origin, path, f"{name!r} is a masker already; give this one another name")
+                return node
             self._open.append(name)
             self._resolved[name] = self.masker(node, path)
             self._open.pop()

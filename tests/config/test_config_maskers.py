@@ -145,7 +145,10 @@ def test_mistakes(load: Callable[..., Config], masker: str, message: str) -> Non
             "{a: {invert: b}, b: {all: [half, {name: c, ratio: 0.5}]}, c: {any: [a]}, half: {name: random, ratio: 0.5}}",
             "x.yaml:1: maskers.b.all.1.any.0: a masker cannot contain itself: a -> b -> c -> a",
         ),
-        ("{random: block, half: block}", "x.yaml:1: maskers.random: 'random' is a masker already; give this one another name"),
+        (
+            "{random: {name: random, ratio: 0.5}, half: block}",
+            "x.yaml:1: maskers.random: 'random' is a masker already; give this one another name",
+        ),
         ("{any: block, half: block}", "x.yaml:1: maskers.any: 'any' is a masker already; give this one another name"),
         ("{half: {name: blok}}", "x.yaml:1: maskers.half.name: unknown maskers name 'blok'. Did you mean 'block'?"),
         ("[half]", "x.yaml:1: maskers: ['half'] is not allowed: must be a mapping of names to maskers"),
