@@ -116,10 +116,15 @@ REGISTERED: dict[str, list[Case]] = {
         )
     ],
     "multi_block": [
-        Case({"name": "multi_block", "min_keep": 1}, HAS_PLANE, uniform=False, independent=False),
+        Case(
+            {"name": "multi_block", "min_keep": 1},
+            lambda grid: HAS_PLANE(grid) and min(grid["h"], grid["w"]) >= 4,
+            uniform=False,
+            independent=False,
+        ),
         Case(
             {"name": "multi_block", "reach_end": False, "min_keep": 1},
-            lambda grid: HAS_PLANE(grid) and max(grid["h"], grid["w"]) >= 3,
+            lambda grid: HAS_PLANE(grid) and min(grid["h"], grid["w"]) >= 5,
             uniform=False,
             independent=False,
         ),

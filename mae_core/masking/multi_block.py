@@ -101,7 +101,14 @@ class MultiBlockMasker(Masker):
         ids_keep = _first_ids(as_tubes(context, draw.grid))
         hidden = torch.ones(len(context), draw.grid.num_patches, dtype=torch.bool).scatter(1, ids_keep, False)
         predicted = [blocks.any(dim=1)] if self.predict == "union" else list(blocks.unbind(dim=1))
-        return [Mask(ids_keep, _first_ids(as_tubes(plane, draw.grid)), hidden) for plane in predicted]
+        masks = [Mask(ids_keep, _first_ids(as_tubes(plane, draw.grid)), hidden) for plane in predicted]
+        for number, mask in enumerate(masks, start=1):
+            if not bool(hidden.gather(1, mask.ids_predict).any()):
+                raise ConfigError(
+                    f"contexts with min_keep {self.min_keep} overlap with all of target {number}, of {size[0]} x {size[1]} on "
+                    f"the grid {draw.grid}, so that nothing is left to predict; lower num_blocks, scale or min_keep"
+                )
+        return masks
 
 
 class _Draw:
