@@ -154,8 +154,9 @@ class MaskedAutoencoder(nn.Module):
             kept = {name: self._tokens(name, patches[name], masks[name]) for name in patches}
             tokens, counts = torch.cat(list(kept.values()), dim=1), {name: x.shape[1] for name, x in kept.items()}
             ids = torch.cat([self._context_ids(mask) + self._offset(name) for name, mask in masks.items()], dim=1)
-        class_positions = [p for name in patches if (p := self.parts(name).positions.class_position()) is not None]
-        x = self.encoder(tokens, sum(class_positions) if class_positions else None)
+        positions = [self.parts(name).positions.class_position() for name in patches]
+        present = [position for position in positions if position is not None]
+        x = self.encoder(tokens, sum(present) if present else None)
         return _Latent(x, ids, self.encoder.num_prefix_tokens, counts)
 
     def _tokens(self, name: str, patches: Tensor, mask: Mask) -> Tensor:

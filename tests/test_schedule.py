@@ -103,3 +103,12 @@ def test_a_compiled_encoder_is_not_compiled_again_for_a_count_it_has_seen(tiny_r
     assert len(counts) > 3
     assert 1 <= compiled[-1] <= len(counts)
     assert compiled[5:] == [compiled[5]] * 5
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch.compile's own look at its inputs
+def test_the_whole_model_is_one_graph_to_compile(tiny_config):
+    model = build_model(tiny_config)
+    masks = model.draw_masks(["image"], 4, generator=torch.Generator().manual_seed(0))
+    x = {"image": torch.randn(4, 3, 24, 32)}
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x, masks=masks).loss, model(x, masks=masks).loss)
