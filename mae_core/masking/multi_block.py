@@ -56,8 +56,8 @@ class MultiBlockMasker(Masker):
             the targets (V-JEPA).
         predict: "blocks": a mask for each block, all of the same context (I-JEPA). "union": one for all blocks (V-JEPA).
         min_keep: least size of a context. I-JEPA asks for more than 10; V-JEPA for 1. A context block that keeps too few is
-            drawn anew; after 20 times it may overlap with the last target, after 20 more with the last two, and so on.
-            Without a context block it is the targets that are drawn anew.
+            drawn anew; after 20 times it may overlap with the last target, after 20 more with the last two, and so on, but
+            never show all of one. Without a context block it is the targets that are drawn anew.
         reach_end: blocks may reach the last row and column. I-JEPA's never do, context included: false.
 
     Patches both in a target and in the context do not count in the loss, since the encoder saw them; I-JEPA counts them. Both
@@ -101,14 +101,7 @@ class MultiBlockMasker(Masker):
         ids_keep = _first_ids(as_tubes(context, draw.grid))
         hidden = torch.ones(len(context), draw.grid.num_patches, dtype=torch.bool).scatter(1, ids_keep, False)
         predicted = [blocks.any(dim=1)] if self.predict == "union" else list(blocks.unbind(dim=1))
-        masks = [Mask(ids_keep, _first_ids(as_tubes(plane, draw.grid)), hidden) for plane in predicted]
-        for number, mask in enumerate(masks, start=1):
-            if not bool(hidden.gather(1, mask.ids_predict).any()):
-                raise ConfigError(
-                    f"contexts with min_keep {self.min_keep} overlap with all of target {number}, of {size[0]} x {size[1]} on "
-                    f"the grid {draw.grid}, so that nothing is left to predict; lower num_blocks, scale or min_keep"
-                )
-        return masks
+        return [Mask(ids_keep, _first_ids(as_tubes(plane, draw.grid)), hidden) for plane in predicted]
 
 
 class _Draw:
@@ -161,14 +154,18 @@ class _Draw:
                 "patches; raise context_scale or lower min_keep"
             )
         num_targets = targets.shape[1]
-        context = torch.zeros(self.batch_size, *self.plane, dtype=torch.bool)
-        for attempt in range(MAX_TRIES * num_targets + 1):  # the last one avoids none, and so succeeds
+        context, unfit = torch.zeros(self.batch_size, *self.plane, dtype=torch.bool), torch.tensor(True)
+        for attempt in range(MAX_TRIES * (num_targets + 1)):
             avoided = targets[:, : num_targets - attempt // MAX_TRIES].any(dim=1)
-            too_few = self._too_few(context, min_keep)
-            context = torch.where(too_few[:, None, None], self.blocks(size, 1)[:, 0] & ~avoided, context)
-            if not bool(self._too_few(context, min_keep).any()):
-                break
-        return context
+            context = torch.where(unfit[..., None, None], self.blocks(size, 1)[:, 0] & ~avoided, context)
+            shows_all = (~targets | context[:, None]).flatten(2).all(dim=2).any(dim=1)
+            unfit = self._too_few(context, min_keep) | shows_all
+            if not bool(unfit.any()):
+                return context
+        raise ConfigError(
+            f"contexts of {size[0]} x {size[1]} and {min_keep} patches or more (min_keep) show all of a target on the grid "
+            f"{self.grid}, so that nothing is left to predict; lower num_blocks, scale or min_keep"
+        )
 
     def _too_few(self, context: Tensor, min_keep: int) -> Tensor:
         """(B,) bool."""
