@@ -303,6 +303,20 @@ class Ramps(Dataset):
         return [Preview(self.describe(i), ramp) for i in range(min(count, self.count))]
 
 
+class SeveralViews(Ramps):
+    """Sound."""
+
+    num_views = 3
+
+    def load(self, index, *, random):
+        return torch.stack([super(SeveralViews, self).load(index, random=random) for _ in range(self.num_views)])
+
+
+class ReadsSeveralViews(SeveralViews):
+    def read(self, index):
+        return self.load(index, random=random.Random(0))
+
+
 class GlobalNoise(Ramps):
     def load(self, index, *, random):
         return super().load(index, random=random) + torch.randn(self.shape)

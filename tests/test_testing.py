@@ -279,6 +279,7 @@ def test_broken_decoders(name, message):
 
 def test_a_sound_dataset_passes():
     check_dataset({"name": "ramps", "count": 2}, sample_shape=(2, 24))
+    check_dataset("several_views", sample_shape=(2, 24))
 
 
 @pytest.mark.parametrize(
@@ -287,6 +288,10 @@ def test_a_sound_dataset_passes():
         ("global_noise", "load uses the global generator of torch. Contract: mae_core.interfaces.Dataset.load"),
         ("remembering", "load(0) with an equal generator gives another sample the second time"),
         ("wrong_shape", "a sample has the shape (2, 23), not (2, 24)"),
+        (
+            "reads_several_views",
+            "what read(0) gives has the shape (3, 2, 24), not (2, 24). Contract: mae_core.interfaces.Dataset.read",
+        ),
         ("unpicklable", "pickling it for a worker process failed: PicklingError: an open file"),
         ("endless_previews", "previews gives 1 and 3 where up to 0 and 2 are asked for"),
         ("no_name", "describe(0) is '', no text"),

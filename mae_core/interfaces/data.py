@@ -37,8 +37,9 @@ class Dataset(ABC):
         """
 
     def read(self, index: int) -> Tensor:
-        """One sample un-augmented, as far as that goes: what statistics are measured on. Raises BadSample."""
-        return self.load(index, random=Random(0))
+        """One sample of `sample_shape`, un-augmented as far as that goes: what statistics are measured on. Raises BadSample."""
+        sample = self.load(index, random=Random(0))
+        return sample if self.num_views == 1 else sample[0]
 
     @abstractmethod
     def describe(self, index: int) -> str:

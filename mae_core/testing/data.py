@@ -31,8 +31,10 @@ def check_dataset(section: Section, *, sample_shape: Sequence[int]) -> None:
         last = _load(subject, dataset, size - 1)
     with subject.attempt("read", contract=subject.at("read")):
         unaugmented = dataset.read(0)
-    for sample in (first, last, unaugmented):
+    for sample in (first, last):
         subject.require_shape(sample, (*views, *shape), "a sample", contract=contract)
+    subject.require_shape(unaugmented, shape, "what read(0) gives", contract=subject.at("read"))
+    for sample in (first, last, unaugmented):
         subject.require(bool(sample.isfinite().all()), "a sample holds NaN or infinity", contract=contract)
     torch.manual_seed(1)
     random.seed(1)
