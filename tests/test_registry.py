@@ -380,7 +380,10 @@ def test_an_unknown_name_gives_the_nearest_and_the_broken_plugins(load: Callable
 def test_a_component_that_cannot_be_imported_names_its_plugin(target: str, reason: str) -> None:
     with pytest.raises(PluginError) as error:
         Component("maskers", "m", target, "mine").load()
-    assert str(error.value) == f"maskers 'm' of plugin 'mine' cannot be loaded from {target!r}: {reason}"
+    assert str(error.value) == (
+        f"maskers 'm' of plugin 'mine' cannot be loaded from {target!r}: {reason}; "
+        "to mend it, reinstall it, or remove it with: mae uninstall mine"
+    )
 
 
 def test_a_component_is_imported_on_use() -> None:

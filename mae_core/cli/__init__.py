@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mae_core.cli import configs, masks, new_plugin, plugins, tools, training
+from mae_core.cli import configs, doctor, install, masks, new_plugin, plugins, tools, training
 from mae_registry import MaeError
 
 app = typer.Typer(
@@ -44,16 +44,27 @@ def _options(
             use_plugin_file(path)
 
 
-app.command()(training.pretrain)
-app.command()(training.reconstruct)
-app.command()(tools.verify)
-app.command()(tools.convert)
-app.command()(tools.report)
-app.command()(tools.statistics)
-app.command("plugins")(plugins.list_plugins)
-app.command()(new_plugin.new_plugin)
-app.add_typer(masks.app, name="masks")
-app.add_typer(configs.app, name="config")
+for panel, commands in {
+    "Train, and look at what was learned": {"pretrain": training.pretrain, "reconstruct": training.reconstruct},
+    "Runs and weights": {
+        "verify": tools.verify,
+        "convert": tools.convert,
+        "report": tools.report,
+        "statistics": tools.statistics,
+    },
+    "Plugins": {
+        "plugins": plugins.list_plugins,
+        "install": install.install,
+        "uninstall": install.uninstall,
+        "new-plugin": new_plugin.new_plugin,
+        "hooks": plugins.hooks,
+        "doctor": doctor.doctor,
+    },
+}.items():
+    for name, command in commands.items():
+        app.command(name, rich_help_panel=panel)(command)
+app.add_typer(masks.app, name="masks", rich_help_panel="Recipes")
+app.add_typer(configs.app, name="config", rich_help_panel="Recipes")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

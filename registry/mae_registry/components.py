@@ -33,7 +33,8 @@ class Component:
             raise
         except BaseException as error:  # whatever a plugin's module raises when it is imported is the plugin's fault
             raise PluginError(
-                f"{self.kind} {self.name!r} of plugin {self.plugin!r} cannot be loaded from {self.target!r}: {cause_of(error)}"
+                f"{self.kind} {self.name!r} of plugin {self.plugin!r} cannot be loaded from {self.target!r}: {cause_of(error)}",
+                fix=fix_of(error, self.plugin, package=self.target.partition(".")[0].partition(":")[0]),
             ) from error
 
 
@@ -112,12 +113,23 @@ def _clash(one: Component, other: Component) -> PluginError:
 
 def cause_of(error: BaseException) -> str:
     """An exception of a plugin's in one line: type, message, and the plugin's own file and line that raised it."""
-    text = " ".join(str(error).split())
     if isinstance(error, PluginError):
-        return text
+        return error.message
+    text = " ".join(str(error).split())
     said = f"{type(error).__name__}: {text}" if text else type(error).__name__
     place = None if isinstance(error, SyntaxError) else _place(traceback.extract_tb(error.__traceback__))
     return f"{said} ({place})" if place else said
+
+
+def fix_of(error: BaseException, plugin: str, *, package: str) -> str:
+    """What to do about an exception of a plugin's; `package` is its own import package."""
+    if plugin == "core":
+        return "reinstall mae-core"
+    if isinstance(error, PluginError) and error.fix:
+        return error.fix
+    remove = f"remove it with: mae uninstall {plugin}"
+    missing = error.name.partition(".")[0] if isinstance(error, ModuleNotFoundError) and error.name else package
+    return f"reinstall it, or {remove}" if missing == package else f"install {missing!r}, which it needs, or {remove}"
 
 
 def _place(frames: Sequence[traceback.FrameSummary]) -> str | None:

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-from mae_registry.components import PluginRecord, Registry, cause_of
+from mae_registry.components import PluginRecord, Registry, cause_of, fix_of
 from mae_registry.errors import PluginError, did_you_mean
 from mae_registry.loading import components_of
 
@@ -66,8 +66,11 @@ def load_registry(
             watch = threading.Timer(slow_after, on_slow, [plugin])
             watch.daemon = True
             watch.start()
-            record = _load(registry, plugin)
-            watch.cancel()
+            try:
+                record = _load(registry, plugin)
+            finally:
+                watch.cancel()
+                watch.join()  # it may be printing, which must not outlast the interpreter
         registry.plugins.append(record)
     for path in files:
         registry.plugins.append(_load_file(registry, path))
@@ -98,7 +101,12 @@ def _load(registry: Registry, plugin: InstalledPlugin) -> PluginRecord:
     # a plugin may raise anything, also SystemExit or the panic of an extension module; it is quarantined and reported
     except BaseException as error:
         seconds = time.perf_counter() - start
-        status, components, cause, fix = "broken", [], cause_of(error), _fix_of(error, plugin)
+        status, components, cause, fix = (
+            "broken",
+            [],
+            cause_of(error),
+            fix_of(error, plugin.name, package=plugin.module.partition(".")[0]),
+        )
     else:
         seconds = time.perf_counter() - start
         status, cause, fix = "loaded", "", ""
@@ -115,19 +123,6 @@ def _refuse_a_second(registry: Registry, plugin: InstalledPlugin) -> None:
                 f"and by {plugin.distribution} {plugin.version}",
                 fix=f"remove one of them with: mae uninstall {plugin.distribution}",
             )
-
-
-def _fix_of(error: BaseException, plugin: InstalledPlugin) -> str:
-    if plugin.name == "core":
-        return "reinstall mae-core"
-    if isinstance(error, PluginError) and error.fix:
-        return error.fix
-    remove = f"remove it with: mae uninstall {plugin.name}"
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        missing = error.name.partition(".")[0]
-        if missing != plugin.module.partition(".")[0]:
-            return f"install {missing!r}, which it needs, or {remove}"
-    return f"reinstall it, or {remove}"
 
 
 def _load_file(registry: Registry, path: Path) -> PluginRecord:

@@ -16,11 +16,15 @@ class ConfigError(MaeError):
 
 
 class PluginError(MaeError):
-    """A plugin is broken, missing, or claims what another one has. `fix` is what to do, where the usual advice is not it."""
+    """A plugin is broken, missing, or claims what another one has. `fix` says what to do, and ends the message."""
 
     def __init__(self, message: str, *, fix: str = "") -> None:
         super().__init__(message)
+        self.message = message
         self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.message}; to mend it, {self.fix}" if self.fix else self.message
 
 
 def some_of(names: Sequence[str], limit: int = 4) -> str:
