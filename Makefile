@@ -12,7 +12,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
-SOURCES := mae_core registry plugins tests bench docs/hooks.py docs/mask_pictures.py .ci
+SOURCES := mae_core registry plugins tests bench docs .ci
 
 .PHONY: demo demo-video demo-audio test wheels-test docs mask-pictures check fix clean
 

@@ -1,0 +1,1 @@
+"""Multivariate time series as a modality for mae-core."""
