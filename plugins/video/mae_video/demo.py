@@ -40,16 +40,21 @@ PHOTOGRAPHS = {
 }
 """True photographs, by split. Nothing is downloaded."""
 
-NUM_PATHS = 4
+NUM_PATHS = 16
 """Ways of the camera over each photograph."""
-NUM_FRAMES, FPS, SIDE = 48, 24, 128
+NUM_FRAMES, FPS, SIDE = 16, 8, 96
+WINDOW = (0.15, 0.8)
+"""Side of what the camera sees at first, as a share of the photograph's shorter one: from details to nearly everything, since a
+model that has seen photographs at one size only does not learn what goes for others."""
+MAX_ZOOM, MAX_PAN = 1.5, 0.3
+"""From the first frame to the last: factor of the side, and way along each axis in sides."""
 
 
 class MovingPhotographs(Dataset):
-    """Videos of 2 s, 128 x 128, in which a camera pans and zooms over a photograph; two photographs are held out.
+    """Videos of 2 s, 96 x 96, in which a camera pans and zooms over a photograph; two photographs are held out.
 
-    They are Motion-JPEG files, made at the first use in `folder` (default: mae-video-demo among the temporary files) and read
-    as those of `video_folder`. An epoch is `repeats` clips of each.
+    They are Motion-JPEG files, made at the first use in `folder` (default: mae-moving-photographs among the temporary files)
+    and read as those of `video_folder`. An epoch is `repeats` clips of each.
     """
 
     def __init__(
@@ -59,14 +64,14 @@ class MovingPhotographs(Dataset):
         folder: str | None = None,
         split: Literal["train", "held_out"] = "train",
         repeats: Annotated[int, Field(ge=1)] = 1,
-        stride: Annotated[int, Field(ge=1)] = 4,
+        stride: Annotated[int, Field(ge=1)] = 1,
         multi_scale: tuple[Share, ...] = MULTI_SCALE,
         flip: Probability = 0.0,
         reader: Reader = "auto",
     ) -> None:
         checked_shape(sample_shape)
         # another user's files must not be in the way
-        place = Path(folder) if folder else Path(tempfile.gettempdir()) / f"mae-video-demo-{os.getuid()}"
+        place = Path(folder) if folder else Path(tempfile.gettempdir()) / f"mae-moving-photographs-{os.getuid()}"
         self._repeats = repeats
 
         def videos(name: str) -> VideoFolder:
@@ -110,15 +115,17 @@ def make_videos(folder: Path, photographs: Sequence[str]) -> None:
 
 
 def move_camera(photograph: Image.Image, random: Random) -> list[np.ndarray]:
-    """NUM_FRAMES frames (SIDE, SIDE, 3) uint8 of a square window that moves from one place and size to another."""
-    shorter = min(photograph.size)
-    ends = []
-    for _ in range(2):
-        side = shorter * random.uniform(0.4, 0.8)
-        ends.append((random.uniform(0, photograph.width - side), random.uniform(0, photograph.height - side), side))
+    """NUM_FRAMES frames (SIDE, SIDE, 3) uint8 of a square window that moves evenly from one place and size to another."""
+    side = min(photograph.size) * random.uniform(*WINDOW)
+    last_side = min(min(photograph.size), side * MAX_ZOOM ** random.uniform(-1, 1))
+    ends: list[tuple[float, float]] = [(side, last_side)]
+    for length in photograph.size:
+        start = random.uniform(0, length - side)
+        last = start + side * random.uniform(-MAX_PAN, MAX_PAN)
+        ends.append((start, min(max(last, 0), length - last_side)))
     frames = []
     for share in np.linspace(0, 1, NUM_FRAMES):
-        left, top, side = ((1 - share) * first + share * last for first, last in zip(*ends, strict=True))
+        side, left, top = ((1 - share) * first + share * last for first, last in ends)
         box = (left, top, min(left + side, photograph.width), min(top + side, photograph.height))
         frames.append(np.asarray(photograph.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box)))
     return frames

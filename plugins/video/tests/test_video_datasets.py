@@ -8,12 +8,23 @@ from random import Random
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mae_core.interfaces import BadSample
 from mae_registry import ConfigError
 from mae_video.crops import Box, center_crop, crop, multi_scale_box, random_area_box
 from mae_video.datasets import MULTI_SCALE, VideoFolder
-from mae_video.demo import NUM_PATHS, PHOTOGRAPHS, MovingPhotographs
+from mae_video.demo import (
+    MAX_PAN,
+    MAX_ZOOM,
+    NUM_FRAMES,
+    NUM_PATHS,
+    PHOTOGRAPHS,
+    SIDE,
+    WINDOW,
+    MovingPhotographs,
+    move_camera,
+)
 from mae_video.reading import open_video
 
 SHAPE = (3, 4, 32, 32)
@@ -181,3 +192,21 @@ def test_moving_photographs_hold_two_out_and_are_made_once(tmp_path):
     with open_video(path) as video:
         frames = video.frames([0, video.num_frames - 1]).float()
     assert np.abs((frames[0] - frames[1]).numpy()).mean() > 1  # the camera moves
+
+
+def test_the_camera_pans_and_zooms_within_its_limits():
+    width, height = 200, 160
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    photograph = Image.fromarray(np.stack([x, y, np.zeros_like(x)], axis=2).astype(np.uint8))  # colours tell places
+    for seed in range(20):
+        frames = move_camera(photograph, Random(seed))
+        assert len(frames) == NUM_FRAMES
+        assert {frame.shape for frame in frames} == {(SIDE, SIDE, 3)}
+        left, top, _ = np.stack([frames[0][0, 0], frames[-1][0, 0]]).T.astype(int)
+        sides = np.array([int(frame[0, -1, 0]) - int(frame[0, 0, 0]) + 1 for frame in (frames[0], frames[-1])])
+        assert WINDOW[0] * height - 3 < sides[0] < WINDOW[1] * height + 3
+        assert 1 / MAX_ZOOM - 0.15 < sides[1] / sides[0] < MAX_ZOOM + 0.15
+        for place, length in ((left, width), (top, height)):
+            # one that comes near an edge as it zooms out is pushed back by what it grew
+            assert abs(place[1] - place[0]) <= MAX_PAN * sides[0] + max(0, sides[1] - sides[0]) + 3
+            assert (place + sides <= length + 3).all()
