@@ -12,7 +12,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
-SOURCES := mae_core registry plugins tests bench docs .ci
+SOURCES := mae_core registry plugins tests bench docs/hooks.py docs/mask_pictures.py docs/examples .ci
 
 .PHONY: demo demo-video demo-audio test wheels-test docs mask-pictures check fix clean
 

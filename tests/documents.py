@@ -5,6 +5,8 @@ page, unless a comment on the line before it says what this machine lacks:
 
     <!-- needs: ImageNet -->       not run; but its commands and options must exist
     <!-- wrong on purpose -->      a recipe that must be refused
+    <!-- from: plugin/file.py -->  lines of a file of docs/examples/, one after the other; not run
+    <!-- in: plugin -->            commands that are run in that folder of docs/examples/, by tests/test_examples.py
 
 A block's file name is its `title="..."`, its first comment (`# small.yaml`, `# small.yaml: why`), or a name in backticks with a
 colon at the end of the line above it. Lines after a `$ command` must be in its output; "..." stands for anything.
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "docs" / "examples"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LANGUAGES = {"console", "bash", "python", "yaml", "toml", "json", "text"}
 
@@ -45,7 +48,23 @@ class Block:
 
     @property
     def needs(self) -> str | None:
-        found = re.fullmatch(r"\s*<!-- needs: (.+) -->", self.above)
+        return self._mark("needs")
+
+    @property
+    def source(self) -> Path | None:
+        path = self._mark("from")
+        return EXAMPLES / path if path else None
+
+    @property
+    def example(self) -> str | None:
+        return self._mark("in")
+
+    @property
+    def is_run_with_its_page(self) -> bool:
+        return not (self.needs or self.source or self.example)
+
+    def _mark(self, key: str) -> str | None:
+        found = re.fullmatch(rf"\s*<!-- {key}: (.+) -->", self.above)
         return found[1] if found else None
 
     @property
@@ -84,3 +103,9 @@ def mae_commands(page: Path) -> Iterator[tuple[Block, list[str]]]:
         for line in lines if block.language in ("console", "bash") else ():
             if line.startswith("mae "):
                 yield block, shlex.split(line)
+
+
+def shows(output: str, shown: str) -> bool:
+    """Whether an output has what is shown of it, where "..." stands for anything, and any space for any other."""
+    pattern = ".*".join(re.escape(" ".join(part.split())) for part in shown.split("..."))
+    return re.search(pattern, " ".join(output.split())) is not None

@@ -59,6 +59,7 @@ class Masker(ABC):
     """Draws which patches are hidden, knowing the grid and a generator only. Built as `masker(**recipe)`.
 
     Only `__call__` must be written. The other methods answer what a recipe that combines maskers has to know of its parts.
+    A parameter named `ratio` is what `schedule` varies, and `mae reconstruct --mask-ratio` replaces.
     """
 
     needs_patches: bool = False

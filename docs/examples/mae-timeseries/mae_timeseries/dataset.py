@@ -36,7 +36,8 @@ class TimeseriesCsv(Dataset):
         self._num_channels, self._length = sample_shape
         self.num_views = windows
         paths = sorted(path for path in Path(root).expanduser().absolute().rglob("*") if path.suffix.lower() == ".csv")
-        self._paths, self._held_out = paths[: len(paths) - held_out], paths[len(paths) - held_out :]
+        num_train = max(len(paths) - held_out, 0)
+        self._paths, self._held_out = paths[:num_train], paths[num_train:]
         if not self._paths:
             raise ConfigError(
                 f"data.timeseries.root: {root} holds {len(paths)} CSV files, {held_out} are held out: none to train on"

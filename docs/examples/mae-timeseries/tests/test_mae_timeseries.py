@@ -229,6 +229,7 @@ def test_columns_are_those_of_the_first_file(folder):
         ({}, "give data.timeseries.root=DIR"),
         ({"root": "nowhere"}, "data.timeseries.root: nowhere holds 0 CSV files"),
         ({"root": ".", "held_out": 5}, "holds 5 CSV files, 5 are held out: none to train on"),
+        ({"root": ".", "held_out": 6}, "holds 5 CSV files, 6 are held out: none to train on"),
         (
             {"root": "."},
             r"the first file says which columns there are, but: .*0.csv:1: 2 columns \(left, right\); the model takes 3",
