@@ -47,11 +47,16 @@ def draw(reconstructions: Sequence[Reconstruction], path: str | os.PathLike[str]
 
 
 def sounds(reconstruction: Reconstruction) -> dict[str, Tensor]:
-    """Waves (samples,) of 16 kHz within -1 and 1, by what they are; without the padding at the end of a short clip."""
+    """Waves (samples,) of 16 kHz within -1 and 1, by what they are; without the padding at the end of a short clip.
+
+    Nothing is louder than the original's loudest mel bin: what a model says of visible patches, which no loss looks at, may be
+    anything, and would drown the rest.
+    """
     shown = panels(reconstruction)
     num_frames = _num_sounding_frames(shown[0].values[0])
     chosen = {"original": shown[0], "output": shown[2], "pasted": shown[-1]}
-    waves = {what: to_wave(panel.values[0, :num_frames]) for what, panel in chosen.items()}
+    highest = float(shown[0].values[0, :num_frames].max())
+    waves = {what: to_wave(panel.values[0, :num_frames].clamp(max=highest)) for what, panel in chosen.items()}
     loudest = max(float(wave.abs().max()) for wave in waves.values())
     return {what: wave / max(1.0, loudest) for what, wave in waves.items()}
 
