@@ -44,8 +44,7 @@ NUM_PATHS = 16
 """Ways of the camera over each photograph."""
 NUM_FRAMES, FPS, SIDE = 16, 8, 96
 WINDOW = (0.15, 0.8)
-"""Side of what the camera sees at first, as a share of the photograph's shorter one: from details to nearly everything, since a
-model that has seen photographs at one size only does not learn what goes for others."""
+"""Side of what the camera sees at first, as a share of the photograph's shorter one: from details to nearly everything."""
 MAX_ZOOM, MAX_PAN = 1.5, 0.3
 """From the first frame to the last: factor of the side, and way along each axis in sides."""
 
