@@ -12,7 +12,7 @@ from mae_audio.reading import read_spectrogram
 from mae_audio.synthetic import SyntheticSounds
 from mae_core import build_model, load_config
 from mae_core.evaluate.reconstruct import reconstruct
-from mae_core.interfaces import Mask, Preview
+from mae_core.interfaces import Mask, Masker, Preview
 
 
 def demo(**tokenizer):
@@ -80,9 +80,10 @@ def test_where_patches_overlap_only_what_all_of_them_hide_is_hidden():
     assert tokenizer.grid.sizes == (31, 8)
     mask = Mask.from_hidden(torch.arange(31 * 8)[None] >= 8)  # of the first 8 frames the first patches are kept
 
-    def keep_first(grid, batch_size, *, generator):
-        return mask
+    class KeepFirst(Masker):
+        def __call__(self, grid, batch_size, *, generator):
+            return mask
 
-    (row,) = reconstruct(model, "audio", [Preview("a", torch.randn(1, 128, 64))], masker=keep_first)
+    (row,) = reconstruct(model, "audio", [Preview("a", torch.randn(1, 128, 64))], masker=KeepFirst())
     assert not row.hidden[0, :8].any()
     assert row.hidden[0, 8:].all()
