@@ -144,13 +144,13 @@ def test_the_published_numbers_are_shipped(environment):
 def test_the_life_of_a_new_plugin(environment):
     environment.run("mae", "new-plugin", "waves")
     folder = environment.elsewhere / "waves"
-    environment.run("python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", folder)
+    environment.run("mae", "install", "./waves", "--copy")
     environment.require_nothing_of_the_checkout()
     assert " passed" in environment.run("python", "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=folder)
     small = ["data.waves.count=8", "train.batch_size=4", "train.epochs=1", "train.num_workers=0", "schedule.warmup_epochs=0"]
     recipe = folder / "mae_waves" / "recipes" / "demo.yaml"
     environment.run("mae", "pretrain", recipe, *small, "--out", "run")
     assert (environment.elsewhere / "run" / "report.html").exists()
-    environment.run("python", "-m", "pip", "uninstall", "--yes", "--quiet", "mae-waves")
+    environment.run("mae", "uninstall", "waves")
     assert "waves" not in environment.run("mae", "plugins", "--json")
     environment.require_nothing_of_the_checkout()
