@@ -123,7 +123,7 @@ def test_every_recipe_is_shipped_and_fine(environment):
     ("modality", "overrides"),
     [
         ("image", ["data.image.repeats=1", "train.batch_size=5"]),
-        ("video", ["data.video.repeats=1", "train.batch_size=45", "model.modalities.video.tokenizer.input_size=[4,16,16]"]),
+        ("video", ["data.video.repeats=1", "train.batch_size=96", "model.modalities.video.tokenizer.input_size=[4,16,16]"]),
         ("audio", ["data.audio.count=4", "train.batch_size=2"]),
     ],
 )
@@ -148,8 +148,7 @@ def test_the_life_of_a_new_plugin(environment):
     environment.require_nothing_of_the_checkout()
     assert " passed" in environment.run("python", "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=folder)
     small = ["data.waves.count=8", "train.batch_size=4", "train.epochs=1", "train.num_workers=0", "schedule.warmup_epochs=0"]
-    recipe = folder / "mae_waves" / "recipes" / "demo.yaml"
-    environment.run("mae", "pretrain", recipe, *small, "--out", "run")
+    environment.run("mae", "pretrain", "waves/demo", *small, "--out", "run")
     assert (environment.elsewhere / "run" / "report.html").exists()
     environment.run("mae", "uninstall", "waves")
     assert "waves" not in environment.run("mae", "plugins", "--json")

@@ -72,7 +72,7 @@ def test_it_is_listed_and_imports_no_torch(generated):
 
 def test_its_recipe_trains(generated):
     kind, folder, run = generated
-    recipe = f"mae_{folder.name.replace('-', '_')}/recipes/demo.yaml"
+    recipe = f"{folder.name.replace('-', '_')}/demo"
     two_steps = [*SMALL[kind], "train.epochs=1", "train.num_workers=0", "schedule.warmup_epochs=0"]
     run("-m", "mae_core.cli", "pretrain", recipe, *two_steps, "--out", "run")
     assert len((folder / "run" / "metrics.jsonl").read_text().splitlines()) == 2
@@ -100,10 +100,10 @@ def test_a_modality_brings_its_certificate_and_statistics(generated):
     kind, _, run = generated
     if kind == "modality":
         assert "agrees" in run("-m", "mae_core.cli", "verify", "wave_forms")
-        measured = run("-m", "mae_core.cli", "statistics", "mae_wave_forms/recipes/demo.yaml", *SMALL[kind])
+        measured = run("-m", "mae_core.cli", "statistics", "wave_forms/demo", *SMALL[kind])
         keys = [line.partition("=")[0] for line in measured.splitlines()]
         assert keys == [f"model.modalities.wave_forms.tokenizer.{key}" for key in ("mean", "std")]
-        run("-m", "mae_core.cli", "config", "check", "mae_wave_forms/recipes/demo.yaml", *measured.split())
+        run("-m", "mae_core.cli", "config", "check", "wave_forms/demo", *measured.split())
 
 
 def test_it_says_what_to_do_next(new_plugin, tmp_path):
@@ -116,7 +116,7 @@ def test_it_says_what_to_do_next(new_plugin, tmp_path):
         "  cd 'some where'",
         "  mae install .",
         "  python -m pytest",
-        "  mae pretrain mae_time_series/recipes/demo.yaml",
+        "  mae pretrain time_series/demo",
     ]
     assert 'name = "mae-time-series"' in (tmp_path / "some where" / "pyproject.toml").read_text()
 

@@ -26,10 +26,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Report:
-    """Of one plugin: what it registered, how long its own import took, and what is wrong."""
+    """Of one plugin: what it registered, the recipes that it brings, how long its own import took, and what is wrong."""
 
     plugin: str
     components: tuple[Component, ...] = ()
+    recipes: tuple[str, ...] = ()
     seconds: float = 0.0
     problems: tuple[Problem, ...] = ()
 
@@ -73,9 +74,8 @@ def check_plugin(plugin: str, *, file: Path | None = None, alone: bool = False, 
         if "doing" in event:
             doing = event["doing"]
         elif "components" in event:
-            report = replace(
-                report, components=tuple(Component(*each) for each in event["components"]), seconds=event["seconds"]
-            )
+            components = tuple(Component(*each) for each in event["components"])
+            report = replace(report, components=components, recipes=tuple(event["recipes"]), seconds=event["seconds"])
         else:
             report = replace(report, problems=(*report.problems, Problem(event["cause"], event["fix"])))
     if end:
@@ -114,6 +114,7 @@ def _check() -> None:
 
 
 def _load(plugin: str, files: list[str], *, tell: Callable[..., None], attempt: Callable[..., None]) -> None:
+    from mae_core.config import list_recipes
     from mae_core.registry import registry, use_plugin_file
 
     for file in files:
@@ -122,6 +123,7 @@ def _load(plugin: str, files: list[str], *, tell: Callable[..., None], attempt: 
     components = [component for record in records for component in record.components]
     tell(
         components=[(c.kind, c.name, c.target, c.plugin) for c in components],
+        recipes=[name for name in list_recipes() if name.startswith((f"{plugin}/", f"demo/{plugin}"))],
         seconds=max((record.seconds for record in records), default=0.0),
     )
     for record in records:

@@ -49,7 +49,7 @@ def new_plugin(
         ["cd", str(folder)],
         ["mae", "install", "."],
         ["python", "-m", "pytest"],
-        ["mae", "pretrain", f"{values['package']}/recipes/demo.yaml"],
+        ["mae", "pretrain", f"{values['name']}/demo"],
     ]
     typer.echo(f"wrote {folder}/, the plugin {values['name']} with a {kind}\n\nwhat to do next:")
     typer.echo("\n".join(f"  {shlex.join(command)}" for command in commands))

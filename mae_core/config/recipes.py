@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_core.config.yaml_tree import Node, Origin, from_python, parse_yaml
+from mae_core.registry import registry
 from mae_registry import ConfigError, did_you_mean
 
 
@@ -16,9 +17,21 @@ def recipes_folder() -> Path:
 
 
 def list_recipes() -> list[str]:
-    """Names of the shipped recipes ("image/mae_vit_base"), sorted."""
+    """Names of the recipes that ship ("image/mae_vit_base") and of plugins' ("PLUGIN/demo"), sorted."""
+    return sorted(_by_name())
+
+
+def _by_name() -> dict[str, tuple[Path, str]]:
+    """Each recipe's file, and how to call it in messages. A plugin's are in the folder `recipes` of its package."""
+    found = {
+        f"{plugin.name}/{path.relative_to(plugin.recipes).with_suffix('').as_posix()}": (path, str(path))
+        for plugin in registry().plugins
+        if plugin.recipes
+        for path in plugin.recipes.rglob("*.yaml")
+    }
     folder = recipes_folder()
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    shipped = {path.relative_to(folder).with_suffix("").as_posix(): path for path in folder.rglob("*.yaml")}
+    return found | {name: (path, f"configs/{name}.yaml") for name, path in shipped.items()}
 
 
 def read_layers(source: str | Path | Mapping[str, Any]) -> tuple[str, list[Node]]:
@@ -26,20 +39,21 @@ def read_layers(source: str | Path | Mapping[str, Any]) -> tuple[str, list[Node]
     if isinstance(source, Mapping):
         return "mapping", _with_extended(from_python(source, Origin("mapping")), Path(), ())
     path, shown = _find(source, Path())
-    name = str(source) if isinstance(source, str) and source in list_recipes() else path.stem
+    name = source if isinstance(source, str) and source in list_recipes() else path.stem
     return name, _read(path, shown, ())
 
 
 def _find(source: str | Path, folder: Path) -> tuple[Path, str]:
-    """The file, and how to call it in messages. A shipped recipe's name comes first; paths are relative to `folder`."""
-    if isinstance(source, str) and source in list_recipes():
-        return recipes_folder() / f"{source}.yaml", f"configs/{source}.yaml"
+    """The file, and how to call it in messages. A recipe's name comes first; paths are relative to `folder`."""
+    known = _by_name()
+    if isinstance(source, str) and source in known:
+        return known[source]
     path = folder / source
     if path.is_file():
         return path, str(path)
     if isinstance(source, Path):
         raise ConfigError(f"there is no file {str(path)!r}")
-    raise ConfigError(f"there is no recipe {source!r}, nor such a file.{did_you_mean(source, list_recipes())}")
+    raise ConfigError(f"there is no recipe {source!r}, nor such a file.{did_you_mean(source, known)}")
 
 
 def _read(path: Path, shown: str, chain: tuple[tuple[Path, str], ...]) -> list[Node]:

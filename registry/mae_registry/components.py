@@ -43,7 +43,7 @@ class PluginRecord:
     """What became of one plugin.
 
     `status` is "loaded", "broken" (it has a `cause` and a `fix`) or "excluded" (by MAE_PLUGINS; it was not imported).
-    `seconds` is how long its import took.
+    `seconds` is how long its import took. `recipes`: the folder of that name beside the plugin's module, if there is one.
     """
 
     name: str
@@ -54,6 +54,7 @@ class PluginRecord:
     cause: str = ""
     fix: str = ""
     seconds: float = field(default=0.0, compare=False)
+    recipes: Path | None = None
 
 
 class Registry:

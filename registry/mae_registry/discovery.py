@@ -92,9 +92,11 @@ def _allowed(installed: Sequence[str]) -> set[str]:
 def _load(registry: Registry, plugin: InstalledPlugin) -> PluginRecord:
     """Load, and add the components to the registry. A plugin with one clash adds nothing."""
     start = time.perf_counter()
+    recipes = None
     try:
         _refuse_a_second(registry, plugin)
-        components = components_of(plugin.name, plugin.load())
+        module = plugin.load()
+        components = components_of(plugin.name, module)
         registry.add(*components)
     except KeyboardInterrupt:
         raise
@@ -109,10 +111,19 @@ def _load(registry: Registry, plugin: InstalledPlugin) -> PluginRecord:
         )
     else:
         seconds = time.perf_counter() - start
-        status, cause, fix = "loaded", "", ""
+        status, cause, fix, recipes = "loaded", "", "", _recipes(module)
+    seconds = round(seconds, 3)
     return PluginRecord(
-        plugin.name, plugin.distribution, plugin.version, status, tuple(components), cause, fix, round(seconds, 3)
+        plugin.name, plugin.distribution, plugin.version, status, tuple(components), cause, fix, seconds, recipes
     )
+
+
+def _recipes(module: ModuleType) -> Path | None:
+    file = getattr(module, "__file__", None)
+    if not module.__package__ or file is None:  # a module alone lies among others' files
+        return None
+    folder = Path(file).parent / "recipes"
+    return folder if folder.is_dir() else None
 
 
 def _refuse_a_second(registry: Registry, plugin: InstalledPlugin) -> None:

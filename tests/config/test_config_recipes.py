@@ -6,7 +6,7 @@ import pytest
 from mae_core.config import list_recipes, load_config, recipes
 from mae_core.config.recipes import read_layers
 from mae_core.config.yaml_tree import plain
-from mae_registry import ConfigError
+from mae_registry import ConfigError, PluginRecord, Registry
 
 Write = Callable[[str, str], str]
 
@@ -29,6 +29,23 @@ def test_recipes_have_names_and_their_origins_say_configs(shipped: Path) -> None
     assert [plain(layer) for layer in layers] == [{"a": "base", "b": "base"}, {"a": "large"}]
     assert str(layers[0].items["b"].origin) == "configs/image/base.yaml:2"
     assert str(layers[1].items["a"].origin) == "configs/image/large.yaml:2"
+
+
+def test_a_plugins_recipes_have_its_name(shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "large.yaml").write_text("extends: image/base\na: large\n")
+    (tmp_path / "small.yaml").write_text("extends: large.yaml\na: small\n")
+    installed = Registry()
+    installed.plugins.append(PluginRecord("waves", "mae-waves", "1.0", "loaded", recipes=tmp_path))
+    installed.plugins.append(PluginRecord("image", "mae-image", "1.0", "loaded", recipes=tmp_path))  # large ships already
+    monkeypatch.setattr(recipes, "registry", lambda: installed)
+    assert list_recipes() == ["image/base", "image/large", "image/small", "waves/large", "waves/small"]
+    name, layers = read_layers("waves/small")
+    assert name == "waves/small"
+    assert [plain(layer) for layer in layers] == [{"a": "base", "b": "base"}, {"a": "large"}, {"a": "small"}]
+    assert str(layers[2].items["a"].origin) == f"{tmp_path / 'small.yaml'}:2"
+    assert str(read_layers("image/large")[1][1].items["a"].origin) == "configs/image/large.yaml:2"
+    with pytest.raises(ConfigError, match=r"there is no recipe 'waves/smal', nor such a file\. Did you mean 'waves/small'\?"):
+        read_layers("waves/smal")
 
 
 @pytest.mark.parametrize("as_path", [True, False])
