@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from mae_core.config import Config, load_config
     from mae_core.interfaces import Grid, Mask
     from mae_core.layouts import export_state_dict, import_state_dict
-    from mae_core.registry import registry
 
 _HOMES = {
     "Config": "mae_core.config",
@@ -20,7 +19,6 @@ _HOMES = {
     "export_state_dict": "mae_core.layouts",
     "import_state_dict": "mae_core.layouts",
     "load_config": "mae_core.config",
-    "registry": "mae_core.registry",
 }
 
 
@@ -39,5 +37,4 @@ __all__ = [
     "export_state_dict",
     "import_state_dict",
     "load_config",
-    "registry",
 ]

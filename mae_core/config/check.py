@@ -49,6 +49,14 @@ def resolve_masker(section: Node, definitions: Node, registry: Registry) -> Node
     return resolved
 
 
+def _with_origins(value: Any, given: Node) -> Node:
+    """A validated value, a mapping's items with the places that they were given at."""
+    if not isinstance(value, dict):
+        return Node(value, given.origin)
+    items = {key: _with_origins(item, given.items.get(key, Node(None, given.origin))) for key, item in value.items()}
+    return Node(items, given.origin)
+
+
 class _Checker:
     """Walks a tree along its shape. A null that is no value counts as absent."""
 
@@ -178,7 +186,7 @@ class _Checker:
                     continue
                 given = Node(parameter.default, Origin(f"default of {called}"))
             try:
-                resolved[key] = Node(parameter.validate(plain(given)), given.origin)
+                resolved[key] = _with_origins(parameter.validate(plain(given)), given)
             except ValueError as error:
                 self.problem(given.origin, (*path, key), str(error))
         return resolved

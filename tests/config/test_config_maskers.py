@@ -99,6 +99,14 @@ def test_layers_merge_and_a_section_of_another_kind_is_replaced(
     assert load(RECIPE, *overrides).to_dict()["model"]["modalities"]["image"]["masker"] == resolved
 
 
+def test_the_values_of_a_mapping_have_their_places(load: Callable[..., Config]) -> None:
+    ramp = "{schedule: rows, ratio: {from: 0.6, to: 0.85}}"
+    cfg = load(RECIPE.replace("masker: half", f"masker: {ramp}"), f"{MASKER}.ratio.to=0.9")
+    assert cfg[f"{MASKER}.ratio"] == {"from": 0.6, "to": 0.9, "shape": "linear"}
+    assert cfg.origin(f"{MASKER}.ratio.from").endswith("x.yaml:9")
+    assert cfg.origin(f"{MASKER}.ratio.to") == "command line"
+
+
 @pytest.mark.parametrize(
     ("masker", "message"),
     [
