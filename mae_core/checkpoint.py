@@ -159,14 +159,16 @@ def load_config_text(text: str) -> Config:
 
 def require_plugins(checkpoint: Checkpoint, path: Path) -> None:
     """Raise MaeError if a plugin that the checkpoint was made with is not loaded; warn if its version differs."""
-    loaded = {plugin.name: plugin.version for plugin in registry().plugins if plugin.status == "loaded"}
+    loaded = {plugin.name: plugin for plugin in registry().plugins if plugin.status == "loaded"}
     for name, version in checkpoint.plugins.items():
+        made = f"{path} was made with plugin {name} {version}"
         if name not in loaded:
             how = "name its file with --plugin" if version == "local file" else f"install it with: mae install {name}"
-            how = registry().why_not_loaded(name) or how
-            raise MaeError(f"{path} was made with plugin {name} {version}, which is not loaded; {how}")
-        if loaded[name] != version:
-            warnings.warn(f"{path} was made with plugin {name} {version}; {loaded[name]} is installed", stacklevel=2)
+            raise MaeError(f"{made}, which is not loaded; {registry().why_not_loaded(name) or how}")
+        found = loaded[name]
+        if found.version != version:
+            how = f"; for the other: mae install '{found.distribution}=={version}'" if version != "local file" else ""
+            warnings.warn(f"{made}; {found.version} is installed{how}", stacklevel=2)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """A run from recipe to folder: what it leaves, that it is reproducible, and that it resumes exactly."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -265,4 +266,12 @@ def test_a_checkpoint_needs_its_plugins(uninterrupted, monkeypatch):
     loaded = [plugin for plugin in registry().plugins if plugin.name == "core"]
     monkeypatch.setattr(registry(), "plugins", loaded)
     with pytest.raises(MaeError, match=r"was made with plugin image 0\.1\.0, which is not loaded; .*mae install image"):
+        load_model(uninterrupted)
+
+
+def test_a_checkpoint_of_another_plugin_version_says_which(uninterrupted, monkeypatch):
+    changed = [dataclasses.replace(p, version="0.2.0") if p.name == "image" else p for p in registry().plugins]
+    monkeypatch.setattr(registry(), "plugins", changed)
+    message = r"was made with plugin image 0\.1\.0; 0\.2\.0 is installed; for the other: mae install 'mae-image==0\.1\.0'"
+    with pytest.warns(UserWarning, match=message):
         load_model(uninterrupted)

@@ -114,7 +114,7 @@ def reconstruct(
             )
         rows += run(model, name, previews, seed=seed, masker=masker)
     resolve(find_modality(name).draw)(rows, output)
-    typer.echo(f"{output}: {len(rows)} rows")
+    typer.echo(f"{output}: {len(rows)} row{'s' if len(rows) > 1 else ''}")
 
 
 def _with_ratio(config: "Config", modality: str, ratio: float) -> "Config":
