@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from mae_core.evaluate.panels import panels
 from mae_core.interfaces import BadSample, Reconstruction
 from mae_image.datasets import DepthFolder, ImageFolder, SemsegFolder
-from mae_image.pictures import Layout, columns
+from mae_image.pictures import Layout
 from mae_image.scene_files import (
     colours,
     draw_depth,
@@ -216,19 +217,19 @@ def test_pictures_show_labels_in_their_colours(tmp_path):
     sample = torch.arange(64.0).reshape(8, 8) % 5
     draw_semseg([reconstruction(sample, sample.flip(0))], tmp_path / "a.png")
     shown = reconstruction(colours(sample), colours(sample.flip(0)))
-    layout = Layout.of(8, 8, [heading for heading, _ in columns(shown)])
+    layout = Layout.of(8, 8, [panel.heading for panel in panels(shown)])
     with Image.open(tmp_path / "a.png") as picture:
-        for column, (_, values) in enumerate(columns(shown)):
+        for column, panel in enumerate(panels(shown)):
             left, top = layout.origin(0, column)
             for row in range(8):
                 found = picture.getpixel((left + 6 * layout.factor, top + row * layout.factor))
-                assert found == tuple((values[:, row, 6] * 255).round().int().tolist())
+                assert found == tuple((panel.values.nan_to_num(0.5)[:, row, 6] * 255).round().int().tolist())
 
 
 def test_pictures_show_depth_in_grey(tmp_path):
     sample = torch.linspace(0, 1, 64).reshape(1, 8, 8)
     draw_depth([reconstruction(sample, 1 - sample)], tmp_path / "a.png")
-    layout = Layout.of(8, 8, [heading for heading, _ in columns(reconstruction(sample, sample))])
+    layout = Layout.of(8, 8, [panel.heading for panel in panels(reconstruction(sample, sample))])
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.getpixel(layout.origin(0, 0)) == (0, 0, 0)
         assert picture.getpixel(layout.origin(0, 1)) == (128, 128, 128)
