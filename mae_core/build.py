@@ -7,6 +7,7 @@ import torch
 
 from mae_core.config import Config, load_masker
 from mae_core.config.structure import OPERATORS, operands, operator_of
+from mae_core.drawing import trial_masks
 from mae_core.interfaces import Encoder, Grid, JointMasker, MakePositions, Masker, Modality, Tokenizer, each_mask
 from mae_core.model import MaskedAutoencoder, ModalityParts
 from mae_core.registry import registry
@@ -130,11 +131,7 @@ def _positions_maker(modality: str, config: Config, grid: Grid) -> MakePositions
 
 def _require_both_sets(masker: Masker, grid: Grid, dense: bool) -> None:
     """Draw a batch of each of the masker's cases, so that one that cannot work on this grid is refused before training."""
-    for case in masker.cases():
-        if case.needs_patches:  # to be tried with samples only
-            continue
-        with torch.device("cpu"):  # also where the model is built on another device, or on none
-            drawn = case(grid, 2, generator=torch.Generator().manual_seed(0))
+    for drawn in trial_masks(masker, grid):
         for mask in each_mask(drawn):
             if mask.ragged and not dense:
                 raise ConfigError(

@@ -1,5 +1,6 @@
 """Masks for a batch: drawn at once, or, where they depend on the samples, when these are there."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +35,15 @@ def draw(masker: Masker, grid: Grid, batch_size: int, *, generator: torch.Genera
     if masker.needs_patches:
         return Undrawn(masker, torch.randint(2**62, (batch_size,), generator=generator))
     return masker(grid, batch_size, generator=generator)
+
+
+def trial_masks(masker: Masker, grid: Grid) -> Iterator[MaskSets]:
+    """A small batch of each of its cases, but those that need samples. Raises ConfigError if one cannot mask the grid."""
+    for case in masker.cases():
+        if not case.needs_patches:
+            with torch.device("cpu"):  # also where a model is built on another device, or on none
+                drawn = case(grid, 2, generator=torch.Generator().manual_seed(0))
+            yield drawn
 
 
 def take_rows(drawn: Drawn, rows: slice) -> Drawn:

@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from mae_core.config.merge import merge
-from mae_core.config.structure import OPERATORS
+from mae_core.config.structure import OPERATORS, ComponentSection, expand_names
 from mae_core.config.yaml_tree import Node, Origin, from_python, plain
 from mae_registry import Registry, did_you_mean, resolve
 
 Path = tuple[str, ...]
+
+MASKER = ComponentSection("maskers")
 
 
 class Checker(Protocol):
@@ -40,8 +42,7 @@ class MaskerChecker:
 
     def masker(self, node: Node, path: Path) -> Node:
         """A section: a name, or one of the operators. A name alone may stand for `{name: ...}`."""
-        if isinstance(node.value, str):
-            node = Node({"name": node}, node.origin)
+        node = expand_names(node, MASKER)
         kinds = [key for key in ("name", *OPERATORS) if key in node.items and node.items[key].value is not None]
         if len(kinds) > 1:
             text = f"{' and '.join(map(repr, kinds))} each make a masker; keep one of them, or nest them"
@@ -90,9 +91,7 @@ class MaskerChecker:
         changes = {key: child for key, child in node.items.items() if key != "name"}
         if not changes:
             return Node(self.definition(defined).value, node.origin)
-        definition = self.definitions[defined]
-        if isinstance(definition.value, str):
-            definition = Node({"name": definition}, definition.origin)
+        definition = expand_names(self.definitions[defined], MASKER)
         self._open.append(defined)
         resolved = self.masker(merge(definition, Node(changes, node.origin)), path)
         self._open.pop()
@@ -135,8 +134,7 @@ class MaskerChecker:
 
     def _scheduled(self, node: Node, ratio: Node | None, path: Path) -> Node:
         """A masker without its ratio, checked with the schedule's first one."""
-        if isinstance(node.value, str):
-            node = Node({"name": node}, node.origin)
+        node = expand_names(node, MASKER)
         if not isinstance(node.value, dict):
             return self.masker(node, path)
         if "ratio" in node.items:

@@ -38,19 +38,18 @@ def read_layers(source: str | Path | Mapping[str, Any]) -> tuple[str, list[Node]
     """A recipe's name, and its layers, lowest first: what it extends, then itself. Raises ConfigError."""
     if isinstance(source, Mapping):
         return "mapping", _with_extended(from_python(source, Origin("mapping")), Path(), ())
-    path, shown = _find(source, Path())
-    name = source if isinstance(source, str) and source in list_recipes() else path.stem
+    name, path, shown = _find(source, Path())
     return name, _read(path, shown, ())
 
 
-def _find(source: str | Path, folder: Path) -> tuple[Path, str]:
-    """The file, and how to call it in messages. A recipe's name comes first; paths are relative to `folder`."""
+def _find(source: str | Path, folder: Path) -> tuple[str, Path, str]:
+    """The recipe's name, its file, and how to call that in messages. Names come first; paths are relative to `folder`."""
     known = _by_name()
     if isinstance(source, str) and source in known:
-        return known[source]
+        return source, *known[source]
     path = folder / source
     if path.is_file():
-        return path, str(path)
+        return path.stem, path, str(path)
     if isinstance(source, Path):
         raise ConfigError(f"there is no file {str(path)!r}")
     raise ConfigError(f"there is no recipe {source!r}, nor such a file.{did_you_mean(source, known)}")
@@ -85,7 +84,7 @@ def _with_extended(tree: Node, folder: Path, chain: tuple[tuple[Path, str], ...]
                     f"{parent.origin}: extends: must be a recipe's name, a path relative to the file, or a list of these"
                 )
             try:
-                path, shown = _find(parent.value, folder)
+                _, path, shown = _find(parent.value, folder)
             except ConfigError as error:
                 raise ConfigError(f"{parent.origin}: extends: {error}") from None
             layers += _read(path, shown, chain)

@@ -19,6 +19,7 @@ from mae_core.config.recipes import read_layers
 from mae_core.config.signature import parameters
 from mae_core.config.structure import OPERATORS, expand_names, operands, operator_of
 from mae_core.config.yaml_tree import Node, Origin, parse_yaml, plain
+from mae_core.drawing import trial_masks
 from mae_core.interfaces import Grid, JointMasker, Mask, Masker
 from mae_core.registry import registry
 from mae_registry import ConfigError, did_you_mean, resolve
@@ -165,9 +166,8 @@ def _on_first(title: str, section: Section, masker: Masker, sources: Mapping[str
     for source, grids in sources.items():
         for grid in grids:
             try:
-                for case in masker.cases():
-                    if not case.needs_patches:
-                        case(grid, 2, generator=torch.Generator().manual_seed(0))
+                for _ in trial_masks(masker, grid):
+                    pass
             except ConfigError as error:
                 problem = problem or error
             else:
