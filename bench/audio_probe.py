@@ -25,8 +25,8 @@ from torch import Tensor
 
 from mae_audio.datasets import AudioFolder
 from mae_core import build_model
-from mae_core.checkpoint import load_model
-from mae_core.model import MaskedAutoencoder
+from mae_core.model.autoencoder import MaskedAutoencoder
+from mae_core.runs.checkpoint import load_model
 
 MAX_TEST_INDEX = 4
 POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {

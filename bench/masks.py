@@ -25,8 +25,8 @@ import mae_core
 from mae_core import Grid
 from mae_core.build import masker_from_section
 from mae_core.masking import DirichletMasker
+from mae_core.parts.optimizers import adamw
 from mae_core.registry import registry
-from mae_core.train.optim import adamw
 from mae_registry import ConfigError
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

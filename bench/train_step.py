@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 
 import mae_core
-from mae_core.train.optim import adamw
+from mae_core.parts.optimizers import adamw
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 Step = Callable[[torch.Tensor], None]

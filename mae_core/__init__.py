@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from mae_core.build import build_model
     from mae_core.config import Config, load_config
     from mae_core.interfaces import Grid, Mask
-    from mae_core.layouts import export_state_dict, import_state_dict
+    from mae_core.layouts.published import export_state_dict, import_state_dict
 
 _HOMES = {
     "Config": "mae_core.config",
     "Grid": "mae_core.interfaces",
     "Mask": "mae_core.interfaces",
     "build_model": "mae_core.build",
-    "export_state_dict": "mae_core.layouts",
-    "import_state_dict": "mae_core.layouts",
+    "export_state_dict": "mae_core.layouts.published",
+    "import_state_dict": "mae_core.layouts.published",
     "load_config": "mae_core.config",
 }
 

@@ -7,9 +7,9 @@ import torch
 
 from mae_core.config import Config, load_masker
 from mae_core.config.structure import OPERATORS, operands, operator_of
-from mae_core.drawing import trial_masks
 from mae_core.interfaces import Encoder, Grid, JointMasker, MakePositions, Masker, Modality, Tokenizer, each_mask
-from mae_core.model import MaskedAutoencoder, ModalityParts
+from mae_core.masking.sampling import trial_masks
+from mae_core.model.autoencoder import MaskedAutoencoder, ModalityParts
 from mae_core.registry import registry
 from mae_registry import ConfigError, MaeError, resolve
 

@@ -9,9 +9,9 @@ MAE_API = 1
 @hookimpl
 def register_positions(register: Register) -> None:
     """Positions of any grid."""
-    register("sincos", "mae_core.positions:SinCos")
-    register("learned", "mae_core.positions:Learned")
-    register("none", "mae_core.positions:NoPositions")
+    register("sincos", "mae_core.parts.positions:SinCos")
+    register("learned", "mae_core.parts.positions:Learned")
+    register("none", "mae_core.parts.positions:NoPositions")
 
 
 @hookimpl
@@ -29,17 +29,17 @@ def register_maskers(register: Register) -> None:
 @hookimpl
 def register_encoders(register: Register) -> None:
     """Vision-transformer blocks over the visible tokens."""
-    register("vit", "mae_core.encoder:ViTEncoder")
+    register("vit", "mae_core.parts.vit_encoder:ViTEncoder")
 
 
 @hookimpl
 def register_decoders(register: Register) -> None:
     """Vision-transformer blocks over context and queries."""
-    register("vit", "mae_core.decoder:ViTDecoder")
-    register("cross_attention", "mae_core.cross_decoder:CrossDecoder")
+    register("vit", "mae_core.parts.vit_decoder:ViTDecoder")
+    register("cross_attention", "mae_core.parts.cross_decoder:CrossDecoder")
 
 
 @hookimpl
 def register_targets(register: Register) -> None:
     """The patches themselves."""
-    register("pixels", "mae_core.targets:Pixels")
+    register("pixels", "mae_core.parts.pixels:Pixels")

@@ -12,8 +12,8 @@ CORE = "mae_core.plugin"
 
 # optimizers and schedules are looked up like other components, but there is no hook for them: no plugin has needed one
 _WITHOUT_HOOK = (
-    Component("optimizers", "adamw", "mae_core.train.optim:adamw", "core"),
-    Component("schedules", "cosine", "mae_core.train.optim:Cosine", "core"),
+    Component("optimizers", "adamw", "mae_core.parts.optimizers:adamw", "core"),
+    Component("schedules", "cosine", "mae_core.parts.optimizers:Cosine", "core"),
 )
 
 

@@ -40,7 +40,7 @@ def _lines(config: "Config", section: dict[str, Any], prefix: str) -> list[tuple
 def check(recipe: Recipe, overrides: Overrides = None) -> None:
     """Check a recipe without its data: keys, values, and whether the parts fit each other."""
     from mae_core.config import load_config
-    from mae_core.train.preflight import check_recipe
+    from mae_core.training.preflight import check_recipe
 
     config = load_config(recipe, overrides or [])
     model = check_recipe(config)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mae_core.evaluate.masks import DrawnSet
     from mae_core.interfaces import Grid
+    from mae_core.pictures.mask_samples import DrawnSet
 
 SYMBOLS = ("█", "·", "▓", " ")
-"""By the states of mae_core.evaluate.masks: visible; hidden and predicted; visible and predicted; hidden and not predicted."""
+"""The states of `mask_samples.STATES`: visible; hidden and predicted; visible and predicted; hidden and not predicted."""
 GAP = "  "
 MAX_HEIGHT = 48
 
@@ -20,7 +20,7 @@ Rows = list[str]
 
 def draw(drawn: "DrawnSet", grid: "Grid", *, width: int) -> list[str]:
     """Lines of text: some masks, and how often each position is hidden, in tenths."""
-    from mae_core.evaluate.masks import frames
+    from mae_core.pictures.mask_samples import frames
 
     every = frames(grid, limit=grid.num_patches)
     _, num_rows, num_columns = every.ids.shape
@@ -50,7 +50,7 @@ def draw(drawn: "DrawnSet", grid: "Grid", *, width: int) -> list[str]:
 
 def legend(drawn: "Sequence[DrawnSet]") -> str:
     """What the symbols mean that are in the masks."""
-    from mae_core.evaluate.masks import states_in
+    from mae_core.pictures.mask_samples import states_in
 
     symbols = [symbol * 2 if symbol.strip() else "blank" for symbol in SYMBOLS]
     return "   ".join(f"{symbols[state]} {name}" for state, name in states_in(drawn).items())

@@ -12,8 +12,8 @@ from rich.table import Table
 from mae_registry import ConfigError, MaeError, PluginError, resolve
 
 if TYPE_CHECKING:
-    from mae_core.evaluate.mask_subjects import Subject
-    from mae_core.evaluate.masks import Look
+    from mae_core.pictures.mask_samples import Look
+    from mae_core.pictures.mask_subjects import Subject
 
 app = typer.Typer(help="Maskers: which there are, and what they hide.", invoke_without_command=True)
 
@@ -106,8 +106,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Draw masks, and how often each position is hidden, before anything is trained with them."""
-    from mae_core.evaluate.mask_subjects import find_subjects, parse_grid
-    from mae_core.evaluate.masks import look, require_no_samples
+    from mae_core.pictures.mask_samples import look, require_no_samples
+    from mae_core.pictures.mask_subjects import find_subjects, parse_grid
 
     subjects = find_subjects(what, changes or [], grid=parse_grid(grid) if grid is not None else None)
     if progress is not None and not any(subject.is_scheduled for subject in subjects):
@@ -121,7 +121,7 @@ def show(
         else:
             shown.append((subject, look(subject, num_draws=draws, seed=seed, progress=progress)))
     if output is not None and shown:
-        from mae_core.evaluate.mask_pictures import draw
+        from mae_core.pictures.mask_pictures import draw
 
         draw(shown, output, seed=seed)
     if as_json:
@@ -137,8 +137,8 @@ def show(
 
 def _print_looks(subject: "Subject", looks: "Sequence[Look]", seed: int) -> None:
     from mae_core.cli.mask_blocks import draw, legend
-    from mae_core.evaluate.mask_subjects import write
-    from mae_core.evaluate.masks import describe, heading, note_on, source
+    from mae_core.pictures.mask_samples import describe, heading, note_on, source
+    from mae_core.pictures.mask_subjects import write
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     written = write(subject.section)

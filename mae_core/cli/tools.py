@@ -56,7 +56,7 @@ def convert(
     recipe: Annotated[str | None, typer.Option(help="With --from: the recipe of the model that the weights are for.")] = None,
 ) -> None:
     """Published weights -> a checkpoint (--from, with --recipe), or a checkpoint -> a published layout (--to)."""
-    from mae_core.convert import export_file, import_file
+    from mae_core.runs.convert import export_file, import_file
 
     if (to_layout is None) == (from_layout is None):
         raise typer.BadParameter("give one of --to LAYOUT and --from LAYOUT")
@@ -74,7 +74,7 @@ def statistics(recipe: Recipe, overrides: Overrides = None) -> None:
     """Measure what a tokenizer has to know of the recipe's data, such as their mean, and print it as KEY=VALUE."""
     from mae_core.build import modality as find_modality
     from mae_core.config import load_config
-    from mae_core.train.data import build_datasets
+    from mae_core.training.sources import build_datasets
     from mae_registry import resolve
 
     datasets = build_datasets(load_config(recipe, overrides or []))
@@ -105,6 +105,6 @@ def _read_all(dataset: "Dataset") -> "Iterator[Tensor]":
 
 def report(run: Annotated[Path, typer.Argument(help="A run's folder.")]) -> None:
     """Write a run's report.html again."""
-    from mae_core.evaluate.report import write_report
+    from mae_core.runs.report import write_report
 
     typer.echo(write_report(run))

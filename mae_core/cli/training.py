@@ -14,7 +14,7 @@ from mae_registry import ConfigError, MaeError
 if TYPE_CHECKING:
     from mae_core.config import Config
     from mae_core.interfaces import Preview
-    from mae_core.model import MaskedAutoencoder
+    from mae_core.model.autoencoder import MaskedAutoencoder
 
 Recipe = Annotated[str, typer.Argument(help="A recipe's name (image/mae_vit_base) or a YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values that replace the recipe's.")]
@@ -35,9 +35,9 @@ def pretrain(
         raise typer.BadParameter("--resume and --overwrite exclude each other")
     from mae_core.cli.progress import TrainingProgress
     from mae_core.config import load_config
-    from mae_core.train.interrupts import Interrupted
-    from mae_core.train.loop import pretrain as run
-    from mae_core.train.run_folder import choose_folder
+    from mae_core.runs.folder import choose_folder
+    from mae_core.training.interrupts import Interrupted
+    from mae_core.training.trainer import pretrain as run
 
     config = load_config(recipe, overrides or [])
     folder = choose_folder(config.name, out, resume=resume, overwrite=overwrite)
@@ -97,8 +97,8 @@ def reconstruct(
     """Hide a part of each input, let the model fill it in, and draw both."""
     from mae_core.build import build_masker
     from mae_core.build import modality as find_modality
-    from mae_core.checkpoint import load_model
-    from mae_core.evaluate.reconstruct import reconstruct as run
+    from mae_core.pictures.reconstruction import reconstruct as run
+    from mae_core.runs.checkpoint import load_model
     from mae_registry import resolve
 
     model, config, _ = load_model(checkpoint)
@@ -120,7 +120,7 @@ def reconstruct(
 def _with_ratio(config: "Config", modality: str, ratio: float) -> "Config":
     """The configuration with another mask ratio. Raises MaeError for a masker that has none."""
     from mae_core.config import load_config
-    from mae_core.evaluate.mask_subjects import write
+    from mae_core.pictures.mask_subjects import write
 
     path = f"model.modalities.{modality}.masker"
     masker = config.to_dict()["model"]["modalities"][modality]["masker"]
@@ -163,7 +163,7 @@ def _read(inputs: Sequence[Path], model: "MaskedAutoencoder", name: str) -> "lis
 
 
 def _examples(config: "Config", name: str) -> "Sequence[Preview]":
-    from mae_core.train.data import build_datasets
+    from mae_core.training.sources import build_datasets
 
     try:
         previews = build_datasets(config)[name].previews(4)

@@ -65,7 +65,7 @@ RECIPE: dict[str, Shape] = {
     "data": PerModality(ComponentSection("datasets")),
     "optimizer": ComponentSection("optimizers"),
     "schedule": ComponentSection("schedules"),
-    "train": SettingsSection("mae_core.train.settings:TrainSettings"),
+    "train": SettingsSection("mae_core.training.settings:TrainSettings"),
 }
 
 

@@ -2,7 +2,7 @@
 
 from mae_core.interfaces.data import BadSample, Check, Dataset, Modality, Preview, Reconstruction
 from mae_core.interfaces.grid import Grid
-from mae_core.interfaces.mask import Mask, MaskSets, each_mask
+from mae_core.interfaces.mask import Mask, MaskSets, each_mask, gather_patches
 from mae_core.interfaces.parts import Decoder, Encoder, JointMasker, Layout, MakePositions, Masker, Positions, Target, Tokenizer
 
 __all__ = [
@@ -25,4 +25,5 @@ __all__ = [
     "Target",
     "Tokenizer",
     "each_mask",
+    "gather_patches",
 ]

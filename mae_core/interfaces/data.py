@@ -83,7 +83,7 @@ class Modality:
 
     `read(path, tokenizer) -> Tensor`: one file as `Dataset.load` would give it, un-augmented. Raises BadSample.
     `draw(reconstructions, path)`: a picture (PNG), one row (or group of rows) a reconstruction, every column labelled;
-    `mae_core.evaluate.panels.panels` gives the columns.
+    `mae_core.pictures.panels.panels` gives the columns.
     `certify() -> list[Check]`: `mae verify`; compares with the published numbers that ship with the plugin.
     `measure(samples) -> dict`: `mae statistics`; parameters of the tokenizer that fit these samples, e.g. their
     mean: numbers, or lists of one a channel.

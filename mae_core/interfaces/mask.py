@@ -108,3 +108,8 @@ MaskSets = Mask | tuple[Mask, ...]
 def each_mask(masks: MaskSets) -> tuple[Mask, ...]:
     """The masks, also where it is one."""
     return (masks,) if isinstance(masks, Mask) else masks
+
+
+def gather_patches(x: Tensor, ids: Tensor) -> Tensor:
+    """(B, N, D), (B, K) -> (B, K, D)."""
+    return x.gather(1, ids.unsqueeze(-1).expand(-1, -1, x.shape[-1]))

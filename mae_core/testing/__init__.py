@@ -10,7 +10,7 @@ failure is an AssertionError that says which contract was broken and where it is
 
 from mae_core.testing.coders import check_decoder, check_encoder
 from mae_core.testing.data import check_dataset
-from mae_core.testing.masks import check_masker
+from mae_core.testing.maskers import check_masker
 from mae_core.testing.models import check_modality
 from mae_core.testing.parts import check_positions, check_target, check_tokenizer
 

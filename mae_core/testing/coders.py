@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
-from mae_core.gather import gather_patches
-from mae_core.interfaces import Decoder, Encoder, Grid, MakePositions
-from mae_core.positions import SinCos
+from mae_core.interfaces import Decoder, Encoder, Grid, MakePositions, gather_patches
+from mae_core.parts.positions import SinCos
 from mae_core.testing.modules import check_module, require_close
 from mae_core.testing.subject import Part, Section
 

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from mae_core.build import build_model
 from mae_core.build import modality as find_modality
-from mae_core.checkpoint import Checkpoint, load_model, plugin_versions, write_checkpoint
 from mae_core.config import Config, load_config
-from mae_core.evaluate.reconstruct import reconstruct
 from mae_core.interfaces import BadSample, Modality, Preview, Tokenizer
-from mae_core.model import MaskedAutoencoder
+from mae_core.model.autoencoder import MaskedAutoencoder
+from mae_core.pictures.reconstruction import reconstruct
+from mae_core.runs.checkpoint import Checkpoint, load_model, plugin_versions, write_checkpoint
 from mae_core.testing.modules import check_module, require_close
 from mae_core.testing.parts import random_sample
 from mae_core.testing.subject import GUIDE, Subject

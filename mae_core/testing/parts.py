@@ -5,8 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mae_core.gather import gather_patches
-from mae_core.interfaces import Grid, Positions, Target, Tokenizer
+from mae_core.interfaces import Grid, Positions, Target, Tokenizer, gather_patches
 from mae_core.testing.modules import check_module, require_close
 from mae_core.testing.subject import Part, Section, Subject
 from mae_registry import MaeError

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mae_audio.classifier import SpectrogramClassifier, keep_times_and_frequencies
 from mae_core import build_model, load_config
-from mae_core.evaluate.certificate import (
+from mae_core.evaluation.certificate import (
     LOSS,
     PREDICTION,
     Published,
@@ -19,8 +19,8 @@ from mae_core.evaluate.certificate import (
     worst,
 )
 from mae_core.interfaces import Check, Mask
-from mae_core.layouts import export_state_dict, import_state_dict
-from mae_core.model import MaskedAutoencoder
+from mae_core.layouts.published import export_state_dict, import_state_dict
+from mae_core.model.autoencoder import MaskedAutoencoder
 
 NUM_HEADS = 4
 NUM_KEPT = 102

@@ -3,11 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from mae_core.blocks import LayerNorm
-from mae_core.encoder import ViTEncoder
-from mae_core.gather import gather_patches
-from mae_core.interfaces import Grid
-from mae_core.model import MaskedAutoencoder
+from mae_core.interfaces import Grid, gather_patches
+from mae_core.model.autoencoder import MaskedAutoencoder
+from mae_core.parts.blocks import LayerNorm
+from mae_core.parts.vit_encoder import ViTEncoder
 from mae_registry import MaeError
 
 

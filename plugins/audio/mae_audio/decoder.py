@@ -8,9 +8,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mae_audio.window_blocks import WindowBlock
-from mae_core.blocks import LayerNorm, init_linear_and_norm, require_heads_divide
-from mae_core.gather import gather_patches
-from mae_core.interfaces import Decoder, Grid, MakePositions
+from mae_core.interfaces import Decoder, Grid, MakePositions, gather_patches
+from mae_core.parts.blocks import LayerNorm, init_linear_and_norm, require_heads_divide
 from mae_registry import ConfigError
 
 Positive = Annotated[int, Field(ge=1)]

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from mae_audio.classifier import SpectrogramClassifier
 from mae_audio.tokenizer import SpectrogramPatches
 from mae_core.interfaces import Layout, Positions
-from mae_core.model import MaskedAutoencoder
-from mae_core.positions import Learned, SinCos
+from mae_core.model.autoencoder import MaskedAutoencoder
+from mae_core.parts.positions import Learned, SinCos
 from mae_registry import MaeError, some_of
 
 PARTS = "modalities.audio."

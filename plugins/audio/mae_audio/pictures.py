@@ -15,9 +15,9 @@ from torch import Tensor
 
 from mae_audio.fbank import FRAMES_PER_SECOND, SAMPLE_RATE
 from mae_audio.sounds import to_wave
-from mae_core.evaluate.panels import RAW_RANGE, facts, panels
 from mae_core.files import write_atomically
 from mae_core.interfaces import Reconstruction
+from mae_core.pictures.panels import RAW_RANGE, facts, panels
 from mae_registry import MaeError
 
 COLUMN_WIDTH, ROW_HEIGHT, HEADER_HEIGHT = 3.4, 2.2, 0.5

@@ -1,7 +1,7 @@
 """The positions of the published Audio-MAE."""
 
 from mae_core.interfaces import Grid
-from mae_core.positions import SinCos
+from mae_core.parts.positions import SinCos
 
 
 class SwappedSinCos(SinCos):

@@ -9,8 +9,8 @@ from einops import rearrange
 from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
-from mae_core.blocks import LayerNorm
 from mae_core.interfaces import Grid
+from mae_core.parts.blocks import LayerNorm
 
 MIN_TAU = 0.01
 WRAPPED = -100.0

@@ -7,7 +7,7 @@ from mae_audio.certificate import certify
 from mae_audio.classifier import SpectrogramClassifier, keep_times_and_frequencies
 from mae_audio.positions import SwappedSinCos
 from mae_core import Grid, build_model, export_state_dict, import_state_dict, load_config
-from mae_core.positions import SinCos
+from mae_core.parts.positions import SinCos
 from mae_registry import MaeError
 
 

@@ -6,9 +6,8 @@ from torch.nn import functional as F
 
 from mae_audio.decoder import LocalWindowsDecoder
 from mae_audio.window_blocks import WindowAttention
-from mae_core.gather import gather_patches
-from mae_core.interfaces import Grid, Mask
-from mae_core.positions import SinCos
+from mae_core.interfaces import Grid, Mask, gather_patches
+from mae_core.parts.positions import SinCos
 from mae_registry import ConfigError
 
 GRID = Grid(t=8, f=4)

@@ -11,8 +11,8 @@ from mae_audio.pictures import draw
 from mae_audio.reading import read_spectrogram
 from mae_audio.synthetic import SyntheticSounds
 from mae_core import build_model, load_config
-from mae_core.evaluate.reconstruct import reconstruct
 from mae_core.interfaces import Mask, Masker, Preview
+from mae_core.pictures.reconstruction import reconstruct
 
 
 def demo(**tokenizer):

@@ -14,8 +14,8 @@ from mae_audio.pictures import MAX_HEADING, MAX_TITLE, compose, draw, sounds
 from mae_audio.reading import to_spectrogram
 from mae_audio.sounds import to_wave
 from mae_audio.synthetic import make_sound
-from mae_core.evaluate.panels import panels
 from mae_core.interfaces import Reconstruction
+from mae_core.pictures.panels import panels
 from mae_registry import MaeError
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mae_core import build_model, load_config
 from mae_core.build import build_component
-from mae_core.evaluate.certificate import (
+from mae_core.evaluation.certificate import (
     GRADIENT,
     LOSS,
     PREDICTION,
@@ -21,10 +21,10 @@ from mae_core.evaluate.certificate import (
     worst,
 )
 from mae_core.interfaces import Check, Mask
-from mae_core.layouts import export_state_dict, import_state_dict
-from mae_core.model import MaskedAutoencoder
-from mae_core.train.optim import set_lr
-from mae_core.train.step import train_step
+from mae_core.layouts.published import export_state_dict, import_state_dict
+from mae_core.model.autoencoder import MaskedAutoencoder
+from mae_core.parts.optimizers import set_lr
+from mae_core.training.step import train_step
 from mae_image.layouts import MaeLayout
 
 MANIFESTS = {"base": "base_patch16", "large": "large_patch16", "huge": "huge_patch14"}

@@ -8,8 +8,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from mae_core.interfaces import Layout, Tokenizer
-from mae_core.model import MaskedAutoencoder, ModalityParts
-from mae_core.positions import Learned, SinCos
+from mae_core.model.autoencoder import MaskedAutoencoder, ModalityParts
+from mae_core.parts.positions import Learned, SinCos
 from mae_registry import MaeError, some_of
 
 OURS = "modalities.image."

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from einops import rearrange
 from torch import Tensor, nn
 
-from mae_core.cross_decoder import CrossDecoder
 from mae_core.interfaces import Decoder, Layout
-from mae_core.model import MaskedAutoencoder
+from mae_core.model.autoencoder import MaskedAutoencoder
+from mae_core.parts.cross_decoder import CrossDecoder
 from mae_image.layouts import TABLE_TOLERANCE, patch_size
 from mae_image.scenes import SemsegPatches
 from mae_image.twin import TwinDecoder

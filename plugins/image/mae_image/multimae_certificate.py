@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 
 from mae_core import build_model, load_config
-from mae_core.evaluate.certificate import LOSS, PREDICTION, Published, largest_error, relative_error, state_dict_of
+from mae_core.evaluation.certificate import LOSS, PREDICTION, Published, largest_error, relative_error, state_dict_of
 from mae_core.interfaces import Check, Mask
-from mae_core.layouts import import_state_dict
+from mae_core.layouts.published import import_state_dict
 from mae_image.multimae import TASKS
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from mae_core.evaluate.panels import LINE_HEIGHT, facts, panels, shorten, tile, wrap, write_lines
 from mae_core.files import write_atomically
 from mae_core.interfaces import Reconstruction
+from mae_core.pictures.panels import LINE_HEIGHT, facts, panels, shorten, tile, wrap, write_lines
 
 TILE_SIDE = 256
 """Pixels; smaller samples are enlarged by the largest whole factor that stays within it."""

@@ -8,8 +8,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mae_core.interfaces import Grid, Target, Tokenizer
-from mae_core.targets import Reduction, reduce_loss
-from mae_core.tokenizing import PatchTokenizer, grid_sizes
+from mae_core.parts.patches import PatchTokenizer, grid_sizes
+from mae_core.parts.pixels import Reduction, reduce_loss
 from mae_image.tokenizer import Side
 from mae_registry import ConfigError, MaeError
 

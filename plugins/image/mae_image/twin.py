@@ -7,9 +7,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mae_core.cross_decoder import CrossDecoder
 from mae_core.interfaces import Decoder, Grid, MakePositions, Target, Tokenizer
-from mae_core.targets import Pixels
+from mae_core.parts.cross_decoder import CrossDecoder
+from mae_core.parts.pixels import Pixels
 
 Positive = Annotated[int, Field(ge=1)]
 

@@ -8,7 +8,7 @@ from safetensors.torch import load
 
 import mae_core
 from mae_core import build_model, load_config
-from mae_core.model import MaskedAutoencoder
+from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_image.multimae_certificate import _config, certify
 from mae_registry import MaeError
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mae_core.evaluate.panels import FONT, panels
 from mae_core.interfaces import Reconstruction
+from mae_core.pictures.panels import FONT, panels
 from mae_image.pictures import LABEL_WIDTH, MARGIN, Layout, compose, draw
 from mae_registry import MaeError
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mae_core.evaluate.panels import panels
 from mae_core.interfaces import BadSample, Reconstruction
+from mae_core.pictures.panels import panels
 from mae_image.datasets import DepthFolder, ImageFolder, SemsegFolder
 from mae_image.pictures import Layout
 from mae_image.scene_files import (

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mae_core import Grid
-from mae_core.cross_decoder import CrossDecoder
-from mae_core.positions import SinCos
-from mae_core.targets import Pixels
+from mae_core.parts.cross_decoder import CrossDecoder
+from mae_core.parts.pixels import Pixels
+from mae_core.parts.positions import SinCos
 from mae_image.scenes import Classes, DepthPatches, SemsegPatches
 from mae_image.tokenizer import ImagePatches
 from mae_image.twin import TwinDecoder, TwinPixels

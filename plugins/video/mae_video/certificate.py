@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mae_core import build_model, load_config
-from mae_core.evaluate.certificate import (
+from mae_core.evaluation.certificate import (
     LOSS,
     PREDICTION,
     Published,
@@ -19,8 +19,8 @@ from mae_core.evaluate.certificate import (
     worst,
 )
 from mae_core.interfaces import Check, Mask
-from mae_core.layouts import export_state_dict, import_state_dict
-from mae_core.model import MaskedAutoencoder, Output
+from mae_core.layouts.published import export_state_dict, import_state_dict
+from mae_core.model.autoencoder import MaskedAutoencoder, Output
 from mae_video.masking import running_cells
 
 MANIFESTS = {

@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from mae_core.interfaces import Layout
-from mae_core.model import MaskedAutoencoder
+from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_registry import MaeError, some_of
 
 OURS = "modalities.video."

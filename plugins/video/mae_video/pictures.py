@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mae_core.evaluate.panels import LINE_HEIGHT, Panel, facts, panels, shorten, tile, wrap, write_lines
 from mae_core.files import write_atomically
 from mae_core.interfaces import Reconstruction
+from mae_core.pictures.panels import LINE_HEIGHT, Panel, facts, panels, shorten, tile, wrap, write_lines
 
 NUM_FRAMES = 6
 """Frames of a clip in a PNG, evenly spaced."""

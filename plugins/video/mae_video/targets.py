@@ -5,10 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mae_core.gather import gather_patches
-from mae_core.interfaces import Target, Tokenizer
-from mae_core.targets import Pixels
-from mae_core.tokenizing import PatchTokenizer
+from mae_core.interfaces import Target, Tokenizer, gather_patches
+from mae_core.parts.patches import PatchTokenizer
+from mae_core.parts.pixels import Pixels
 from mae_registry import ConfigError
 
 EPS = 1e-6

@@ -6,7 +6,7 @@ import torch
 from mae_core import build_model, load_config
 from mae_core.interfaces import Grid, Mask
 from mae_core.masking import RandomMasker
-from mae_core.targets import Pixels
+from mae_core.parts.pixels import Pixels
 from mae_registry import ConfigError
 from mae_video.masking import RunningCellMasker, running_cells
 from mae_video.positions import FlatSinCos, Separable

@@ -4,9 +4,9 @@ import torch
 from PIL import Image
 
 from mae_core import build_model, load_config
-from mae_core.evaluate.panels import panels
-from mae_core.evaluate.reconstruct import reconstruct
 from mae_core.interfaces import Preview, Reconstruction
+from mae_core.pictures.panels import panels
+from mae_core.pictures.reconstruction import reconstruct
 from mae_registry import MaeError
 from mae_video.pictures import LABEL_WIDTH, MARGIN, MIN_COLUMN, animate, chosen_frames, compose, draw
 

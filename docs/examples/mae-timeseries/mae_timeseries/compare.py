@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mae_core.checkpoint import load_model
-from mae_core.model import MaskedAutoencoder
+from mae_core.model.autoencoder import MaskedAutoencoder
+from mae_core.runs.checkpoint import load_model
 from mae_registry import MaeError
 from mae_timeseries.reading import read_series
 

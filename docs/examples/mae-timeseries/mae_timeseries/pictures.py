@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mae_core.evaluate.panels import Panel, facts, panels
 from mae_core.files import write_atomically
 from mae_core.interfaces import Reconstruction
+from mae_core.pictures.panels import Panel, facts, panels
 
 
 def draw(reconstructions: Sequence[Reconstruction], path: Path) -> None:

@@ -1,1 +1,0 @@
-"""Looking at a trained model, and at how it was trained."""

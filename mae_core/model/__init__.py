@@ -1,0 +1,1 @@
+"""The model: a backbone, and what is added to it to pre-train it."""

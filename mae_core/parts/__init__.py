@@ -1,0 +1,1 @@
+"""The core's own parts: encoder, decoders, positions, targets, tokenizing, optimizers and schedules."""

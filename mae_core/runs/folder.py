@@ -1,0 +1,140 @@
+"""The folder of a run: its name, who may write to it, and what it records of itself."""
+
+import fcntl
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mae_core.runs.checkpoint import FOLDER, Checkpoint, load_config_text
+from mae_core.config import Config
+from mae_core.files import write_atomically
+from mae_registry import ConfigError, MaeError
+
+CONFIG = "config.yaml"
+LOCK = ".lock"
+FACTS = "run.json"
+RUNS = Path("runs")
+WRITTEN = (
+    CONFIG,
+    FACTS,
+    "metrics.jsonl",
+    "bad_samples.jsonl",
+    "non_finite_batch.txt",
+    "encoder.safetensors",
+    "report.html",
+)
+"""Every file that a run writes beside its folders and the lock; `overwrite` deletes these and nothing else."""
+FOLDERS = (FOLDER, "pictures", "tensorboard")
+
+FREE_ON_RESUME = re.compile(
+    r"train\.(num_workers|checkpoint_steps|keep_checkpoints|num_pictures|max_bad_share)|data\.\w+\.root"
+)
+"""Keys that may differ when a run is resumed: they do not change the weights, if `root` holds the same files elsewhere."""
+
+
+def choose_folder(recipe: str, out: Path | None, *, resume: bool, overwrite: bool) -> Path:
+    """Where a run writes. Without `out`: runs/RECIPE, or the next free runs/RECIPE-2, -3, ...; to resume, the last of these.
+
+    Raises MaeError if `out` holds something already, unless told to resume or overwrite it. Changes nothing yet.
+    """
+    if out is None:
+        numbered = _numbered(recipe)
+        if not resume:
+            return numbered[-1][1] if not numbered[-1][1].exists() else RUNS / f"{_stem(recipe)}-{numbered[-1][0] + 1}"
+        out = numbered[-1][1]
+    if resume:
+        if not (out / CONFIG).is_file():
+            raise MaeError(f"there is no run to resume in {out.absolute()}; start one without --resume")
+        return out
+    require_free(out, overwrite=overwrite)
+    return out
+
+
+def _stem(recipe: str) -> str:
+    return recipe.replace("/", "-")
+
+
+def _numbered(recipe: str) -> list[tuple[int, Path]]:
+    """(number, folder) of the runs of this recipe, by number; the first free name where there is none."""
+    pattern = re.compile(re.escape(_stem(recipe)) + r"(?:-(\d+))?")
+    found = [(int(match.group(1) or 1), path) for path in RUNS.glob("*") if (match := pattern.fullmatch(path.name))]
+    return sorted(found) or [(1, RUNS / _stem(recipe))]
+
+
+def require_free(out: Path, *, overwrite: bool) -> None:
+    """Raise MaeError if a run must not begin in this folder."""
+    if not out.exists() or (out.is_dir() and not any(path.name != LOCK for path in out.iterdir())):
+        return
+    if not (out / CONFIG).is_file():
+        raise MaeError(f"{out.absolute()} exists and is not a run's folder; choose another with --out")
+    if not overwrite:
+        raise MaeError(
+            f"{out.absolute()} already holds a run; go on with it by --resume, replace it by --overwrite, or choose "
+            "another --out"
+        )
+
+
+def clear(folder: Path) -> None:
+    """Delete what a run has written here, and nothing else."""
+    for name in FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in WRITTEN:
+        (folder / name).unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete the halves of checkpoints that a kill during a save leaves behind."""
+    for path in (folder / FOLDER).glob(".step-*.pt.*"):
+        path.unlink()
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Hold the folder against a second process. Raises MaeError if it is held, or cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("w")
+    except OSError as error:
+        raise MaeError(f"cannot write to {folder.absolute()}: {error.strerror}; choose another folder with --out") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise MaeError(f"another process is writing to {folder.absolute()}; wait for it or choose another --out") from None
+        yield
+
+
+def write_config(folder: Path, config: Config) -> None:
+    """The resolved recipe, every default in it."""
+    write_atomically(folder / CONFIG, lambda file: file.write(config.to_yaml().encode()))
+
+
+def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
+    """What the report tells of the run beside its curves."""
+    write_atomically(folder / FACTS, lambda file: file.write(json.dumps(facts, indent=2).encode()))
+
+
+def require_same_config(checkpoint: Checkpoint, config: Config) -> None:
+    """Raise ConfigError if a resumed run would not be the same run: names the keys and both values."""
+    stored = _leaves(load_config_text(checkpoint.config).to_dict())
+    now = _leaves(config.to_dict())
+    differing = [
+        key for key in sorted({*stored, *now}) if stored.get(key) != now.get(key) and not FREE_ON_RESUME.fullmatch(key)
+    ]
+    if differing:
+        lines = [f"  {key}: {stored.get(key)!r} in the checkpoint, {now.get(key)!r} now" for key in differing]
+        raise ConfigError("a run is resumed with the recipe that it was started with; these keys differ:\n" + "\n".join(lines))
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            leaves |= _leaves(value, f"{prefix}{key}.")
+        else:
+            leaves[prefix + key] = value
+    return leaves

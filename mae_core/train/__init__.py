@@ -1,1 +1,0 @@
-"""Pre-training: the loop, its data, its checkpoints."""

@@ -1,0 +1,1 @@
+"""Training: plan, stream of samples, steps, and the trainer that joins them."""

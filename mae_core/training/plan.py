@@ -1,0 +1,93 @@
+"""Which samples make each step of a run: a function of the seed alone, whatever loads them and wherever a run resumes."""
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+from torch.utils.data import Sampler
+
+from mae_core.masking.sampling import derive_seed
+from mae_registry import ConfigError
+
+
+class Key(NamedTuple):
+    """One sample of one epoch of one source; a pass over a source's data is its epoch."""
+
+    source: str
+    epoch: int
+    sample: int
+
+
+class Plan:
+    """Every step takes one batch of one source, drawn by weight; each source's samples come in their own shuffled order.
+
+    A source is one modality's data, or paired data. An epoch is as many steps as all sources together have whole batches; with
+    one source that is one pass over its data.
+
+    Args:
+        sizes: samples of each source.
+        weights: how often each source comes; None: in proportion to its batches.
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        *,
+        batch_size: int,
+        num_epochs: int,
+        seed: int,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        self.sizes = dict(sizes)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.num_batches = {name: size // batch_size for name, size in sizes.items()}
+        for name, num_batches in self.num_batches.items():
+            if num_batches == 0:
+                raise ConfigError(
+                    f"data.{name}: {sizes[name]} samples do not fill one batch of train.batch_size={batch_size}; lower it"
+                )
+        self.steps_per_epoch = sum(self.num_batches.values())
+        self.num_steps = self.steps_per_epoch * num_epochs
+        weights = self.num_batches if weights is None else weights
+        if set(weights) != set(sizes):
+            raise ConfigError(f"train.weights names {', '.join(sorted(weights))}; the data has {', '.join(sorted(sizes))}")
+        generator = torch.Generator().manual_seed(derive_seed(seed, "source"))
+        shares = torch.tensor([float(weights[name]) for name in sizes])
+        self._drawn = torch.multinomial(shares, self.num_steps, replacement=True, generator=generator)
+        one_hot = torch.nn.functional.one_hot(self._drawn, len(sizes))
+        self._earlier = (one_hot.cumsum(0) - one_hot).gather(1, self._drawn[:, None])[:, 0]
+
+    def source(self, step: int) -> str:
+        """Whose batch step `step` takes (the first is 0)."""
+        return list(self.sizes)[int(self._drawn[step])]
+
+    def keys(self, step: int) -> list[Key]:
+        """The samples of a step's effective batch, in order."""
+        source = self.source(step)
+        epoch, batch = divmod(int(self._earlier[step]), self.num_batches[source])
+        order = self._order(source, epoch)
+        chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        return [Key(source, epoch, index) for index in chosen.tolist()]
+
+    @functools.lru_cache(maxsize=4)  # noqa: B019 - a plan lives as long as its run
+    def _order(self, source: str, epoch: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", source, epoch))
+        return torch.randperm(self.sizes[source], generator=generator)
+
+
+class MicroBatches(Sampler[list[Key]]):
+    """The plan's samples from `first_step` on, cut into what the device holds at once."""
+
+    def __init__(self, plan: Plan, *, device_batch: Mapping[str, int], first_step: int) -> None:
+        self.plan = plan
+        self.device_batch = device_batch
+        self.first_step = first_step
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for step in range(self.first_step, self.plan.num_steps):
+            keys = self.plan.keys(step)
+            size = self.device_batch[keys[0].source]
+            for start in range(0, len(keys), size):
+                yield keys[start : start + size]

@@ -1,0 +1,149 @@
+"""The metric log and the list of bad samples: what they write, and that a resume leaves no trace of the interruption."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mae_core.runs.logs import BadSampleLog, MetricLog, cut_back, read_json_lines, read_metrics
+from mae_registry import MaeError
+
+
+def without_time(entries: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{name: value for name, value in entry.items() if name != "wall_s"} for entry in entries]
+
+
+def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return [(event.step, event.value) for event in events.Scalars(tag)]
+
+
+def test_every_step_is_one_line_and_one_event(tmp_path: Path):
+    with MetricLog(tmp_path) as log:
+        log.log(1, epoch=1, loss=0.1, lr=1e-4, samples_per_s=12.5)
+        log.log(2, epoch=1, loss=0.5, lr=2e-4, samples_per_s=25.0)
+    first, second = (json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert list(first) == ["step", "epoch", "loss", "lr", "samples_per_s", "wall_s"]
+    assert without_time([second]) == [{"step": 2, "epoch": 1, "loss": 0.5, "lr": 2e-4, "samples_per_s": 25.0}]
+    assert scalars(tmp_path, "samples_per_s") == [(1, 12.5), (2, 25.0)]
+
+
+def test_a_line_can_be_read_before_the_log_is_closed(tmp_path: Path):
+    with MetricLog(tmp_path) as log:
+        log.log(1, loss=0.5)
+        assert read_metrics(tmp_path / "metrics.jsonl")[0]["loss"] == 0.5
+        assert scalars(tmp_path, "loss") == [(1, 0.5)]
+
+
+def test_resume_cuts_back_to_the_checkpoint(tmp_path: Path):
+    with MetricLog(tmp_path) as log:
+        for step in range(1, 8):
+            log.log(step, loss=float(step))
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 8, "lo')
+    with MetricLog(tmp_path, from_step=5) as log:
+        for step in range(6, 9):
+            log.log(step, loss=step + 0.5)
+    assert without_time(read_metrics(tmp_path / "metrics.jsonl")) == [
+        *({"step": step, "loss": float(step)} for step in range(1, 6)),
+        *({"step": step, "loss": step + 0.5} for step in range(6, 9)),
+    ]
+    assert scalars(tmp_path, "loss") == [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6.5), (7, 7.5), (8, 8.5)]
+
+
+def test_a_new_run_does_not_continue_the_old_file(tmp_path: Path):
+    with MetricLog(tmp_path) as log:
+        log.log(1, loss=1.0)
+        log.log(2, loss=2.0)
+    with MetricLog(tmp_path) as log:
+        log.log(1, loss=3.0)
+    assert without_time(read_metrics(tmp_path / "metrics.jsonl")) == [{"step": 1, "loss": 3.0}]
+    assert scalars(tmp_path, "loss") == [(1, 3.0)]
+
+
+def test_wall_time_goes_on_where_the_checkpoint_left_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    now = 1000.0
+    monkeypatch.setattr("mae_core.runs.logs.time.monotonic", lambda: now)
+    with MetricLog(tmp_path) as log:
+        now += 10
+        log.log(1, loss=1.0)
+        now += 100
+        log.log(2, loss=1.0)
+    now = 5.0  # another process, another clock
+    with MetricLog(tmp_path, from_step=1) as log:
+        now += 2
+        log.log(2, loss=1.0)
+    assert [entry["wall_s"] for entry in read_metrics(tmp_path / "metrics.jsonl")] == [10.0, 12.0]
+
+
+def test_numbers_that_are_not_finite_are_null_in_the_file_and_nan_when_read(tmp_path: Path):
+    with MetricLog(tmp_path) as log:
+        log.log(1, loss=math.nan, grad_norm=math.inf)
+    line = json.loads((tmp_path / "metrics.jsonl").read_text())
+    assert line["loss"] is None
+    assert line["grad_norm"] is None
+    assert math.isnan(read_metrics(tmp_path / "metrics.jsonl")[0]["loss"])
+
+
+def test_steps_must_ascend(tmp_path: Path):
+    with MetricLog(tmp_path, from_step=4) as log, pytest.raises(AssertionError, match="step 4 is logged after step 4"):
+        log.log(4, loss=1.0)
+
+
+def test_a_damaged_line_is_named(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    for damaged in ('{"step": 2, "lo', "3", '{"loss": 1.0}', ""):
+        path.write_text(f'{{"step": 1}}\n{damaged}\n{{"step": 3}}\n')
+        with pytest.raises(MaeError) as caught:
+            read_metrics(path)
+        assert f"{path}, line 2 is damaged: {damaged!r}." in str(caught.value)
+        with pytest.raises(MaeError, match="line 2 is damaged"):
+            cut_back(path, step=3)
+
+
+@given(end=st.integers(min_value=0), num_kept=st.integers(0, 5), tail=st.sampled_from([b"", b"\x00" * 40, b"\xc3"]))
+def test_a_log_torn_anywhere_loses_only_the_torn_line(tmp_path_factory: pytest.TempPathFactory, end, num_kept, tail):
+    path = tmp_path_factory.mktemp("torn") / "log.jsonl"
+    lines = [f'{{"step": {step}, "loss": {step / 7}}}\n' for step in range(1, 5)]
+    whole = "".join(lines).encode()
+    end %= len(whole) + 1
+    path.write_bytes(whole[:end] + tail)
+    num_whole = whole[:end].count(b"\n") + (whole[end : end + 1] == b"\n" and tail == b"")
+    assert [entry["step"] for entry in read_json_lines(path)] == list(range(1, num_whole + 1))
+    cut_back(path, step=num_kept)
+    kept = "".join(lines[: min(num_kept, num_whole)])
+    assert (path.read_text() if path.exists() else "") == kept
+    assert set(path.parent.iterdir()) <= {path}
+
+
+def test_no_file_is_no_entries(tmp_path: Path):
+    assert read_metrics(tmp_path / "metrics.jsonl") == []
+
+
+def test_bad_samples_are_listed_counted_and_cut_back(tmp_path: Path):
+    path = tmp_path / "bad_samples.jsonl"
+    log = BadSampleLog(tmp_path)
+    assert log.count == 0
+    assert not path.exists()
+    log.log(3, epoch=1, sample="a/é.jpg", replaced_by="b.jpg", reason="truncated\nfile")
+    log.log(9, epoch=2, sample="c.jpg", replaced_by="d.jpg", reason="empty")
+    assert log.count == 2
+    resumed = BadSampleLog(tmp_path, from_step=8)
+    assert resumed.count == 1
+    assert read_json_lines(path) == [
+        {"step": 3, "epoch": 1, "sample": "a/é.jpg", "replaced_by": "b.jpg", "reason": "truncated\nfile"}
+    ]
+    assert BadSampleLog(tmp_path, from_step=2).count == 0
+    assert not path.exists()
+
+
+def test_reading_metrics_needs_neither_torch_nor_tensorboard():
+    code = "import sys, mae_core.runs.logs; print({'torch', 'tensorboard'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True).stdout == "set()\n"
