@@ -1,7 +1,7 @@
 """Which patches of each sample are kept, predicted and hidden."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,44 +10,53 @@ from mae_registry import MaeError
 
 
 @dataclass  # not frozen: Lightning Fabric copies a model's outputs field by field
-class Mask:
-    """Index sets of a batch. B samples, N patches, K kept, M predicted.
+class Query:
+    """What a decoder is asked for at once: M patches of each row, and how much each prediction counts in the loss."""
 
-    `ids_keep` and `ids_predict` need not be complementary: VideoMAE V2 predicts a part of the hidden tokens, and tokens may
-    be in both. `hidden` says what was hidden from the encoder; a prediction counts in the loss only where it was.
+    ids: Tensor
+    """(rows, M) int64: the patches that are predicted."""
+    counts: Tensor
+    """(rows, M) bool, or float weights: the share that each prediction has in the loss."""
+
+
+@dataclass
+class Mask:
+    """The contexts of a batch and what is predicted from them. N patches, K kept, M queried; `rows` is samples x `repeats`.
+
+    In the paper's case there is one query: the hidden patches, all of which count. Queries need be neither complements of the
+    context nor disjoint: VideoMAE V2 predicts half of all patches and counts the hidden ones, I-JEPA has four overlapping
+    queries that all count.
     """
 
     ids_keep: Tensor
-    """(B, K) int64: the patches that the encoder sees."""
-    ids_predict: Tensor
-    """(B, M) int64: the patches that the decoder predicts, in the order of `out.pred`."""
+    """(rows, K) int64: the patches that the encoder sees."""
     hidden: Tensor
-    """(B, N) bool, True = hidden."""
-    ids_restore: Tensor | None = None
-    """(B, N) int64: `cat(kept, predicted).gather(ids_restore)` is in raster order. None where they do not partition it."""
+    """(rows, N) bool, True = hidden from the encoder."""
+    queries: tuple[Query, ...]
     ragged: bool = False
-    """Rows hide different numbers of patches: `ids_keep` and `ids_predict` list all N, for an encoder over all tokens."""
+    """Rows hide different numbers of patches: `ids_keep` and the query list all N, for an encoder over all tokens."""
+    repeats: int = 1
+    """Contexts of each sample: row `b * repeats + r` is of sample b (data2vec 2.0 has sixteen)."""
 
     @classmethod
     def from_noise(cls, noise: Tensor, num_keep: int) -> "Mask":
-        """Keep the `num_keep` patches of lowest noise (B, N), by a stable argsort, so that equal noise is no ambiguity."""
+        """Keep the `num_keep` patches of lowest noise (rows, N), by a stable argsort, so that equal noise is no ambiguity."""
         if not 0 <= num_keep <= noise.shape[1]:
             raise MaeError(f"num_keep is {num_keep}; it must be from 0 to the number of patches, {noise.shape[1]}")
         ids_shuffle = torch.argsort(noise, dim=1, stable=True)
-        # the inverse permutation; scattering it costs a fortieth of sorting once more
-        ids_restore = torch.empty_like(ids_shuffle)
-        ids_restore.scatter_(1, ids_shuffle, torch.arange(noise.shape[1], device=noise.device).expand_as(ids_shuffle))
-        return cls(ids_shuffle[:, :num_keep], ids_shuffle[:, num_keep:], ids_restore >= num_keep, ids_restore)
+        ids_keep, ids_hidden = ids_shuffle[:, :num_keep], ids_shuffle[:, num_keep:]
+        hidden = torch.ones_like(noise, dtype=torch.bool).scatter_(1, ids_keep, False)
+        return cls(ids_keep, hidden, (Query(ids_hidden, torch.ones_like(ids_hidden, dtype=torch.bool)),))
 
     @classmethod
     def from_hidden(cls, hidden: Tensor, *, ragged: bool = False) -> "Mask":
-        """From (B, N) bool, True = hidden; ids in raster order. Raises MaeError on unequal rows.
+        """From (rows, N) bool, True = hidden; ids in raster order. Raises MaeError on unequal rows.
 
         `ragged`: rows may be unequal, and the mask is ragged even where by chance they are not.
         """
         if ragged:
             every = torch.arange(hidden.shape[1], device=hidden.device).expand_as(hidden)
-            return cls(every, every, hidden, ragged=True)
+            return cls(every, hidden, (Query(every, hidden),), ragged=True)
         num_hidden = hidden.sum(dim=1)
         if bool((num_hidden == num_hidden[0]).all()):
             # a stable argsort of a boolean is its raster order: the kept (False) first
@@ -61,48 +70,58 @@ class Mask:
     @classmethod
     def cat(cls, masks: Sequence["Mask"]) -> "Mask":
         """The masks of several samples as one batch. Raises MaeError if they do not keep, or predict, equally many."""
-        for name in ("ids_keep", "ids_predict"):
-            counts = sorted({getattr(mask, name).shape[1] for mask in masks})
-            if len(counts) > 1:
-                kept = "keep" if name == "ids_keep" else "predict"
-                raise MaeError(f"samples of one batch {kept} different numbers of patches ({counts[0]} to {counts[-1]})")
+        for what, numbers in (("keep", [m.num_keep for m in masks]), ("predict", [m.ids_predict.shape[1] for m in masks])):
+            if len(set(numbers)) > 1:
+                raise MaeError(f"samples of one batch {what} different numbers of patches ({min(numbers)} to {max(numbers)})")
         return masks[0].map(lambda *parts: torch.cat(parts), *masks[1:])
+
+    @property
+    def ids_predict(self) -> Tensor:
+        """(rows, M) int64: the patches of the first query, in the order of `out.pred`."""
+        return self.queries[0].ids
 
     @property
     def num_keep(self) -> int:
         """K."""
         return self.ids_keep.shape[1]
 
-    def same_context(self, other: "Mask") -> bool:
-        """Whether both are known, without a look at the values, to show the encoder the same patches: they share the memory."""
-        return all(
-            own.data_ptr() == others.data_ptr() and own.shape == others.shape
-            for own, others in ((self.ids_keep, other.ids_keep), (self.hidden, other.hidden))
-        )
+    def asking(self, *queries: Query | Tensor) -> "Mask":
+        """The same contexts with other queries. Of ids alone, those predictions count whose patches are hidden."""
+        asked = (q if isinstance(q, Query) else Query(q, self.hidden.gather(1, q)) for q in queries)
+        return replace(self, queries=tuple(asked))
+
+    def each_query(self) -> Iterator["Mask"]:
+        """One mask a query, all of the same contexts."""
+        return (replace(self, queries=(query,)) for query in self.queries)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Mask":
         """The same mask on another device."""
         return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def __getitem__(self, samples: slice) -> "Mask":
-        """The mask of some samples of the batch."""
-        return self.map(lambda tensor: tensor[samples])
+        """The mask of some samples of the batch, with all their contexts."""
+        start, stop, step = samples.indices(len(self.hidden) // self.repeats)
+        assert step == 1, "samples of a batch are taken in their order"
+        return self.map(lambda tensor: tensor[start * self.repeats : stop * self.repeats])
 
     def map(self, function: Callable[..., Tensor], *others: "Mask") -> "Mask":
         """`function` of each tensor, together with the same one of `others`."""
         masks = (self, *others)
-        restore = [mask.ids_restore for mask in masks if mask.ids_restore is not None]
+        queries = tuple(
+            Query(function(*(query.ids for query in same)), function(*(query.counts for query in same)))
+            for same in zip(*(mask.queries for mask in masks), strict=True)
+        )
         return Mask(
             function(*(mask.ids_keep for mask in masks)),
-            function(*(mask.ids_predict for mask in masks)),
             function(*(mask.hidden for mask in masks)),
-            function(*restore) if len(restore) == len(masks) else None,
+            queries,
             any(mask.ragged for mask in masks),
+            self.repeats,
         )
 
 
 MaskSets = Mask | tuple[Mask, ...]
-"""What a masker draws: one mask, or several of the same samples."""
+"""What a masker draws: one mask, or several contexts of the same samples that keep different numbers of patches."""
 
 
 def each_mask(masks: MaskSets) -> tuple[Mask, ...]:
@@ -111,5 +130,8 @@ def each_mask(masks: MaskSets) -> tuple[Mask, ...]:
 
 
 def gather_patches(x: Tensor, ids: Tensor) -> Tensor:
-    """(B, N, D), (B, K) -> (B, K, D)."""
-    return x.gather(1, ids.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+    """(B, N, ...), (B * repeats, K) -> (B * repeats, K, ...): some patches of each sample, of each of its contexts."""
+    repeats = len(ids) // len(x)
+    if repeats > 1:
+        x = x.unsqueeze(1).expand(-1, repeats, *x.shape[1:]).flatten(0, 1)
+    return x.gather(1, ids.reshape(*ids.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:]))

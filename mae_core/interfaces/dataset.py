@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mae_core.interfaces.sample import NO_EXTRAS, Extras, Sample, as_sample
 from mae_registry import MaeError
 
 
@@ -30,16 +31,16 @@ class Dataset(ABC):
         """Loads in an epoch."""
 
     @abstractmethod
-    def load(self, index: int, *, random: Random) -> Tensor:
+    def load(self, index: int, *, random: Random) -> Tensor | Sample:
         """One augmented sample, un-normalised (e.g. uint8), of `sample_shape`; with several views (num_views, *sample_shape).
 
-        Raises BadSample.
+        With extras (a label, time stamps) a `Sample`, whose extras have the views as their first axis too. Raises BadSample.
         """
 
     def read(self, index: int) -> Tensor:
         """One sample of `sample_shape`, un-augmented as far as that goes: what statistics are measured on. Raises BadSample."""
-        sample = self.load(index, random=Random(0))
-        return sample if self.num_views == 1 else sample[0]
+        x = as_sample(self.load(index, random=Random(0))).x
+        return x if self.num_views == 1 else x[0]
 
     @abstractmethod
     def describe(self, index: int) -> str:
@@ -57,6 +58,8 @@ class Preview:
     title: str
     sample: Tensor
     note: str = ""
+    extras: Extras = NO_EXTRAS
+    """The sample's, without a batch axis."""
 
 
 @dataclass(frozen=True)
