@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mae_core.interfaces.sample import NO_EXTRAS, Extras, Sample, as_sample
+from mae_core.interfaces.sample import Extras, Sample, as_sample
 from mae_registry import MaeError
 
 
@@ -58,7 +58,7 @@ class Preview:
     title: str
     sample: Tensor
     note: str = ""
-    extras: Extras = NO_EXTRAS
+    extras: Extras = field(default_factory=dict)
     """The sample's, without a batch axis."""
 
 

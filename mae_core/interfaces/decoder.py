@@ -60,7 +60,7 @@ class Decoder(nn.Module, ABC):
 
 
 def in_raster_order(num_patches: int, *predicted: tuple[Tensor, Tensor]) -> Tensor:
-    """Pairs of ids (rows, M) and predictions (rows, M, T) -> (rows, N, T); NaN elsewhere, the later pair's where both have one."""
+    """Pairs of ids (rows, M) and predictions (rows, M, T) -> (rows, N, T), NaN elsewhere; later pairs replace earlier ones."""
     _, first = predicted[0]
     raster = first.new_full((len(first), num_patches, first.shape[-1]), torch.nan)
     for ids, pred in predicted:
