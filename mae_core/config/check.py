@@ -116,7 +116,9 @@ class _Checker:
         self.is_mapping(node, path, f"a mapping of names to {path[-1]}")
         if path == ("maskers",):
             return Node({name: self.maskers.definition(name) for name in _given(node)}, node.origin)
-        return Node({name: self.section(child, shape.entry, (*path, name)) for name, child in _given(node).items()}, node.origin)
+        return Node(
+            {name: self.section(child, shape.entry, (*path, name)) for name, child in _given(node).items()}, node.origin
+        )
 
     def is_mapping(self, node: Node, path: Place, allowed: str) -> bool:
         if not isinstance(node.value, dict):
