@@ -1,7 +1,8 @@
 """What certificates (`mae verify`) share: a model of a file's sizes, and how far its numbers are from the published ones."""
 
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +33,19 @@ def transformer(weights: Mapping[str, Tensor], blocks: str, *, heads: int) -> di
 def depth(weights: Mapping[str, Tensor], blocks: str) -> int:
     """How many blocks have weights that are named BLOCKS.NUMBER.... ."""
     return len({name.removeprefix(f"{blocks}.").split(".")[0] for name in weights if name.startswith(f"{blocks}.")})
+
+
+def heads_that_agree(widths: Sequence[int], error: Callable[..., float]) -> tuple[int, ...]:
+    """The numbers of heads of a file that does not state them, one for each of its transformers' widths.
+
+    `error(*heads)` is that of a prediction. The first heads that are within the tolerance are taken, or else the best ones.
+    """
+    found = {}
+    for heads in itertools.product(*([n for n in range(1, width + 1) if width % n == 0] for width in widths)):
+        found[heads] = error(*heads)
+        if found[heads] <= PREDICTION:
+            return heads
+    return min(found, key=lambda heads: math.inf if math.isnan(found[heads]) else found[heads])
 
 
 def published_model(

@@ -65,7 +65,9 @@ class Numbers:
         """One of `sizes`. Raises MaeError if the metadata do not state it."""
         sizes = self.sizes(part)
         if name not in sizes:
-            raise MaeError(f"the metadata of {self.file} do not state {name!r} of {part!r}; they state {some_of(sorted(sizes))}")
+            raise MaeError(
+                f"the metadata of {self.file} do not state {name!r} of {part!r}; they state {some_of(sorted(sizes))}"
+            )
         return sizes[name]
 
     @property
