@@ -1,0 +1,3 @@
+"""The version of mae-video."""
+
+__version__ = "0.1.0"
