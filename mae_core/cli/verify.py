@@ -69,8 +69,9 @@ def _say_what_is_replaced(published: "Mapping[str, Published]", folder: Path) ->
 
 
 def _run(certificate: Component, published: "Mapping[str, Published]") -> "Iterator[Check]":
+    certify = certificate.load()
     try:
-        yield from certificate.load()(published[certificate.name])
+        yield from certify(published[certificate.name])
     except Exception as error:
         cause = str(error) if isinstance(error, MaeError) else cause_of(error)
         raise MaeError(
