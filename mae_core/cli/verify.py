@@ -48,11 +48,10 @@ def verify(
 
 
 def _published(certificate: Component, folder: Path | None) -> "Published":
-    """The numbers of the package that the certificate's module lies in."""
+    """The numbers in the import package that the certificate belongs to."""
     from mae_core.interfaces import Published
 
-    module = certificate.target.partition(":")[0]
-    return Published(module.rpartition(".")[0] or module, folder)
+    return Published(certificate.target.partition(":")[0].partition(".")[0], folder)
 
 
 def _say_what_is_replaced(published: "Mapping[str, Published]", folder: Path) -> None:

@@ -83,9 +83,10 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Published:
-    """The published numbers of a certificate: the folder `published` of its package, and what replaces files of it."""
+    """The published numbers that a plugin ships, and what replaces files of them."""
 
     package: str
+    """The plugin's import package; its numbers lie in the folder `published` of it."""
     folder: Path | None = None
     """Files of the same names in here are read instead."""
 
@@ -129,7 +130,7 @@ class Published:
 
 
 class Certify(Protocol):
-    """A certificate: compares with `numbers`, which lie in the folder `published` beside the certificate's module.
+    """A certificate: compares with `numbers`, which lie in the folder `published` of the plugin's import package.
 
     Sizes are read from the files, so that numbers of another size and seed may take the place of those that ship.
     """
