@@ -13,7 +13,10 @@ CORE = "mae_core.plugin"
 # optimizers and schedules are looked up like other components, but there is no hook for them: no plugin has needed one
 _WITHOUT_HOOK = (
     Component("optimizers", "adamw", "mae_core.parts.optimizers:adamw", "core"),
-    Component("schedules", "cosine", "mae_core.parts.optimizers:Cosine", "core"),
+    Component("schedules", "cosine", "mae_core.parts.schedules:Cosine", "core"),
+    Component("heads", "linear", "mae_core.parts.heads:LinearHead", "core"),
+    Component("tasks", "pretrain", "mae_core.tasks.pretraining:Pretraining", "core"),
+    Component("tasks", "classify", "mae_core.tasks.classification:Classification", "core"),
 )
 
 

@@ -9,6 +9,8 @@ from mae_core.interfaces.mask import Mask, MaskSets, Query, each_mask, gather_pa
 from mae_core.interfaces.masker import Guide, JointMasker, Masker
 from mae_core.interfaces.sample import NO_EXTRAS, Extras, Sample, as_sample, repeat_extras
 from mae_core.interfaces.target import Momentum, Predicted, Seen, Target, TargetPlace, Teacher, Term
+from mae_core.interfaces.head import Head
+from mae_core.interfaces.task import Batch, Losses, Source, StepInputs, Task
 from mae_core.interfaces.tokenizer import MakePositions, Positions, Tokenizer
 
 __all__ = [
@@ -49,4 +51,10 @@ __all__ = [
     "gather_patches",
     "in_raster_order",
     "repeat_extras",
+    "Head",
+    "Batch",
+    "Losses",
+    "Source",
+    "StepInputs",
+    "Task",
 ]
