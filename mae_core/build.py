@@ -1,17 +1,37 @@
 """Recipes -> objects. The only place that knows how the parts are wired to each other."""
 
-from collections.abc import Mapping
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 
 from mae_core.config import Config, load_masker
 from mae_core.config.structure import OPERATORS, operands, operator_of
-from mae_core.interfaces import Encoder, Grid, JointMasker, MakePositions, Masker, Modality, Tokenizer, each_mask
+from mae_core.interfaces import (
+    DecoderPlace,
+    Encoder,
+    Grid,
+    JointMasker,
+    MakePositions,
+    Masker,
+    Modality,
+    TargetPlace,
+    Term,
+    Tokenizer,
+    each_mask,
+)
 from mae_core.masking.sampling import trial_masks
-from mae_core.model.autoencoder import MaskedAutoencoder, ModalityParts
+from mae_core.model.autoencoder import MaskedAutoencoder, Pretext
+from mae_core.model.backbone import Backbone, Input
 from mae_core.registry import registry
 from mae_registry import ConfigError, MaeError, resolve
+
+Built = TypeVar("Built")
+
+
+class PlacedError(ConfigError):
+    """An error that already says which key of the recipe it belongs to."""
 
 
 def build_component(kind: str, section: Mapping[str, Any], *wired: object) -> Any:
@@ -25,24 +45,48 @@ def modality(name: str) -> Modality:
     return registry().get("modalities", name).load()
 
 
-def build_model(config: Config) -> MaskedAutoencoder:
+def modality_of(config: Config, entry: str) -> str:
+    """The installed modality of an entry under `model.modalities`: its `type`, or its own name."""
+    return config["model"]["modalities"][entry].get("type") or entry
+
+
+def build_model(config: Config, *, fresh: bool = True) -> MaskedAutoencoder:
     """The model of a recipe, with fresh weights from torch's global generator.
 
-    Raises ConfigError naming the key, for parts that do not fit each other: a patch that does not divide the input, a masker
-    that keeps or predicts nothing.
+    `fresh`: frozen parts read their weights from the files that the recipe names; not where a checkpoint is loaded next. Raises
+    ConfigError naming the key, for parts that do not fit each other: a patch that does not divide the input, a masker that
+    keeps or predicts nothing.
     """
-    section = config["model"]
-    encoder: Encoder = _at("model.encoder", config, lambda: build_component("encoders", section["encoder"]))
-    tokenizers = {name: _build_tokenizer(name, config, encoder.width) for name in section["modalities"]}
-    parts = {name: _build_parts(name, config, encoder, tokenizers) for name in tokenizers}
-    return MaskedAutoencoder(encoder, parts, _build_joint_masker(config, tokenizers))
+    backbone = build_backbone(config)
+    tokenizers = {entry: backbone.input(entry).tokenizer for entry in backbone.inputs}
+    pretexts = {entry: _build_pretext(entry, config, backbone, tokenizers) for entry in tokenizers}
+    terms = _build_terms(config, backbone, tokenizers)
+    joint_masker = _build_joint_masker(config, tokenizers)
+    model = MaskedAutoencoder(backbone, pretexts, joint_masker=joint_masker, terms=terms)
+    if fresh and not any(parameter.is_meta for parameter in model.parameters()):
+        for pretext in pretexts.values():
+            pretext.target.read_weights()
+    return model
 
 
-def sample_shape(config: Config, modality: str) -> tuple[int, ...]:
-    """Of the model's input, from the tokenizer alone."""
-    path = f"model.modalities.{modality}.tokenizer"
+def build_backbone(config: Config) -> Backbone:
+    """What is kept after pre-training, with fresh weights."""
+    entries = list(config["model"]["modalities"])
+    inputs = {entry: _build_tokenizer(entry, config, None) for entry in entries}
+    encoder: Encoder = _at("model.encoder", config, lambda: build_component("encoders", config["model"]["encoder"], inputs))
+    if encoder.token_width is not None:
+        inputs = {entry: _build_tokenizer(entry, config, encoder.token_width) for entry in entries}
+    parts = {}
+    for entry, tokenizer in inputs.items():
+        positions = _positions_maker(f"model.modalities.{entry}.positions", config, tokenizer.grid)
+        parts[entry] = Input(tokenizer, positions(encoder.token_width or encoder.width))
+    return Backbone(encoder, parts, types={entry: modality_of(config, entry) for entry in entries})
+
+
+def sample_shape(config: Config, entry: str) -> tuple[int, ...]:
+    """The shape of one sample of the model's input, from the tokenizer alone."""
     with torch.device("meta"):
-        return _at(path, config, lambda: build_component("tokenizers", config[path], 1)).sample_shape
+        return _build_tokenizer(entry, config, None).sample_shape
 
 
 def masker_from_section(section: str | Mapping[str, Any], *, named: Mapping[str, Any] | None = None) -> Masker:
@@ -53,15 +97,15 @@ def masker_from_section(section: str | Mapping[str, Any], *, named: Mapping[str,
     return _masker(load_masker(section, named=named))
 
 
-def build_masker(config: Config, modality: str, grid: Grid, *, dense: bool) -> Masker:
-    """The modality's masker, tried on its grid. `dense`: the encoder takes all tokens, so ragged masks will do."""
+def build_masker(config: Config, entry: str, grid: Grid, *, returns_all: bool) -> Masker:
+    """The modality's masker, tried on its grid. `returns_all`: the encoder takes all tokens, so ragged masks will do."""
 
     def build() -> Masker:
-        masker = _masker(config["model"]["modalities"][modality]["masker"])
-        _require_both_sets(masker, grid, dense)
+        masker = _masker(config["model"]["modalities"][entry]["masker"])
+        _require_both_sets(masker, grid, returns_all)
         return masker
 
-    return _at(f"model.modalities.{modality}.masker", config, build)
+    return _at(f"model.modalities.{entry}.masker", config, build)
 
 
 def _masker(section: Mapping[str, Any]) -> Masker:
@@ -83,8 +127,8 @@ def _masker(section: Mapping[str, Any]) -> Masker:
     return combine(maskers, **keywords)
 
 
-def _build_tokenizer(modality: str, config: Config, width: int) -> Tokenizer:
-    path = f"model.modalities.{modality}.tokenizer"
+def _build_tokenizer(entry: str, config: Config, width: int | None) -> Tokenizer:
+    path = f"model.modalities.{entry}.tokenizer"
     return _at(path, config, lambda: build_component("tokenizers", config[path], width))
 
 
@@ -108,32 +152,52 @@ def _joint_masker(section: Mapping[str, Any]) -> JointMasker:
     return masker
 
 
-def _build_parts(name: str, config: Config, encoder: Encoder, tokenizers: Mapping[str, Tokenizer]) -> ModalityParts:
-    section = config["model"]["modalities"][name]
-    path = f"model.modalities.{name}"
-    tokenizer = tokenizers[name]
-    dense = encoder.mask_token is not None
-    masker = build_masker(config, name, tokenizer.grid, dense=dense)
-    target = _at(f"{path}.target", config, lambda: build_component("targets", section["target"], tokenizer))
-    every = {other: (tokenizers[other].grid, _positions_maker(other, config, tokenizers[other].grid)) for other in tokenizers}
-    grid, make_positions = every[name]
-    wired = [encoder.width, target.dim, grid, make_positions, dense]
-    if registry().get("decoders", section["decoder"]["name"]).load().attends_to_all:
-        wired += [name, every]
-    decoder = _at(f"{path}.decoder", config, lambda: build_component("decoders", section["decoder"], *wired))
-    return ModalityParts(tokenizer, make_positions(encoder.width), masker, decoder, target)
+def _build_pretext(entry: str, config: Config, backbone: Backbone, tokenizers: Mapping[str, Tokenizer]) -> Pretext:
+    section, path, encoder = config["model"]["modalities"][entry], f"model.modalities.{entry}", backbone.encoder
+    masker = build_masker(config, entry, tokenizers[entry].grid, returns_all=encoder.returns_all)
+    place = _target_place(entry, config, backbone, tokenizers[entry])
+    target = _at(f"{path}.target", config, lambda: build_component("targets", section["target"], place))
+    decoder_place = DecoderPlace(
+        entry=entry,
+        context_width=encoder.width,
+        out_dim=target.dim,
+        grids={other: tokenizer.grid for other, tokenizer in tokenizers.items()},
+        make_positions={other: _decoder_positions(other, config, tokenizer.grid) for other, tokenizer in tokenizers.items()},
+        returns_all=encoder.returns_all,
+        num_prefix_tokens=encoder.num_prefix_tokens,
+        num_layers=encoder.num_layers,
+    )
+    decoder = _at(f"{path}.decoder", config, lambda: build_component("decoders", section["decoder"], decoder_place))
+    return Pretext(masker, decoder, target)
 
 
-def _positions_maker(modality: str, config: Config, grid: Grid) -> MakePositions:
-    path = f"model.modalities.{modality}.positions"
+def _build_terms(config: Config, backbone: Backbone, tokenizers: Mapping[str, Tokenizer]) -> dict[str, Term]:
+    places = {entry: _target_place(entry, config, backbone, tokenizer) for entry, tokenizer in tokenizers.items()}
+    return {
+        name: _at(f"model.terms.{name}", config, functools.partial(build_component, "terms", section, places))
+        for name, section in config["model"].get("terms", {}).items()
+    }
+
+
+def _target_place(entry: str, config: Config, backbone: Backbone, tokenizer: Tokenizer) -> TargetPlace:
+    positions = _positions_maker(f"model.modalities.{entry}.positions", config, tokenizer.grid)
+    return TargetPlace(entry, tokenizer, backbone.encoder.width, backbone.encoder.num_layers, positions)
+
+
+def _decoder_positions(entry: str, config: Config, grid: Grid) -> MakePositions:
+    own = "decoder_positions" if "decoder_positions" in config["model"]["modalities"][entry] else "positions"
+    return _positions_maker(f"model.modalities.{entry}.{own}", config, grid)
+
+
+def _positions_maker(path: str, config: Config, grid: Grid) -> MakePositions:
     return lambda width: _at(path, config, lambda: build_component("positions", config[path], grid, width))
 
 
-def _require_both_sets(masker: Masker, grid: Grid, dense: bool) -> None:
+def _require_both_sets(masker: Masker, grid: Grid, returns_all: bool) -> None:
     """Draw a batch of each of the masker's cases, so that one that cannot work on this grid is refused before training."""
     for drawn in trial_masks(masker, grid):
         for mask in each_mask(drawn):
-            if mask.ragged and not dense:
+            if mask.ragged and not returns_all:
                 raise ConfigError(
                     "this masker hides a different number of patches in each sample, which needs an encoder over all tokens: "
                     "set model.encoder.mask_tokens=true, or make the masker's count exact"
@@ -144,11 +208,11 @@ def _require_both_sets(masker: Masker, grid: Grid, dense: bool) -> None:
                 )
 
 
-def _at(path: str, config: Config, build: Any) -> Any:
+def _at(path: str, config: Config, build: Callable[[], Built]) -> Built:
     """Run `build`; say which key of which file an error belongs to, unless it says so already."""
     try:
         return build()
+    except PlacedError:
+        raise
     except MaeError as error:
-        if str(error).startswith("model."):
-            raise
-        raise ConfigError(f"{path} ({config.origin(path)}): {error}") from error
+        raise PlacedError(f"{path} ({config.origin(path)}): {error}") from error

@@ -5,20 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mae_registry import SLOW, Component, InstalledPlugin, Registry, load_registry
+from mae_registry import SLOW, InstalledPlugin, Registry, load_registry
 
 CORE = "mae_core.plugin"
 """The module of the core's own hooks."""
-
-# optimizers and schedules are looked up like other components, but there is no hook for them: no plugin has needed one
-_WITHOUT_HOOK = (
-    Component("optimizers", "adamw", "mae_core.parts.optimizers:adamw", "core"),
-    Component("schedules", "cosine", "mae_core.parts.schedules:Cosine", "core"),
-    Component("heads", "linear", "mae_core.parts.heads:LinearHead", "core"),
-    Component("tasks", "pretrain", "mae_core.tasks.pretraining:Pretraining", "core"),
-    Component("tasks", "classify", "mae_core.tasks.classification:Classification", "core"),
-)
-
 
 _files: list[Path] = []
 
@@ -37,9 +27,7 @@ def plugin_files() -> Sequence[Path]:
 @functools.cache
 def registry() -> Registry:
     """Components and plugins of this process. Imports no torch."""
-    found = load_registry(core=CORE, files=_files, on_slow=_say_slow)
-    found.add(*_WITHOUT_HOOK)
-    return found
+    return load_registry(core=CORE, files=_files, on_slow=_say_slow)
 
 
 def _say_slow(plugin: InstalledPlugin) -> None:

@@ -4,7 +4,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mae_core.config.signature import Parameter, parameters
-from mae_core.config.structure import OPERATORS, RECIPE, ComponentSection, Named, PerModality, SettingsSection, Shape
+from mae_core.config.structure import (
+    OPERATORS,
+    RECIPE,
+    ComponentSection,
+    InstalledModality,
+    Named,
+    PerModality,
+    SettingsSection,
+    Shape,
+)
 from mae_core.registry import registry as process_registry
 from mae_registry import Registry, resolve
 
@@ -35,10 +44,13 @@ def _shape(shape: Shape, registry: Registry) -> Schema:
         return _MASKER if shape.kind == "maskers" else _component(shape.kind, registry)
     if isinstance(shape, Named):
         return {"type": ["object", "null"], "additionalProperties": _shape(shape.entry, registry)}
+    if isinstance(shape, InstalledModality):
+        return {"enum": [*registry.names("modalities"), None]}
     if isinstance(shape, SettingsSection):
         return _mapping(_arguments(parameters(resolve(shape.target), shape.target)))
     if isinstance(shape, PerModality):
-        return _mapping({name: _shape(shape.entry, registry) for name in registry.names("modalities")})
+        # an entry may have a name of the user's own, with the `type` of a modality
+        return {"type": ["object", "null"], "additionalProperties": _shape(shape.entry, registry)}
     return _mapping({key: _shape(child, registry) for key, child in shape.items()})
 
 

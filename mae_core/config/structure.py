@@ -23,6 +23,11 @@ class SettingsSection:
 
 
 @dataclass(frozen=True)
+class InstalledModality:
+    """The name of an installed modality: of what kind an entry is that has a name of the user's own."""
+
+
+@dataclass(frozen=True)
 class PerModality:
     """One such entry for each modality of the model."""
 
@@ -34,9 +39,10 @@ class Named:
     """Any number of such entries, by names of the user's own."""
 
     entry: "Shape"
+    optional: bool = False
 
 
-Shape = Union[ComponentSection, SettingsSection, PerModality, Named, Mapping[str, "Shape"]]  # noqa: UP007 - a forward reference
+Shape = Union[ComponentSection, SettingsSection, InstalledModality, PerModality, Named, Mapping[str, "Shape"]]  # noqa: UP007 - a forward reference
 
 OPERATORS = {
     "any": "mae_core.masking.compose:AnyMasker",
@@ -52,12 +58,15 @@ RECIPE: dict[str, Shape] = {
     "model": {
         "encoder": ComponentSection("encoders"),
         "masker": ComponentSection("maskers", optional=True),  # one for all modalities of paired data
+        "terms": Named(ComponentSection("terms"), optional=True),
         "modalities": PerModality(
             {
+                "type": InstalledModality(),
                 "tokenizer": ComponentSection("tokenizers"),
                 "positions": ComponentSection("positions"),
                 "masker": ComponentSection("maskers"),
                 "decoder": ComponentSection("decoders"),
+                "decoder_positions": ComponentSection("positions", optional=True),
                 "target": ComponentSection("targets"),
             }
         ),
@@ -73,7 +82,7 @@ def expand_names(node: Node, shape: Shape = RECIPE) -> Node:
     """`masker: random` -> `masker: {name: random}`, wherever a component stands."""
     if isinstance(shape, ComponentSection) and isinstance(node.value, str):
         return Node({"name": node}, node.origin)
-    if isinstance(shape, ComponentSection | SettingsSection) or not isinstance(node.value, dict):
+    if isinstance(shape, ComponentSection | SettingsSection | InstalledModality) or not isinstance(node.value, dict):
         return node
 
     def expand(key: str, child: Node) -> Node:
@@ -110,7 +119,7 @@ def component_sections(
             yield path, shape.kind, tree
         for place, section in operands(tree) if shape.kind == "maskers" else []:
             yield from component_sections(section, shape, f"{path}.{place}")
-    elif not isinstance(shape, SettingsSection):
+    elif not isinstance(shape, SettingsSection | InstalledModality):
         for key, section in tree.items():
             child = shape.entry if isinstance(shape, PerModality | Named) else shape[key]
             yield from component_sections(section, child, f"{path}.{key}" if path else key)

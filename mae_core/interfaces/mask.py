@@ -132,6 +132,5 @@ def each_mask(masks: MaskSets) -> tuple[Mask, ...]:
 def gather_patches(x: Tensor, ids: Tensor) -> Tensor:
     """(B, N, ...), (B * repeats, K) -> (B * repeats, K, ...): some patches of each sample, of each of its contexts."""
     repeats = len(ids) // len(x)
-    if repeats > 1:
-        x = x.unsqueeze(1).expand(-1, repeats, *x.shape[1:]).flatten(0, 1)
-    return x.gather(1, ids.reshape(*ids.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:]))
+    index = ids.reshape(len(x), repeats, -1, *[1] * (x.ndim - 2)).expand(-1, -1, -1, *x.shape[2:])
+    return x.unsqueeze(1).expand(-1, repeats, *x.shape[1:]).gather(2, index).flatten(0, 1)  # no copy of x for each context

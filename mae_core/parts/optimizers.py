@@ -1,4 +1,4 @@
-"""Optimizers and their parameter groups."""
+"""Parameter groups and optimizers of the published recipes."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""Learning rates over a run."""
+"""Learning-rate schedules of the published recipes."""
 
 import math
 from typing import Annotated

@@ -30,7 +30,7 @@ def check_modality(
     """The contract of `mae_core.interfaces.Modality`, and its parts' in a model with a small encoder.
 
     The model's loss is repeatable, reaches every weight, survives bfloat16, compilation and a checkpoint; its predictions are
-    drawn. The certificate is looked up, not run: that is `mae verify`.
+    drawn.
 
     Args:
         name: the modality's.
@@ -62,7 +62,7 @@ def _look_up(subject: Subject, name: str) -> Modality:
     subject.require(modality.name == name, f"it calls itself {modality.name!r}", contract=subject.at("name"))
     if missing := [part for part in PARTS if "name" not in modality.defaults.get(part, {})]:
         subject.require(False, f"its defaults name no {', no '.join(missing)}", contract=subject.at("defaults"))
-    for function in ("read", "draw", "certify"):
+    for function in ("read", "draw"):
         with subject.attempt(f"importing `{function}`", contract=subject.at()):
             found = resolve(getattr(modality, function))
         subject.require(callable(found), f"`{function}` is no function", contract=subject.at())

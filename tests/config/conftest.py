@@ -80,7 +80,6 @@ IMAGE = Modality(
     },
     read="",
     draw="",
-    certify="",
 )
 
 _COMPONENTS = {

@@ -13,7 +13,6 @@ MODALITY = Modality(
     },
     read="mae_timeseries.reading:read",
     draw="mae_timeseries.pictures:draw",
-    certify="mae_timeseries.certificate:certify",
     measure="mae_timeseries.reading:measure",
     file_suffixes=(".csv",),
 )
