@@ -53,6 +53,9 @@ OPERATORS = {
 }
 """Keys that make a masker of other maskers, and what else such a section may say: the keyword arguments of these."""
 
+TASK = "pretrain"
+"""What a recipe is for that says how to train, but not what."""
+
 RECIPE: dict[str, Shape] = {
     "maskers": Named(ComponentSection("maskers")),
     "model": {
@@ -71,6 +74,7 @@ RECIPE: dict[str, Shape] = {
             }
         ),
     },
+    "task": ComponentSection("tasks"),
     "data": PerModality(ComponentSection("datasets")),
     "optimizer": ComponentSection("optimizers"),
     "schedule": ComponentSection("schedules"),

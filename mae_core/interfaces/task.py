@@ -1,6 +1,7 @@
 """Tasks: what a trainer trains.
 
-The effective batch is what one optimizer step sees: all micro-batches of all devices. Its rows are its samples, all views counted.
+The effective batch is what one optimizer step sees: the micro-batches of all devices. Its rows are its samples, every view
+counted.
 """
 
 from abc import ABC, abstractmethod

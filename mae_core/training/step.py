@@ -13,10 +13,10 @@ from mae_core.training.world import Decision
 from mae_registry import MaeError
 
 MIN_SCALE = 1.0
-"""In fp16, steps whose gradients overflow are skipped while the loss is scaled up; below this, the gradients are at fault."""
+"""In fp16, steps whose gradients overflow are skipped while the loss is scaled up. Below this, the gradients are at fault."""
 
 Decide = Callable[[Losses, Tensor], Decision]
-"""The device's part of the losses with the means of its metrics, and the norm of the gradients -> what is decided together."""
+"""This device's part of the losses, and the norm of the gradients -> what all devices decide; `World.decide` is one."""
 
 
 class NonFiniteStep(MaeError):
@@ -35,29 +35,29 @@ def train_step(
     decide: Decide,
     clip_grad: float | None = None,
 ) -> tuple[Decision, bool]:
-    """Add up the gradients of the micro-batches, decide, and step. Returns the decision, and whether the step was taken.
+    """Add up the gradients of all micro-batches, decide, and step. Returns the decision, and whether the step was taken.
 
-    `model` and `optimizer` are set up by `fabric`; `weights` are those of the whole effective batch, so that it does not matter
-    how it is cut. Only in fp16 is a step not taken: gradients may overflow, and then the next loss is scaled by less.
-    Raises NonFiniteStep with all weights as they were.
+    `model` and `optimizer` are set up by `fabric`. `weights` are those of the whole effective batch, so that the step is the
+    same however the batch is cut. Raises NonFiniteStep, with all weights as they were; but in fp16 gradients may overflow at
+    first, and then the step is not taken, and the next loss scaled by less.
     """
     total = _Total()
     for index, (batch, inputs) in enumerate(micro_batches, start=1):
         with fabric.no_backward_sync(model, enabled=index < num_micro_batches):
             losses = task.losses(model, batch, inputs, weights)
-            # devices take the mean of their gradients, and the step is their sum
-            fabric.backward(torch.stack(list(losses.parts.values())).sum() * fabric.world_size)
+            loss = torch.stack(list(losses.parts.values())).sum()
+            fabric.backward(loss * fabric.world_size)  # of their gradients, devices take the mean; a step's is the sum
         total.add(losses)
+
     norm = _gradient_norm(fabric, optimizer)
     decision = decide(total.losses(), norm)
-    is_finite = math.isfinite(decision.grad_norm)
-    if not math.isfinite(decision.loss) or not (is_finite or _may_skip(fabric)):
+    if problem := _not_finite(decision, may_skip=_may_skip(fabric)):
         optimizer.zero_grad()
-        what = f"loss is {decision.loss}" if is_finite or not math.isfinite(decision.loss) else "gradients are not finite"
-        raise NonFiniteStep(f"the {what}")
+        raise NonFiniteStep(problem)
+    is_finite = math.isfinite(decision.grad_norm)
     if clip_grad is not None and is_finite:
-        torch.nn.utils.clip_grads_with_norm_(_trained(optimizer), clip_grad, norm)
-    optimizer.step()  # which in fp16 leaves the weights alone if a gradient is not finite
+        torch.nn.utils.clip_grads_with_norm_(_with_gradients(optimizer), clip_grad, norm)
+    optimizer.step()  # in fp16, it leaves the weights alone if a gradient is not finite
     optimizer.zero_grad()
     return decision, is_finite
 
@@ -85,15 +85,25 @@ class _Total:
         return Losses(self._parts, {name: torch.stack(metrics).mean() for name, metrics in self._metrics.items()})
 
 
-def _trained(optimizer: Any) -> list[Tensor]:
+def _with_gradients(optimizer: Any) -> list[Tensor]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"] if parameter.grad is not None]
 
 
 def _gradient_norm(fabric: Fabric, optimizer: Any) -> Tensor:
     """0-d: of all gradients together, as the optimizer will see them."""
     fabric.strategy.precision.unscale_gradients(optimizer.optimizer)
-    gradients = [parameter.grad for parameter in _trained(optimizer) if parameter.grad is not None]
-    return torch.nn.utils.get_total_norm(gradients)
+    return torch.nn.utils.get_total_norm(
+        [parameter.grad for parameter in _with_gradients(optimizer) if parameter.grad is not None]
+    )
+
+
+def _not_finite(decision: Decision, *, may_skip: bool) -> str:
+    """What is wrong with a step that must not be taken; empty: nothing."""
+    if not math.isfinite(decision.loss):
+        return f"the loss is {decision.loss}"
+    if not math.isfinite(decision.grad_norm) and not may_skip:
+        return f"the loss is finite ({decision.loss:.6g}), but the norm of its gradients is {decision.grad_norm}"
+    return ""
 
 
 def _may_skip(fabric: Fabric) -> bool:

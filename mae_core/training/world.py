@@ -8,37 +8,26 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from mae_core.interfaces import Losses
+
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
-    """What one device says of a step, before its optimizer moves."""
-
-    losses: Mapping[str, Tensor]
-    """Its micro-batches' share in each part of the loss, 0-d."""
-    metrics: Mapping[str, Tensor]
-    """Means over its micro-batches, 0-d."""
-    grad_norm: Tensor
-    """0-d: of the gradients of the whole effective batch, the same on every device."""
-    num_bad: int
-    """Samples that could not be read and were replaced."""
-    signal: int
-    """The signal that asked this process to stop; 0: none."""
-    save: bool
-    """Whether a checkpoint is due."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What all devices agree on: a `Report` of the whole step."""
+    """What all devices agree on before the optimizer moves."""
 
     losses: Mapping[str, float]
+    """The parts of the step's loss."""
     metrics: Mapping[str, float]
     grad_norm: float
+    """Of the gradients of the whole effective batch."""
     num_bad: int
+    """Attempts to read a sample that failed."""
     signal: int
+    """The signal that asked a process to stop; 0: none."""
     save: bool
+    """Whether a checkpoint is due."""
 
     @property
     def loss(self) -> float:
@@ -76,20 +65,24 @@ class World:
             total = {name: total[name] + weight if total else weight for name, weight in own.items()}
         return total
 
-    def decide(self, report: Report) -> Decision:
-        """The one thing that devices tell each other at every step: the sums of losses, the worst of everything else."""
-        numbers = [*report.losses.values(), *report.metrics.values(), report.grad_norm]
+    def decide(
+        self, losses: Losses, grad_norm: Tensor, *, num_bad: int = 0, signal: int = 0, save: bool = False
+    ) -> Decision:
+        """The one thing that devices tell each other at every step.
+
+        Losses and bad samples add up, metrics are averaged, and what one of the devices was asked to do, all do. The norm is of
+        gradients that they share already.
+        """
+        numbers = [*losses.parts.values(), *losses.metrics.values(), grad_norm]
         # one transfer, since each makes the processor wait for the device
-        values = torch.stack([number.detach().double() for number in numbers]).tolist()
-        losses = dict(zip(report.losses, values, strict=False))
-        metrics = dict(zip(report.metrics, values[len(losses) :], strict=False))
+        values = iter(torch.stack([number.detach().double() for number in numbers]).tolist())
         return Decision(
-            losses=losses,
-            metrics=metrics,
-            grad_norm=values[-1],
-            num_bad=report.num_bad,
-            signal=report.signal,
-            save=report.save,
+            losses={name: next(values) for name in losses.parts},
+            metrics={name: next(values) for name in losses.metrics},
+            grad_norm=next(values),
+            num_bad=num_bad,
+            signal=signal,
+            save=save,
         )
 
     def gather(self, items: Sequence[T]) -> list[T]:
