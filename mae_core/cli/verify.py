@@ -84,10 +84,10 @@ def _as_json(certificate: str, check: "Check") -> dict[str, Any]:
 
 def _table(checks: "Sequence[tuple[str, Check]]") -> Table:
     table = Table(title="Certificates of this installation")
-    for heading in ("", "check", "error", "allowed", ""):
+    for heading in ("", "certificate", "check", "error", "allowed", ""):
         table.add_column(heading, justify="right" if heading in ("error", "allowed") else "left")
     for certificate, check in checks:
         verdict = "[green]agrees[/]" if check.passed else "[bold red]DIFFERS[/]"
-        name = escape(f"{certificate}: {check.name}")
-        table.add_row(verdict, name, f"{check.measured:.2g}", f"{check.tolerance:g}", escape(check.detail))
+        error, allowed = f"{check.measured:.2g}", f"{check.tolerance:g}"
+        table.add_row(verdict, certificate, escape(check.name), error, allowed, escape(check.detail))
     return table
