@@ -32,7 +32,7 @@ def verify(
 
     certificates = [registry().get("certificates", name) for name in names or registry().names("certificates")]
     if not certificates:
-        raise MaeError("no installed plugin brings a certificate; those of this project do, e.g. mae install image")
+        raise MaeError("no installed plugin brings a certificate; to see which plugins can be installed: mae plugins --all")
     published = {certificate.name: _published(certificate, numbers) for certificate in certificates}
     if numbers is not None:
         _say_what_is_replaced(published, numbers)
