@@ -71,8 +71,8 @@ class Reconstruction:
     sample: Tensor
     hidden: Tensor
     """True where the encoder saw nothing; broadcastable to `sample`."""
-    prediction: Tensor
-    """The model's own output everywhere, visible patches included: nothing pasted."""
+    prediction: Tensor | None
+    """The model's own output everywhere, visible patches included: nothing pasted. None where the target has no picture."""
     raw: Tensor | None
     """For targets normalised by the true patches' statistics: the prediction before these are put back, around 0."""
     mask_ratio: float
@@ -85,7 +85,7 @@ class Modality:
     """What a plugin says of its modality. Functions are import strings ("package.module:function"), resolved on use.
 
     `read(path, tokenizer) -> Tensor`: one file as `Dataset.load` would give it, un-augmented. Raises BadSample.
-    `draw(reconstructions, path)`: a picture (PNG), one row (or group of rows) a reconstruction, every column labelled;
+    `picture(reconstructions, path)`: writes a picture (PNG), one row (or group of rows) a reconstruction, every column labelled;
     `mae_core.pictures.panels.panels` gives the columns.
     `certify() -> list[Check]`: `mae verify`; compares with the published numbers that ship with the plugin.
     `measure(samples) -> dict`: `mae statistics`; parameters of the tokenizer that fit these samples, e.g. their
@@ -96,7 +96,7 @@ class Modality:
     defaults: Mapping[str, Mapping[str, Any]]
     """Per part (tokenizer, positions, masker, decoder, target): a section with its `name`."""
     read: str
-    draw: str
+    picture: str
     certify: str
     measure: str | None = None
     file_suffixes: Sequence[str] = field(default=())
