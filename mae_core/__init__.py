@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from mae_core.config import Config, load_config
     from mae_core.interfaces import Grid, Mask
     from mae_core.layouts.published import export_state_dict, import_state_dict
+    from mae_core.runs.backbone import load_backbone
+    from mae_core.runs.checkpoint import load_model
 
 _HOMES = {
     "Config": "mae_core.config",
@@ -18,7 +20,9 @@ _HOMES = {
     "build_model": "mae_core.build",
     "export_state_dict": "mae_core.layouts.published",
     "import_state_dict": "mae_core.layouts.published",
+    "load_backbone": "mae_core.runs.backbone",
     "load_config": "mae_core.config",
+    "load_model": "mae_core.runs.checkpoint",
 }
 
 
@@ -26,6 +30,10 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'mae_core' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 __all__ = [
@@ -36,5 +44,7 @@ __all__ = [
     "build_model",
     "export_state_dict",
     "import_state_dict",
+    "load_backbone",
     "load_config",
+    "load_model",
 ]

@@ -43,3 +43,28 @@ def register_decoders(register: Register) -> None:
 def register_targets(register: Register) -> None:
     """The patches themselves."""
     register("pixels", "mae_core.parts.pixels:Pixels")
+
+
+@hookimpl
+def register_heads(register: Register) -> None:
+    """Classifiers of what an encoder returned."""
+    register("linear", "mae_core.parts.heads:LinearHead")
+
+
+@hookimpl
+def register_optimizers(register: Register) -> None:
+    """AdamW, as in the published recipes."""
+    register("adamw", "mae_core.parts.optimizers:adamw")
+
+
+@hookimpl
+def register_schedules(register: Register) -> None:
+    """Warm-up and half a cosine, as in the published recipes."""
+    register("cosine", "mae_core.parts.schedules:Cosine")
+
+
+@hookimpl
+def register_tasks(register: Register) -> None:
+    """Masked pre-training, and classification with or without its result."""
+    register("pretrain", "mae_core.tasks.pretraining:Pretraining")
+    register("classify", "mae_core.tasks.classification:Classification")

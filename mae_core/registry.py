@@ -2,20 +2,14 @@
 
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from mae_registry import SLOW, Component, InstalledPlugin, Registry, load_registry
+from mae_registry import SLOW, InstalledPlugin, Registry, load_registry
 
 CORE = "mae_core.plugin"
 """The module of the core's own hooks."""
-
-# optimizers and schedules are looked up like other components, but there is no hook for them: no plugin has needed one
-_WITHOUT_HOOK = (
-    Component("optimizers", "adamw", "mae_core.parts.optimizers:adamw", "core"),
-    Component("schedules", "cosine", "mae_core.parts.optimizers:Cosine", "core"),
-)
-
 
 _files: list[Path] = []
 
@@ -34,9 +28,13 @@ def plugin_files() -> Sequence[Path]:
 @functools.cache
 def registry() -> Registry:
     """Components and plugins of this process. Imports no torch."""
-    found = load_registry(core=CORE, files=_files, on_slow=_say_slow)
-    found.add(*_WITHOUT_HOOK)
-    return found
+    return load_registry(core=CORE, files=_files, on_slow=_say_slow)
+
+
+def build_component(kind: str, section: Mapping[str, Any], *wired: object) -> Any:
+    """The component that `section` names, given `wired` by position and the section's other keys by keyword."""
+    parameters = {key: value for key, value in section.items() if key != "name"}
+    return registry().get(kind, section["name"]).load()(*wired, **parameters)
 
 
 def _say_slow(plugin: InstalledPlugin) -> None:

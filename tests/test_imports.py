@@ -18,6 +18,7 @@ LAYERS = [
     {"model"},
     {"layouts"},
     {"config"},
+    {"build_maskers"},
     {"build"},
     {"pictures"},
     {"runs"},

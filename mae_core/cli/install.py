@@ -108,12 +108,12 @@ def _summary(report: Report) -> str:
 
 
 def _next(report: Report) -> str:
-    modalities = [component.name for component in report.components if component.kind == "modalities"]
-    demos = [f"mae pretrain {name}" for name in report.recipes if "demo" in name.split("/")]
-    if modalities:
-        return ", or: ".join([*demos, f"mae verify {' '.join(modalities)}"])
-    if demos:
-        return demos[0]
+    certificates = [component.name for component in report.components if component.kind == "certificates"]
+    commands = [f"mae pretrain {name}" for name in report.recipes if "demo" in name.split("/")]
+    if certificates:
+        commands.append(f"mae verify {' '.join(certificates)}")
+    if commands:
+        return ", or: ".join(commands)
     parts = [component for component in report.components if component.kind != "layouts"]
     if parts:
         return f"name it in a recipe, {parts[0].kind.removesuffix('s')}: {parts[0].name}"

@@ -5,25 +5,36 @@ from typing import Any
 
 from mae_core.config.maskers import MaskerChecker
 from mae_core.config.signature import parameters
-from mae_core.config.structure import RECIPE, ComponentSection, Named, PerModality, SettingsSection, Shape
+from mae_core.config.structure import RECIPE, ComponentSection, InstalledModality, Named, PerModality, SettingsSection, Shape
 from mae_core.config.yaml_tree import Node, Origin, from_python, plain
 from mae_registry import ConfigError, Registry, did_you_mean
 from mae_registry import resolve as resolve_target
 
-Path = tuple[str, ...]
+Place = tuple[str, ...]
+"""The keys that lead to a value of a recipe."""
 
 
 def modality_defaults(layers: Iterable[Node], registry: Registry) -> Node:
-    """The defaults of every installed modality that any layer names, at their place in a recipe."""
-    found = {}
+    """The defaults of every installed modality that any layer names, or gives as the type of an entry, at their places."""
+    types: dict[str, Any] = {}
     for layer in layers:
-        model = layer.items.get("model")
-        modalities = model.items.get("modalities") if model else None
-        for name in modalities.items if modalities else ():
-            if name in registry.names("modalities"):
-                found[name] = from_python(registry.get("modalities", name).load().defaults, Origin(f"{name}'s default"))
+        for entry, node in _entries(layer).items():
+            own = node.items.get("type")
+            types[entry] = own.value if own is not None and own.value is not None else types.get(entry, entry)
+    found = {
+        entry: from_python(registry.get("modalities", kind).load().defaults, Origin(f"{kind}'s default"))
+        for entry, kind in types.items()
+        if kind in registry.names("modalities")
+    }
     origin = Origin("modalities' defaults")
     return Node({"model": Node({"modalities": Node(found, origin)}, origin)}, origin) if found else Node({}, origin)
+
+
+def _entries(tree: Node) -> Mapping[str, Node]:
+    """What stands under `model.modalities`."""
+    model = tree.items.get("model")
+    modalities = model.items.get("modalities") if model else None
+    return modalities.items if modalities else {}
 
 
 def resolve(tree: Node, registry: Registry) -> Node:
@@ -57,6 +68,10 @@ def _with_origins(value: Any, given: Node) -> Node:
     return Node(items, given.origin)
 
 
+def _is_optional(shape: Shape) -> bool:
+    return isinstance(shape, InstalledModality) or (isinstance(shape, ComponentSection | Named) and shape.optional)
+
+
 class _Checker:
     """Walks a tree along its shape. A null that is no value counts as absent."""
 
@@ -65,7 +80,7 @@ class _Checker:
         self.problems: list[str] = []
         self.maskers = MaskerChecker(self, maskers)
 
-    def problem(self, origin: Origin, path: Path, text: str) -> None:
+    def problem(self, origin: Origin, path: Place, text: str) -> None:
         self.problems.append(": ".join(part for part in (str(origin), ".".join(path), text) if part))
 
     def recipe(self, tree: Node) -> Node:
@@ -78,29 +93,39 @@ class _Checker:
             known = ", ".join(self.registry.names("modalities")) or "(none)"
             self.problem(modalities.origin, ("model", "modalities"), f"needs at least one modality; known: {known}")
         for name, node in data.items.items():
-            if node.value is not None and name in self.registry.names("modalities") and name not in named:
+            if node.value is not None and name not in named and named:
                 self.problem(node.origin, ("data", name), f"the model has no modality {name!r}.{did_you_mean(name, named)}")
         return resolved
 
-    def section(self, node: Node, shape: Shape, path: Path) -> Node:
+    def section(self, node: Node, shape: Shape, path: Place) -> Node:
         if isinstance(shape, ComponentSection):
             return self.maskers.masker(node, path) if shape.kind == "maskers" else self.component(node, shape.kind, path)
         if isinstance(shape, Named):
-            self.is_mapping(node, path, "a mapping of names to maskers")
-            return Node({name: self.maskers.definition(name) for name in _given(node)}, node.origin)
+            return self.named(node, shape, path)
+        if isinstance(shape, InstalledModality):
+            return self.installed_modality(node, path)
         if isinstance(shape, SettingsSection):
             return self.settings(node, shape, path)
         if isinstance(shape, PerModality):
             return self.per_modality(node, shape, path)
-        required = [key for key, child in shape.items() if not (isinstance(child, ComponentSection) and child.optional)]
+        required = [key for key, child in shape.items() if not _is_optional(child)]
         return self.mapping(node, shape, path, required=required)
 
-    def is_mapping(self, node: Node, path: Path, allowed: str) -> bool:
+    def named(self, node: Node, shape: Named, path: Place) -> Node:
+        """Entries with names of the user's own."""
+        self.is_mapping(node, path, f"a mapping of names to {path[-1]}")
+        if path == ("maskers",):
+            return Node({name: self.maskers.definition(name) for name in _given(node)}, node.origin)
+        return Node(
+            {name: self.section(child, shape.entry, (*path, name)) for name, child in _given(node).items()}, node.origin
+        )
+
+    def is_mapping(self, node: Node, path: Place, allowed: str) -> bool:
         if not isinstance(node.value, dict):
             self.problem(node.origin, path, f"{plain(node)!r} is not allowed: must be {allowed}")
         return isinstance(node.value, dict)
 
-    def mapping(self, node: Node, shape: Mapping[str, Shape], path: Path, *, required: list[str]) -> Node:
+    def mapping(self, node: Node, shape: Mapping[str, Shape], path: Place, *, required: list[str]) -> Node:
         if not self.is_mapping(node, path, f"a mapping of {', '.join(shape)}"):
             return node
         given = _given(node)
@@ -115,23 +140,27 @@ class _Checker:
                 self.missing(node.items.get(key, node).origin, child_shape, (*path, key))
         return Node(resolved, node.origin)
 
-    def missing(self, origin: Origin, shape: Shape, path: Path) -> None:
+    def missing(self, origin: Origin, shape: Shape, path: Place) -> None:
         known = f"; name one of: {', '.join(self.registry.names(shape.kind))}" if isinstance(shape, ComponentSection) else ""
         self.problem(origin, path, f"is missing{known}")
 
-    def per_modality(self, node: Node, shape: PerModality, path: Path) -> Node:
-        known = self.registry.names("modalities")
+    def per_modality(self, node: Node, shape: PerModality, path: Place) -> Node:
+        """Entries named like an installed modality, or of one's own name with the `type` of one; data has the same names."""
         if not self.is_mapping(node, path, "a mapping of modalities"):
             return node
-        resolved = {}
-        for name, child in node.items.items():
-            if child.value is None:
-                continue
-            if name in known:
+        known, resolved = self.registry.names("modalities"), {}
+        for name, child in _given(node).items():
+            is_model = isinstance(shape.entry, Mapping)
+            if not is_model or name in known or "type" in _given(child):
                 resolved[name] = self.section(child, shape.entry, (*path, name))
-            elif not any(told.endswith(self.not_installed(name)) for told in self.problems):  # once for model and data
+            else:
                 self.problem(child.origin, (*path, name), self.not_installed(name))
         return Node(resolved, node.origin)
+
+    def installed_modality(self, node: Node, path: Place) -> Node:
+        if node.value not in self.registry.names("modalities"):
+            self.problem(node.origin, path, self.not_installed(str(plain(node))))
+        return node
 
     def not_installed(self, name: str) -> str:
         if reason := self.registry.why_not_loaded(name):
@@ -141,7 +170,7 @@ class _Checker:
         more = "".join(f"; {self.registry.why_not_loaded(plugin)}" for plugin in broken)
         return f"modality {name!r} is not installed; known: {known}; install it with: mae install {name}{more}"
 
-    def component(self, node: Node, kind: str, path: Path) -> Node:
+    def component(self, node: Node, kind: str, path: Place) -> Node:
         names = ", ".join(self.registry.names(kind))
         if not self.is_mapping(node, path, f"a mapping with a `name`, or a name alone: {names}"):
             return node
@@ -160,7 +189,7 @@ class _Checker:
         resolved = self.arguments(Node(given, node.origin), component.load(), path, called=name.value, owner=owner)
         return Node({"name": name, **resolved}, node.origin)
 
-    def settings(self, node: Node, shape: SettingsSection, path: Path) -> Node:
+    def settings(self, node: Node, shape: SettingsSection, path: Place) -> Node:
         if not self.is_mapping(node, path, "a mapping"):
             return node
         called = path[-1]
@@ -168,7 +197,7 @@ class _Checker:
             self.arguments(node, resolve_target(shape.target), path, called=called, owner=f"section {called!r}"), node.origin
         )
 
-    def arguments(self, node: Node, target: Callable[..., Any], path: Path, *, called: str, owner: str) -> dict[str, Node]:
+    def arguments(self, node: Node, target: Callable[..., Any], path: Place, *, called: str, owner: str) -> dict[str, Node]:
         """All keyword arguments of `target`: the given ones, and its defaults for the others."""
         known = parameters(target, owner)
         for key, child in node.items.items():

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Union
 
+from mae_core.config.operators import operands, operator_of
 from mae_core.config.yaml_tree import Node
 
 
@@ -23,6 +24,11 @@ class SettingsSection:
 
 
 @dataclass(frozen=True)
+class InstalledModality:
+    """The name of an installed modality: of what kind an entry is that has a name of the user's own."""
+
+
+@dataclass(frozen=True)
 class PerModality:
     """One such entry for each modality of the model."""
 
@@ -34,30 +40,25 @@ class Named:
     """Any number of such entries, by names of the user's own."""
 
     entry: "Shape"
+    optional: bool = False
 
 
-Shape = Union[ComponentSection, SettingsSection, PerModality, Named, Mapping[str, "Shape"]]  # noqa: UP007 - a forward reference
-
-OPERATORS = {
-    "any": "mae_core.masking.compose:AnyMasker",
-    "all": "mae_core.masking.compose:AllMasker",
-    "one_of": "mae_core.masking.compose:OneOfMasker",
-    "schedule": "mae_core.masking.schedule:ScheduleMasker",
-    "invert": "mae_core.masking.compose:InvertMasker",
-}
-"""Keys that make a masker of other maskers, and what else such a section may say: the keyword arguments of these."""
+Shape = Union[ComponentSection, SettingsSection, InstalledModality, PerModality, Named, Mapping[str, "Shape"]]  # noqa: UP007 - a forward reference
 
 RECIPE: dict[str, Shape] = {
     "maskers": Named(ComponentSection("maskers")),
     "model": {
         "encoder": ComponentSection("encoders"),
         "masker": ComponentSection("maskers", optional=True),  # one for all modalities of paired data
+        "terms": Named(ComponentSection("terms"), optional=True),
         "modalities": PerModality(
             {
+                "type": InstalledModality(),
                 "tokenizer": ComponentSection("tokenizers"),
                 "positions": ComponentSection("positions"),
                 "masker": ComponentSection("maskers"),
                 "decoder": ComponentSection("decoders"),
+                "decoder_positions": ComponentSection("positions", optional=True),
                 "target": ComponentSection("targets"),
             }
         ),
@@ -73,7 +74,7 @@ def expand_names(node: Node, shape: Shape = RECIPE) -> Node:
     """`masker: random` -> `masker: {name: random}`, wherever a component stands."""
     if isinstance(shape, ComponentSection) and isinstance(node.value, str):
         return Node({"name": node}, node.origin)
-    if isinstance(shape, ComponentSection | SettingsSection) or not isinstance(node.value, dict):
+    if isinstance(shape, ComponentSection | SettingsSection | InstalledModality) or not isinstance(node.value, dict):
         return node
 
     def expand(key: str, child: Node) -> Node:
@@ -81,24 +82,6 @@ def expand_names(node: Node, shape: Shape = RECIPE) -> Node:
         return expand_names(child, child_shape) if child_shape else child
 
     return Node({key: expand(key, child) for key, child in node.items.items()}, node.origin)
-
-
-def operator_of(section: Mapping[str, Any]) -> str | None:
-    """The operator of a masker that is made of others."""
-    return next((key for key in OPERATORS if key in section), None)
-
-
-def operands(section: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """(place within the section, section) of the maskers that a resolved one is made of."""
-    operator = operator_of(section)
-    if operator is None:
-        return []
-    value = section[operator]
-    if operator in ("schedule", "invert"):
-        return [(operator, value)]
-    if operator == "one_of":
-        return [(f"{operator}.{index}.masker", entry["masker"]) for index, entry in enumerate(value)]
-    return [(f"{operator}.{index}", entry) for index, entry in enumerate(value)]
 
 
 def component_sections(
@@ -110,7 +93,7 @@ def component_sections(
             yield path, shape.kind, tree
         for place, section in operands(tree) if shape.kind == "maskers" else []:
             yield from component_sections(section, shape, f"{path}.{place}")
-    elif not isinstance(shape, SettingsSection):
+    elif not isinstance(shape, SettingsSection | InstalledModality):
         for key, section in tree.items():
             child = shape.entry if isinstance(shape, PerModality | Named) else shape[key]
             yield from component_sections(section, child, f"{path}.{key}" if path else key)

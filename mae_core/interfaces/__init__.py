@@ -1,10 +1,12 @@
 """What every part must offer. Knows nothing of the parts themselves."""
 
-from mae_core.interfaces.dataset import BadSample, Check, Dataset, Modality, Preview, Reconstruction
+from mae_core.interfaces.certificate import Certify, Check, Numbers, Published
+from mae_core.interfaces.dataset import BadSample, Dataset, Modality, Preview, Reconstruction
 from mae_core.interfaces.decoder import Decoder, DecoderPlace, in_raster_order
 from mae_core.interfaces.encoder import Encoder, Latent, Visible
 from mae_core.interfaces.grid import Grid
 from mae_core.interfaces.layout import Layout
+from mae_core.interfaces.learning import Head, MakeOptimizer, Schedule
 from mae_core.interfaces.mask import Mask, MaskSets, Query, each_mask, gather_patches
 from mae_core.interfaces.masker import Guide, JointMasker, Masker
 from mae_core.interfaces.sample import NO_EXTRAS, Extras, Sample, as_sample, repeat_extras
@@ -14,6 +16,7 @@ from mae_core.interfaces.tokenizer import MakePositions, Positions, Tokenizer
 __all__ = [
     "NO_EXTRAS",
     "BadSample",
+    "Certify",
     "Check",
     "Dataset",
     "Decoder",
@@ -22,21 +25,26 @@ __all__ = [
     "Extras",
     "Grid",
     "Guide",
+    "Head",
     "JointMasker",
     "Latent",
     "Layout",
+    "MakeOptimizer",
     "MakePositions",
     "Mask",
     "MaskSets",
     "Masker",
     "Modality",
     "Momentum",
+    "Numbers",
     "Positions",
     "Predicted",
     "Preview",
+    "Published",
     "Query",
     "Reconstruction",
     "Sample",
+    "Schedule",
     "Seen",
     "Target",
     "TargetPlace",

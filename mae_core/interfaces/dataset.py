@@ -87,7 +87,6 @@ class Modality:
     `read(path, tokenizer) -> Tensor`: one file as `Dataset.load` would give it, un-augmented. Raises BadSample.
     `picture(reconstructions, path)`: writes a picture (PNG), one row (or group of rows) a reconstruction, every column labelled;
     `mae_core.pictures.panels.panels` gives the columns.
-    `certify() -> list[Check]`: `mae verify`; compares with the published numbers that ship with the plugin.
     `measure(samples) -> dict`: `mae statistics`; parameters of the tokenizer that fit these samples, e.g. their
     mean: numbers, or lists of one a channel.
     """
@@ -97,22 +96,6 @@ class Modality:
     """Per part (tokenizer, positions, masker, decoder, target): a section with its `name`."""
     read: str
     picture: str
-    certify: str
     measure: str | None = None
     file_suffixes: Sequence[str] = field(default=())
     """Of the files that `read` takes, lower case with the dot."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of a certificate: an error measured against its tolerance, or an equality (`tolerance` 0)."""
-
-    name: str
-    measured: float
-    tolerance: float
-    detail: str = ""
-
-    @property
-    def passed(self) -> bool:
-        """Whether the measured error is a number within the tolerance."""
-        return self.measured <= self.tolerance

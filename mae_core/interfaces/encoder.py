@@ -15,18 +15,28 @@ from mae_registry import MaeError
 class Latent:
     """What an encoder made of the visible patches of all modalities together."""
 
-    tokens: Tensor
-    """(rows, K, D), without prefix tokens."""
+    x: Tensor
+    """(rows, P + K, D): prefix tokens (a class token and its like; P may be 0), then those of patches."""
+    num_prefix: int
+    """P."""
     ids: Tensor
     """(rows, K): which patches these are, numbered over the modalities in `spans`, one after the other."""
-    prefix: Tensor
-    """(rows, P, D): the class token and its like; P is 0 where there are none."""
     spans: Mapping[str, tuple[int, int]]
     """Of each modality of the model: the number of its first patch, and how many it has."""
     counts: Mapping[str, int] | None
     """Tokens of each modality, which lie one modality after the other; None where that differs from row to row."""
     layers: dict[int, Tensor] = field(default_factory=dict)
     """(rows, P + K, D), prefix first: outputs of the layers that were asked for, numbered by the encoder."""
+
+    @property
+    def tokens(self) -> Tensor:
+        """(rows, K, D), without prefix tokens."""
+        return self.x[:, self.num_prefix :]
+
+    @property
+    def prefix(self) -> Tensor:
+        """(rows, P, D)."""
+        return self.x[:, : self.num_prefix]
 
     def of(self, entry: str) -> "Latent":
         """One modality's tokens, with ids of its own. Raises MaeError where rows hold different numbers of them."""
@@ -35,25 +45,24 @@ class Latent:
                 f"the masks of {entry!r} hide a different number of patches in each sample, which needs an encoder over all "
                 "tokens (model.encoder.mask_tokens=true), a decoder that attends to all modalities, or exact counts"
             )
-        if len(self.counts) == 1 and entry in self.counts:
-            first, last = 0, self.counts[entry]
-        else:
-            names = list(self.counts)
-            first = sum(self.counts[name] for name in names[: names.index(entry)])
-            last = first + self.counts[entry]
         offset, number = self.spans[entry]
-        num_prefix = self.prefix.shape[1]
-        own = {
-            layer: torch.cat([x[:, :num_prefix], x[:, num_prefix + first : num_prefix + last]], dim=1)
-            for layer, x in self.layers.items()
-        }
-        return replace(
-            self,
-            tokens=self.tokens[:, first:last],
-            ids=self.ids[:, first:last] - offset,
+        if list(self.counts) == [entry]:
+            ids = self.ids - offset if offset else self.ids
+            return replace(self, ids=ids, spans={entry: (0, number)})
+        parts = [self.num_prefix, *self.counts.values()]
+        place = list(self.counts).index(entry)
+
+        def own(x: Tensor) -> Tensor:
+            prefix, *tokens = x.split(parts, dim=1)
+            return torch.cat([prefix, tokens[place]], dim=1)
+
+        return Latent(
+            own(self.x),
+            self.num_prefix,
+            self.ids.split(parts[1:], dim=1)[place] - offset,
             spans={entry: (0, number)},
-            counts={entry: last - first},
-            layers=own,
+            counts={entry: self.counts[entry]},
+            layers={layer: own(x) for layer, x in self.layers.items()},
         )
 
     def pooled(self, kind: Literal["mean", "cls"] = "mean") -> Tensor:
@@ -62,7 +71,7 @@ class Latent:
             return self.tokens.mean(dim=1)
         if kind != "cls":
             raise MaeError(f"tokens are pooled by 'mean' or 'cls', not by {kind!r}")
-        if self.prefix.shape[1] == 0:
+        if self.num_prefix == 0:
             raise MaeError("this encoder has no class token; pool its tokens with 'mean'")
         return self.prefix[:, 0]
 
@@ -102,14 +111,9 @@ class Visible(Protocol):
         ...
 
     def latent(
-        self,
-        tokens: Tensor,
-        *,
-        prefix: Tensor | None = None,
-        everything: bool = False,
-        layers: Mapping[int, Tensor] | None = None,
+        self, x: Tensor, *, num_prefix: int = 0, everything: bool = False, layers: Mapping[int, Tensor] | None = None
     ) -> Latent:
-        """What the encoder returns: `tokens` in the order of `ids`, or of `every_id` where it returns everything."""
+        """What the encoder returns: prefix tokens, then those of `ids`, or of `every_id` where it returns everything."""
         ...
 
 

@@ -70,9 +70,14 @@ class Mask:
     @classmethod
     def cat(cls, masks: Sequence["Mask"]) -> "Mask":
         """The masks of several samples as one batch. Raises MaeError if they do not keep, or predict, equally many."""
-        for what, numbers in (("keep", [m.num_keep for m in masks]), ("predict", [m.ids_predict.shape[1] for m in masks])):
+        for what, numbers in {
+            "keep different numbers of patches": [mask.num_keep for mask in masks],
+            "predict different numbers of patches": [sum(query.ids.shape[1] for query in mask.queries) for mask in masks],
+            "have different numbers of queries": [len(mask.queries) for mask in masks],
+            "have different numbers of contexts": [mask.repeats for mask in masks],
+        }.items():
             if len(set(numbers)) > 1:
-                raise MaeError(f"samples of one batch {what} different numbers of patches ({min(numbers)} to {max(numbers)})")
+                raise MaeError(f"samples of one batch {what} ({min(numbers)} to {max(numbers)})")
         return masks[0].map(lambda *parts: torch.cat(parts), *masks[1:])
 
     @property
@@ -132,6 +137,5 @@ def each_mask(masks: MaskSets) -> tuple[Mask, ...]:
 def gather_patches(x: Tensor, ids: Tensor) -> Tensor:
     """(B, N, ...), (B * repeats, K) -> (B * repeats, K, ...): some patches of each sample, of each of its contexts."""
     repeats = len(ids) // len(x)
-    if repeats > 1:
-        x = x.unsqueeze(1).expand(-1, repeats, *x.shape[1:]).flatten(0, 1)
-    return x.gather(1, ids.reshape(*ids.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:]))
+    index = ids.reshape(len(x), repeats, -1, *[1] * (x.ndim - 2)).expand(-1, -1, -1, *x.shape[2:])
+    return x.unsqueeze(1).expand(-1, repeats, *x.shape[1:]).gather(2, index).flatten(0, 1)  # no copy of x for each context

@@ -148,7 +148,7 @@ class Term(nn.Module, ABC):
 
     @abstractmethod
     def error(self, predicted: Mapping[str, Predicted]) -> Tensor:
-        """The first query of each modality -> (rows,), scaled as it is to be added to the loss."""
+        """One query of each modality -> (rows,), scaled as it is to be added to the loss. Called for each query."""
 
     def weight(self, num_rows: int) -> float:
         """The weight of `num_rows` rows: their number, for a mean over the batch's rows."""

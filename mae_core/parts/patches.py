@@ -6,7 +6,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from mae_core.interfaces import Grid, Tokenizer
+from mae_core.interfaces import NO_EXTRAS, Extras, Grid, Tokenizer
 from mae_registry import ConfigError, MaeError
 
 
@@ -22,7 +22,7 @@ class PatchTokenizer(Tokenizer):
 
     def __init__(
         self,
-        width: int,
+        width: int | None,
         *,
         input_size: Sequence[int],
         patch_size: Sequence[int],
@@ -46,7 +46,7 @@ class PatchTokenizer(Tokenizer):
                 raise ConfigError(f"{name} has {len(values)} values but there are {channels} channels; give one a channel")
             constants = torch.tensor(values, dtype=torch.float32).reshape(channels, *[1] * len(self.axes))
             self.register_buffer(name, constants, persistent=False)
-        self.proj = nn.Linear(self.patch_dim, width)
+        self.proj = None if width is None else nn.Linear(self.patch_dim, width)
 
     def patchify(self, x: Tensor) -> Tensor:
         """(B, C, *sizes) -> (B, N, P)."""
@@ -62,8 +62,9 @@ class PatchTokenizer(Tokenizer):
         sizes = dict(zip(self.grid.axes, self.grid.sizes, strict=True))
         return rearrange(patches, self._join, c=self.sample_shape[0], **self._lengths, **sizes)
 
-    def embed(self, patches: Tensor) -> Tensor:
+    def embed(self, patches: Tensor, ids: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
         """(B, K, P) -> (B, K, D): the strided convolution of a ViT, on the patches that are kept only."""
+        assert self.proj is not None, "the encoder of this model embeds patches by itself"
         return self.proj(patches)
 
     def normalize(self, x: Tensor) -> Tensor:

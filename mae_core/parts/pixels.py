@@ -2,9 +2,10 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
-from mae_core.interfaces import Target, Tokenizer, gather_patches
+from mae_core.interfaces import Seen, Target, TargetPlace
 
 EPS = 1e-6
 """Added to a patch's variance, inside the root, as the published MAE does."""
@@ -13,13 +14,12 @@ EPS = 1e-6
 Reduction = Literal["batch", "sample"]
 
 
-def reduce_loss(per_patch: Tensor, weight: Tensor, reduction: Reduction) -> Tensor:
-    """(B, M) losses and (B, M) bool which of them count -> 0-d. See `Pixels` for `reduction`."""
-    if reduction == "batch":
-        return (per_patch * weight).sum() / weight.sum()
-    counts = weight.sum(dim=1)
-    means = (per_patch * weight).sum(dim=1) / counts.clamp(min=1)  # not 0 / 0, whose gradient would be NaN
-    return means.sum() / (counts > 0).sum()
+def weigh_counts(counts: Tensor, reduction: Reduction) -> Tensor:
+    """(rows, M) how much each prediction counts -> (rows, M) its weight. See `Pixels` for `reduction`."""
+    weight = counts.float()
+    if reduction == "sample":
+        weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)  # not 0 / 0
+    return weight
 
 
 class Pixels(Target):
@@ -33,33 +33,37 @@ class Pixels(Target):
             representations, Table 1d); "none": the values as they are (the paper's pictures).
     """
 
+    has_picture = True
+
     def __init__(
         self,
-        tokenizer: Tokenizer,
+        place: TargetPlace,
         *,
         normalize: Literal["patch", "none"] = "patch",
         error: Literal["mse", "l1"] = "mse",
         reduction: Reduction = "batch",
     ) -> None:
         super().__init__()
-        self.error = error
+        self._kind = error
         self.reduction: Reduction = reduction
-        self.dim = tokenizer.patch_dim
+        self.dim = place.tokenizer.patch_dim
         self.normalize = normalize
 
-    def forward(self, x: Tensor, patches: Tensor, ids: Tensor) -> Tensor:
-        """(B, M, P)."""
-        target = gather_patches(patches, ids)
+    def prepare(self, seen: Seen) -> Tensor:
+        """(B, N, P)."""
         if self.normalize == "none":
-            return target
-        mean, std = _statistics(target)
-        return (target - mean) / std
+            return seen.patches
+        mean, std = _statistics(seen.patches)
+        return (seen.patches - mean) / std
 
-    def loss(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """Mean over a patch's values, then over the patches that count."""
-        difference = pred - target
-        error = difference.square() if self.error == "mse" else difference.abs()
-        return reduce_loss(error.mean(dim=-1), weight, self.reduction)
+    def error(self, pred: Tensor, truth: Tensor) -> Tensor:
+        """The mean over a patch's values."""
+        difference = pred - truth
+        return (difference.square() if self._kind == "mse" else difference.abs()).mean(dim=-1)
+
+    def weight(self, counts: Tensor) -> Tensor:
+        """By `reduction`."""
+        return weigh_counts(counts, self.reduction)
 
     @property
     def raw_differs(self) -> bool:

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mae_core.interfaces import Grid, Positions
+from mae_core.interfaces import NO_EXTRAS, Extras, Grid, Positions
 
 Leading = Literal["last_axis", "first_axis"]
 
@@ -39,7 +39,7 @@ class SinCos(Positions):
         super().__init__()
         self.register_buffer("table", sincos_table(grid, width, leading=leading), persistent=False)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
         """(B, K) -> (B, K, D)."""
         return self.table[ids]
 
@@ -52,7 +52,7 @@ class Learned(Positions):
         self.table = nn.Parameter(torch.empty(grid.num_patches, width))
         nn.init.trunc_normal_(self.table, std=0.02)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
         """(B, K) -> (B, K, D)."""
         return self.table[ids]
 
@@ -63,6 +63,6 @@ class NoPositions(Positions):
     def __init__(self, grid: Grid, width: int) -> None:
         super().__init__()
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
         """(B, K) -> (1, 1, 1) of zeros."""
         return torch.zeros(1, 1, 1, device=ids.device)

@@ -1,12 +1,13 @@
 """The decoder: transformer blocks over context tokens and mask tokens, a set with positions."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from mae_core.interfaces import Decoder, Grid, MakePositions, gather_patches
+from mae_core.interfaces import NO_EXTRAS, Decoder, DecoderPlace, Extras, Latent, gather_patches, in_raster_order
 from mae_core.parts.blocks import LayerNorm, QueryBlock, init_linear_and_norm, make_block, require_heads_divide
 
 Positive = Annotated[int, Field(ge=1)]
@@ -28,11 +29,7 @@ class ViTDecoder(Decoder):
 
     def __init__(
         self,
-        context_width: int,
-        out_dim: int,
-        grid: Grid,  # not used: a set with positions needs no geometry
-        make_positions: MakePositions,
-        dense: bool,
+        place: DecoderPlace,
         *,
         width: Positive,
         depth: Positive,
@@ -43,37 +40,43 @@ class ViTDecoder(Decoder):
     ) -> None:
         super().__init__()
         require_heads_divide(width, heads)
-        self.dense = dense
+        self.entry = place.entry
+        self.num_patches = place.grid.num_patches
+        self.returns_all = place.returns_all
         self.class_token = class_token
-        self.positions = make_positions(width)
-        self.embed = nn.Linear(context_width, width, bias=embed_bias)
+        self.positions = place.positions(width)
+        self.embed = nn.Linear(place.context_width, width, bias=embed_bias)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if class_token == "own" else None
-        self.mask_token = None if dense else nn.Parameter(0.02 * torch.randn(1, 1, width))
+        self.mask_token = None if place.returns_all else nn.Parameter(0.02 * torch.randn(1, 1, width))
         blocks: list[nn.Module] = [make_block(width, heads, mlp_ratio) for _ in range(depth - 1)]
         self.blocks = nn.ModuleList([*blocks, QueryBlock(width, heads, mlp_ratio)])
         self.norm = LayerNorm(width)
-        self.head = nn.Linear(width, out_dim)
+        self.head = nn.Linear(width, place.out_dim)
         for module in (self.embed, self.blocks, self.norm, self.head):
             module.apply(init_linear_and_norm)
 
-    def forward(
-        self, latent: Tensor, ids_keep: Tensor, ids_predict: Tensor, *, num_prefix_tokens: int, predict_all: bool = False
-    ) -> Tensor:
-        """(B, prefix + K, D), (B, K), (B, M) -> (B, M, T); with `predict_all` (B, K + M, T), or (B, K, T) where dense."""
-        x = self.embed(latent)
-        tokens = [x[:, num_prefix_tokens:] + self.positions(ids_keep)]
+    def forward(self, latent: Latent, ids: Tensor, *, extras: Mapping[str, Extras], everything: bool = False) -> Tensor:
+        """The latent of all modalities, (rows, M) -> (rows, M, T); with `everything` (rows, N, T) in raster order."""
+        latent, own = latent.of(self.entry), extras.get(self.entry, NO_EXTRAS)
+        x = self.embed(latent.x)
+        prefix, context = x[:, : latent.num_prefix], x[:, latent.num_prefix :]
+        tokens, places = context + self.positions(latent.ids, own), latent.ids
         if self.mask_token is not None:
-            queries = self.mask_token + self.positions(ids_predict)
-            tokens.append(queries.expand(*ids_predict.shape, -1).to(x.dtype))
-        grid_tokens = torch.cat(tokens, dim=1)
-        x = torch.cat([self._prefix(x[:, :num_prefix_tokens]), grid_tokens], dim=1)
+            queries = self.mask_token + self.positions(ids, own)
+            tokens = torch.cat([tokens, queries.expand(*ids.shape, -1).to(x.dtype)], dim=1)
+            places = torch.cat([latent.ids, ids], dim=1)
+        x = torch.cat([self._prefix(prefix), tokens], dim=1)
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x)
-        grid_tokens = x[:, -grid_tokens.shape[1] :]
-        if not predict_all:
-            grid_tokens = gather_patches(grid_tokens, ids_predict) if self.dense else grid_tokens[:, ids_keep.shape[1] :]
-        return self.head(self.norm(last(x, grid_tokens)))
+        tokens = x[:, -tokens.shape[1] :]
+        if not everything:
+            tokens = gather_patches(tokens, ids) if self.returns_all else tokens[:, latent.ids.shape[1] :]
+        pred = self.head(self.norm(last(x, tokens)))
+        if not everything:
+            return pred
+        # a patch that is both seen and asked for stands there twice, the query last
+        return in_raster_order(self.num_patches, *_halves(places, pred, latent.ids.shape[1]))
 
     def _prefix(self, prefix: Tensor) -> Tensor:
         """The tokens that stand before the grid's: (B, P, W) -> (B, P', W)."""
@@ -83,3 +86,9 @@ class ViTDecoder(Decoder):
             prefix = self.cls_token.expand(len(prefix), -1, -1).to(prefix.dtype)
         position = self.positions.class_position()
         return prefix if position is None else prefix + position
+
+
+def _halves(ids: Tensor, pred: Tensor, num_context: int) -> list[tuple[Tensor, Tensor]]:
+    """Ids and predictions of the context, and of the queries."""
+    sizes = [num_context, ids.shape[1] - num_context]
+    return list(zip(ids.split(sizes, dim=1), pred.split(sizes, dim=1), strict=True))

@@ -1,12 +1,13 @@
 """The encoder: transformer blocks over the visible tokens only."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
-from mae_core.interfaces import Encoder
+from mae_core.interfaces import Encoder, Latent, Tokenizer, Visible
 from mae_core.parts.blocks import LayerNorm, init_linear_and_norm, make_block, require_heads_divide
 
 Positive = Annotated[int, Field(ge=1)]
@@ -25,6 +26,7 @@ class ViTEncoder(Encoder):
 
     def __init__(
         self,
+        inputs: Mapping[str, Tokenizer],  # not used: tokens are embedded before
         *,
         width: Positive,
         depth: Positive,
@@ -36,20 +38,27 @@ class ViTEncoder(Encoder):
     ) -> None:
         super().__init__()
         require_heads_divide(width, heads)
-        self.width = width
+        self.width = self.token_width = width
+        self.num_layers = depth
         self.num_prefix_tokens = int(class_token)
+        self.returns_all = mask_tokens
         self.cls_token = nn.Parameter(0.02 * torch.randn(1, 1, width)) if class_token else None
         self.mask_token = nn.Parameter(0.02 * torch.randn(1, 1, width)) if mask_tokens else None
         self.blocks = nn.ModuleList(make_block(width, heads, mlp_ratio) for _ in range(depth))
         self.norm = LayerNorm(width) if final_norm else nn.Identity()
         self.apply(init_linear_and_norm)
 
-    def forward(self, tokens: Tensor, class_position: Tensor | None = None) -> Tensor:
-        """(B, K, D) -> (B, 1 + K, D), the class token first; (B, K, D) without one."""
-        x = tokens
+    def forward(self, visible: Visible, *, layers: Sequence[int] = ()) -> Latent:
+        """The class token, if there is one, comes first; layer i is the output of block i, layer 0 the first one's input."""
+        x = visible.tokens() if self.mask_token is None else visible.all_tokens(self.mask_token)
         if self.cls_token is not None:
-            cls_token = self.cls_token if class_position is None else self.cls_token + class_position
+            position = visible.class_position()
+            cls_token = self.cls_token if position is None else self.cls_token + position
             x = torch.cat([cls_token.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
-        for block in self.blocks:
+        outputs = {0: x}
+        for number, block in enumerate(self.blocks, start=1):
             x = block(x)
-        return self.norm(x)
+            if number in layers:
+                outputs[number] = x
+        wanted = {layer: outputs[layer] for layer in layers}
+        return visible.latent(self.norm(x), num_prefix=self.num_prefix_tokens, everything=self.returns_all, layers=wanted)

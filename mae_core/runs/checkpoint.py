@@ -132,19 +132,23 @@ def _require_whole_archive(path: Path) -> None:
                 raise DamagedCheckpoint(f"{path} is damaged: the checksum of its part {part} is wrong")
 
 
-def load_model(path: Path) -> tuple[MaskedAutoencoder, Config, int]:
+def find_checkpoint(path: Path) -> Checkpoint:
+    """A checkpoint file, or the newest checkpoint of a run's folder. Raises MaeError where there is none."""
+    if not path.is_dir():
+        return load_checkpoint(path)
+    checkpoint = load_newest(path)
+    if checkpoint is None:
+        raise MaeError(f"{path.absolute()} is a folder without {FOLDER}/step-*.pt; give a run's folder or a checkpoint file")
+    return checkpoint
+
+
+def load_model(path: str | Path) -> tuple[MaskedAutoencoder, Config, int]:
     """The model of a checkpoint file or of a run's folder (its newest checkpoint), its config, and its step."""
-    if path.is_dir():
-        checkpoint = load_newest(path)
-        if checkpoint is None:
-            raise MaeError(
-                f"{path.absolute()} is a folder without {FOLDER}/step-*.pt; give a run's folder or a checkpoint file"
-            )
-    else:
-        checkpoint = load_checkpoint(path)
+    path = Path(path)
+    checkpoint = find_checkpoint(path)
     require_plugins(checkpoint, path)
     config = load_config_text(checkpoint.config)
-    model = build_model(config)
+    model = build_model(config, fresh=False)
     try:
         model.load_state_dict(checkpoint.model)
     except RuntimeError as error:

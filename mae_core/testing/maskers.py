@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mae_core.build import masker_from_section
+from mae_core.build_maskers import masker_from_section
 from mae_core.interfaces import Grid, Mask, Masker, each_mask
 from mae_core.testing.subject import Part, Section, Subject
 from mae_registry import MaeError
@@ -37,7 +37,7 @@ def _masker(section: Section) -> tuple[Subject, Masker]:
         part = Part("maskers", section, Masker)
         return part, part.build()
     subject = Subject(f"masker {dict(section)}", Masker)
-    with subject.attempt("building it", contract="mae_core.build.masker_from_section"):
+    with subject.attempt("building it", contract="mae_core.build_maskers.masker_from_section"):
         return subject, masker_from_section(section)
 
 

@@ -53,3 +53,9 @@ def train_step(
     optimizer.step()
     optimizer.zero_grad()
     return losses
+
+
+def set_lr(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group the step's learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate

@@ -15,7 +15,6 @@ from mae_core.files import write_atomically
 from mae_core.interfaces import Dataset
 from mae_core.masking.sampling import derive_seed, take_rows
 from mae_core.model.autoencoder import MaskedAutoencoder
-from mae_core.parts.optimizers import set_lr
 from mae_core.runs.checkpoint import (
     Checkpoint,
     list_checkpoints,
@@ -42,7 +41,7 @@ from mae_core.training.plan import MicroBatches, Plan
 from mae_core.training.preflight import check_recipe
 from mae_core.training.settings import TrainSettings
 from mae_core.training.sources import build_datasets, make_sources
-from mae_core.training.step import MicroBatch, NonFiniteLoss, train_step
+from mae_core.training.step import MicroBatch, NonFiniteLoss, set_lr, train_step
 from mae_core.training.stream import Samples, make_loader
 from mae_registry import ConfigError, MaeError
 

@@ -65,7 +65,37 @@ def register_layouts(register: Register) -> None:
 
 @hookspec
 def register_modalities(register: Register) -> None:
-    """Modalities: the parts' defaults, recipes, reading, pictures, certificate. `mae_core.interfaces.Modality`."""
+    """Modalities: the parts' defaults, reading and pictures of files. `mae_core.interfaces.Modality`."""
+
+
+@hookspec
+def register_terms(register: Register) -> None:
+    """Terms: further losses beside the targets' own. `mae_core.interfaces.Term`."""
+
+
+@hookspec
+def register_heads(register: Register) -> None:
+    """Heads: what the encoder returned -> one score a class. `mae_core.interfaces.Head`."""
+
+
+@hookspec
+def register_optimizers(register: Register) -> None:
+    """Optimizers: the parameters in groups, and the peak learning rate. `mae_core.interfaces.MakeOptimizer`."""
+
+
+@hookspec
+def register_schedules(register: Register) -> None:
+    """Schedules: the learning rate over a run. `mae_core.interfaces.Schedule`."""
+
+
+@hookspec
+def register_tasks(register: Register) -> None:
+    """Tasks: what a trainer trains, such as pre-training or classification. `mae_core.interfaces.Task`."""
+
+
+@hookspec
+def register_certificates(register: Register) -> None:
+    """Certificates: comparisons with published numbers, for `mae verify`. `mae_core.interfaces.Certify`."""
 
 
 KINDS = (
@@ -78,4 +108,10 @@ KINDS = (
     "datasets",
     "layouts",
     "modalities",
+    "terms",
+    "heads",
+    "optimizers",
+    "schedules",
+    "tasks",
+    "certificates",
 )

@@ -68,7 +68,7 @@ def test_a_short_name_is_installed_from_the_checkout_and_removed(sandbox, clean)
     assert first.startswith(
         f"plugin video is installed (mae-video 0.1.0, editable from {PLUGINS / 'video'}): tokenizers tubelets;"
     )
-    assert first.endswith("; modalities video")
+    assert first.endswith("; modalities video; certificates video")
     assert second == "try next: mae pretrain demo/video, or: mae verify video"
     assert installed(sandbox) == {"video": ("0.1.0", "loaded")}
     assert "is fine" in done(sandbox.mae("config", "check", "video/videomae_small"))

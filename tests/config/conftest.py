@@ -80,7 +80,6 @@ IMAGE = Modality(
     },
     read="",
     picture="",
-    certify="",
 )
 
 _COMPONENTS = {

@@ -369,10 +369,6 @@ def write_nothing(reconstructions, path):
     pass
 
 
-def certify():
-    return []
-
-
 DEFAULTS = {
     "tokenizer": {"name": "sound"},
     "positions": {"name": "sincos"},
@@ -381,14 +377,14 @@ DEFAULTS = {
     "target": {"name": "pixels", "normalize": "none"},
 }
 HERE = "broken_parts"
-FUNCTIONS = {"read": f"{HERE}:read", "picture": f"{HERE}:write_picture", "certify": f"{HERE}:certify"}
+FUNCTIONS = {"read": f"{HERE}:read", "picture": f"{HERE}:write_picture"}
 
 SOUND = Modality("sound", DEFAULTS, **FUNCTIONS, file_suffixes=(".txt",))
 MISNAMED = replace(SOUND, name="another")
 WITHOUT_MASKER = replace(SOUND, name="without_masker", defaults={k: v for k, v in DEFAULTS.items() if k != "masker"})
 CARELESS = replace(SOUND, name="careless", read=f"{HERE}:read_carelessly")
 PICTURELESS = replace(SOUND, name="pictureless", picture=f"{HERE}:write_nothing")
-NO_CERTIFICATE = replace(SOUND, name="no_certificate", certify=f"{HERE}:nowhere")
+PICTURE_NOWHERE = replace(SOUND, name="picture_nowhere", picture=f"{HERE}:nowhere")
 LOUD = replace(SOUND, name="loud", file_suffixes=("TXT",))
 UNUSED_WEIGHT = replace(SOUND, name="unused_weight", defaults={**DEFAULTS, "tokenizer": {"name": "unused_weight"}})
 

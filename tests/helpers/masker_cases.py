@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from mae_core import Grid
-from mae_core.build import masker_from_section
+from mae_core.build_maskers import masker_from_section
 from mae_core.interfaces import Masker
 
 Count = Callable[[Grid], int]

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from mae_core import Grid, Mask, load_config
-from mae_core.build import build_model, masker_from_section
+from mae_core.build import build_model
+from mae_core.build_maskers import masker_from_section
 from mae_core.interfaces import Masker, MaskSets
 from mae_core.masking.compose import AnyMasker, OneOfMasker
 from mae_core.masking.counts import count_kept

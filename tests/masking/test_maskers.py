@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mae_core import Grid, load_config
-from mae_core.build import build_masker
+from mae_core.build_maskers import build_masker
 from mae_core.interfaces import Mask, Masker
 from mae_core.masking import BlockMasker, GridMasker, InverseBlockMasker, NoMasker, RandomMasker
 from mae_core.masking.counts import count_kept, with_count

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mae_core import Grid, Mask, build_model, load_config
-from mae_core.build import masker_from_section
+from mae_core.build_maskers import masker_from_section
 from mae_core.interfaces import each_mask
 from mae_core.masking import MultiBlockMasker
 from mae_registry import ConfigError

@@ -6,7 +6,7 @@ from running import assert_same_bits, interrupt_at, run
 from torch._dynamo.testing import CompileCounter
 
 from mae_core import Grid, Mask, build_model, load_config
-from mae_core.build import masker_from_section
+from mae_core.build_maskers import masker_from_section
 from mae_core.runs.checkpoint import load_newest
 from mae_core.training.interrupts import Interrupted
 

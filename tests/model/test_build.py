@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import mae_core
-from mae_core.build import build_masker
+from mae_core.build_maskers import build_masker
 from mae_core.interfaces import Masker
 from mae_core.masking import BlockMasker, RandomMasker
 from mae_core.model.autoencoder import MaskedAutoencoder

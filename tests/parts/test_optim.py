@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from mae_core.parts.optimizers import Cosine, adamw, weight_decay_groups
+from mae_core.parts.optimizers import adamw, weight_decay_groups
+from mae_core.parts.schedules import Cosine
 
 
 class Model(nn.Module):

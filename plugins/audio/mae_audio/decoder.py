@@ -1,5 +1,6 @@
 """The decoder of the published Audio-MAE: blocks that attend within local, shifted windows of the spectrogram."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import torch
@@ -8,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mae_audio.window_blocks import WindowBlock
-from mae_core.interfaces import Decoder, Grid, MakePositions, gather_patches
+from mae_core.interfaces import NO_EXTRAS, Decoder, DecoderPlace, Extras, Grid, Latent, gather_patches, in_raster_order
 from mae_core.parts.blocks import LayerNorm, init_linear_and_norm, require_heads_divide
 from mae_registry import ConfigError
 
@@ -30,11 +31,7 @@ class LocalWindowsDecoder(Decoder):
 
     def __init__(
         self,
-        context_width: int,
-        out_dim: int,
-        grid: Grid,
-        make_positions: MakePositions,
-        dense: bool,
+        place: DecoderPlace,
         *,
         width: Positive,
         depth: Positive,
@@ -45,11 +42,13 @@ class LocalWindowsDecoder(Decoder):
     ) -> None:
         super().__init__()
         require_heads_divide(width, heads)
+        grid = place.grid
         _require_windows_fit(grid, window, shift)
+        self.entry = place.entry
         self.num_patches = grid.num_patches
-        self.positions = make_positions(width)
-        self.embed = nn.Linear(context_width, width)
-        self.mask_token = None if dense else nn.Parameter(0.02 * torch.randn(1, 1, width))
+        self.positions = place.positions(width)
+        self.embed = nn.Linear(place.context_width, width)
+        self.mask_token = None if place.returns_all else nn.Parameter(0.02 * torch.randn(1, 1, width))
         # a shift along an axis of one window would only cut it in two
         shift = (shift[0] * (grid.sizes[0] > window[0]), shift[1] * (grid.sizes[1] > window[1]))
         shifts = [(0, 0), shift]
@@ -57,25 +56,24 @@ class LocalWindowsDecoder(Decoder):
             WindowBlock(grid, width, heads, window=window, shift=shifts[i % 2], mlp_ratio=mlp_ratio) for i in range(depth)
         )
         self.norm = LayerNorm(width)
-        self.head = nn.Linear(width, out_dim)
+        self.head = nn.Linear(width, place.out_dim)
         for module in (self.embed, self.blocks, self.norm, self.head):
             module.apply(init_linear_and_norm)
 
-    def forward(
-        self, latent: Tensor, ids_keep: Tensor, ids_predict: Tensor, *, num_prefix_tokens: int, predict_all: bool = False
-    ) -> Tensor:
-        """(B, prefix + K, D), (B, K), (B, M) -> (B, M, T); with `predict_all` (B, K + M, T), or (B, K, T) where dense."""
-        x = self.embed(latent)[:, num_prefix_tokens:]
+    def forward(self, latent: Latent, ids: Tensor, *, extras: Mapping[str, Extras], everything: bool = False) -> Tensor:
+        """The latent, (rows, M) -> (rows, M, T); with `everything` (rows, N, T), NaN where neither seen nor asked for."""
+        latent = latent.of(self.entry)
+        x = self.embed(latent.x)[:, latent.num_prefix :]
         if self.mask_token is not None:
-            x = self._unshuffle(x, ids_keep, self.mask_token)
+            x = self._unshuffle(x, latent.ids, self.mask_token)
         every = torch.arange(self.num_patches, device=x.device).unsqueeze(0)
-        x = x + self.positions(every)
+        x = x + self.positions(every, extras.get(self.entry, NO_EXTRAS))
         for block in self.blocks:
             x = block(x)
-        ids = ids_predict
-        if predict_all:
-            ids = ids_keep if self.mask_token is None else torch.cat([ids_keep, ids_predict], dim=1)
-        return self.head(self.norm(gather_patches(x, ids)))
+        if everything:
+            ids = torch.cat([latent.ids, ids], dim=1)
+        pred = self.head(self.norm(gather_patches(x, ids)))
+        return in_raster_order(self.num_patches, (ids, pred)) if everything else pred
 
     def _unshuffle(self, x: Tensor, ids_keep: Tensor, mask_token: Tensor) -> Tensor:
         """(B, K, W) -> (B, N, W) in raster order, mask tokens at all other patches."""

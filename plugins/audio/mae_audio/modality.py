@@ -26,7 +26,6 @@ AUDIO = Modality(
     },
     read="mae_audio.reading:read_spectrogram",
     picture="mae_audio.pictures:write_picture",
-    certify="mae_audio.certificate:certify",
     measure="mae_audio.statistics:measure",
     file_suffixes=(".wav", ".flac", ".ogg", ".mp3"),
 )

@@ -42,3 +42,9 @@ def register_layouts(register: Register) -> None:
 def register_modalities(register: Register) -> None:
     """Sounds."""
     register("audio", "mae_audio.modality:AUDIO")
+
+
+@hookimpl
+def register_certificates(register: Register) -> None:
+    """The published numbers of Audio-MAE, of pre-training and of fine-tuning."""
+    register("audio", "mae_audio.certificate:certify")

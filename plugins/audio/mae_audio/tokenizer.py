@@ -9,7 +9,7 @@ from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 
-from mae_core.interfaces import Grid, Tokenizer
+from mae_core.interfaces import NO_EXTRAS, Extras, Grid, Tokenizer
 from mae_registry import ConfigError, MaeError
 
 Side = Annotated[int, Field(ge=1)]
@@ -36,7 +36,7 @@ class SpectrogramPatches(Tokenizer):
 
     def __init__(
         self,
-        width: int,
+        width: int | None,
         *,
         input_size: tuple[Side, Side] = (1024, 128),
         patch_size: tuple[Side, Side] = (16, 16),
@@ -52,7 +52,7 @@ class SpectrogramPatches(Tokenizer):
         self.patch_dim = patch_size[0] * patch_size[1]
         self.register_buffer("mean", torch.tensor(mean), persistent=False)
         self.register_buffer("scale", torch.tensor(2 * std), persistent=False)
-        self.proj = nn.Linear(self.patch_dim, width)
+        self.proj = None if width is None else nn.Linear(self.patch_dim, width)
 
     def patchify(self, x: Tensor) -> Tensor:
         """(B, 1, frames, mels) -> (B, N, P)."""
@@ -71,8 +71,9 @@ class SpectrogramPatches(Tokenizer):
     def _add_up(self, patches: Tensor) -> Tensor:
         return F.fold(patches.transpose(1, 2), self.sample_shape[1:], self.patch_size, stride=self.stride)
 
-    def embed(self, patches: Tensor) -> Tensor:
+    def embed(self, patches: Tensor, ids: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
         """(B, K, P) -> (B, K, D): the strided convolution of a ViT, on the patches that are kept only."""
+        assert self.proj is not None, "the encoder of this model embeds patches by itself"
         return self.proj(patches)
 
     def normalize(self, x: Tensor) -> Tensor:

@@ -23,8 +23,7 @@ from mae_core.evaluation.certificate import (
 from mae_core.interfaces import Check, Mask
 from mae_core.layouts.published import export_state_dict, import_state_dict
 from mae_core.model.autoencoder import MaskedAutoencoder
-from mae_core.parts.optimizers import set_lr
-from mae_core.training.step import train_step
+from mae_core.training.step import set_lr, train_step
 from mae_image.layouts import MaeLayout
 
 MANIFESTS = {"base": "base_patch16", "large": "large_patch16", "huge": "huge_patch14"}

@@ -13,7 +13,6 @@ IMAGE = Modality(
     },
     read="mae_image.reading:read_image",
     picture="mae_image.pictures:write_picture",
-    certify="mae_image.certificate:certify",
     file_suffixes=(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"),
 )
 
@@ -28,7 +27,6 @@ DEPTH = Modality(
     },
     read="mae_image.scene_files:read_depth",
     picture="mae_image.pictures:write_picture",
-    certify="mae_image.multimae_certificate:certify",
     file_suffixes=(".png", ".tif", ".tiff"),
 )
 
@@ -43,6 +41,5 @@ SEMSEG = Modality(
     },
     read="mae_image.scene_files:read_semseg",
     picture="mae_image.scene_files:write_semseg_picture",
-    certify="mae_image.multimae_certificate:certify",
     file_suffixes=(".png",),
 )

@@ -51,3 +51,10 @@ def register_modalities(register: Register) -> None:
     register("image", "mae_image.modality:IMAGE")
     register("depth", "mae_image.modality:DEPTH")
     register("semseg", "mae_image.modality:SEMSEG")
+
+
+@hookimpl
+def register_certificates(register: Register) -> None:
+    """The published numbers of MAE and of MultiMAE."""
+    register("image", "mae_image.certificate:certify")
+    register("multimae", "mae_image.multimae_certificate:certify")

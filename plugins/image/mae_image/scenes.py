@@ -7,9 +7,9 @@ from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 
-from mae_core.interfaces import Grid, Target, Tokenizer
+from mae_core.interfaces import NO_EXTRAS, Extras, Grid, Seen, Target, TargetPlace, Tokenizer
 from mae_core.parts.patches import PatchTokenizer, grid_sizes
-from mae_core.parts.pixels import Reduction, reduce_loss
+from mae_core.parts.pixels import Reduction, weigh_counts
 from mae_image.tokenizer import Side
 from mae_registry import ConfigError, MaeError
 
@@ -27,10 +27,11 @@ class DepthPatches(PatchTokenizer):
     axes = ("h", "w")
 
     def __init__(
-        self, width: int, *, input_size: tuple[Side, Side] = (224, 224), patch_size: tuple[Side, Side] = (16, 16)
+        self, width: int | None, *, input_size: tuple[Side, Side] = (224, 224), patch_size: tuple[Side, Side] = (16, 16)
     ) -> None:
         super().__init__(width, input_size=input_size, patch_size=patch_size, channels=1, mean=(0.0,), std=(1.0,))
-        nn.init.xavier_uniform_(self.proj.weight)
+        if self.proj is not None:
+            nn.init.xavier_uniform_(self.proj.weight)
 
     def normalize(self, x: Tensor) -> Tensor:
         """Less the mean, over the standard deviation, of the central 80% of each map's values."""
@@ -57,7 +58,7 @@ class SemsegPatches(Tokenizer):
 
     def __init__(
         self,
-        width: int,
+        width: int | None,
         *,
         input_size: tuple[Side, Side] = (224, 224),
         patch_size: tuple[Side, Side] = (16, 16),
@@ -72,10 +73,11 @@ class SemsegPatches(Tokenizer):
         self.sample_shape = (height, width_labels)
         self.patch_dim = self.sides[0] * self.sides[1]
         self.num_classes = num_classes
-        self.class_embedding = nn.Embedding(num_classes, class_width)
-        nn.init.trunc_normal_(self.class_embedding.weight, std=0.02)
-        self.proj = nn.Linear(self.patch_dim * class_width, width)
-        nn.init.xavier_uniform_(self.proj.weight)
+        if width is not None:
+            self.class_embedding = nn.Embedding(num_classes, class_width)
+            nn.init.trunc_normal_(self.class_embedding.weight, std=0.02)
+            self.proj = nn.Linear(self.patch_dim * class_width, width)
+            nn.init.xavier_uniform_(self.proj.weight)
 
     def patchify(self, x: Tensor) -> Tensor:
         """(B, H', W') -> (B, N, P) labels."""
@@ -87,7 +89,7 @@ class SemsegPatches(Tokenizer):
         """(B, N, P) -> (B, H', W')."""
         return rearrange(patches, "b (h w) (p q) -> b (h p) (w q)", h=self.grid["h"], p=self.sides[0])
 
-    def embed(self, patches: Tensor) -> Tensor:
+    def embed(self, patches: Tensor, ids: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
         """(B, K, P) labels -> (B, K, D)."""
         return self.proj(self.class_embedding(patches).flatten(2))
 
@@ -103,28 +105,30 @@ class SemsegPatches(Tokenizer):
 class Classes(Target):
     """The class of every label of a patch: cross-entropy, mean over the patch's labels, then as `reduction` says."""
 
-    def __init__(self, tokenizer: Tokenizer, *, reduction: Reduction = "sample") -> None:
+    has_picture = True
+
+    def __init__(self, place: TargetPlace, *, reduction: Reduction = "sample") -> None:
         super().__init__()
+        tokenizer = place.tokenizer
         if not isinstance(tokenizer, SemsegPatches):
             raise ConfigError(f"the target 'classes' needs the tokenizer 'semseg_patches', not {type(tokenizer).__name__}")
         self.num_classes = tokenizer.num_classes
         self.dim = self.num_classes * tokenizer.patch_dim
         self.reduction: Reduction = reduction
 
-    def forward(self, x: Tensor, patches: Tensor, ids: Tensor) -> Tensor:
-        """(B, M, P) labels."""
-        return patches.gather(1, ids.unsqueeze(-1).expand(-1, -1, patches.shape[-1]))
+    def prepare(self, seen: Seen) -> Tensor:
+        """(B, N, P) labels."""
+        return seen.patches
 
-    def loss(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """Of (B, M, classes * P) scores, class first."""
+    def error(self, pred: Tensor, truth: Tensor) -> Tensor:
+        """Scores (rows, M, classes * P), class first, and labels (rows, M, P) -> (rows, M)."""
         scores = pred.unflatten(-1, (self.num_classes, -1))
-        per_label = F.cross_entropy(scores.flatten(0, 1), target.flatten(0, 1), reduction="none")
-        return reduce_loss(per_label.mean(dim=-1).reshape(weight.shape), weight, self.reduction)
+        per_label = F.cross_entropy(scores.flatten(0, 1), truth.flatten(0, 1), reduction="none")
+        return per_label.mean(dim=-1).reshape(truth.shape[:2])
 
-    @property
-    def raw_differs(self) -> bool:
-        """Labels are what they are."""
-        return False
+    def weight(self, counts: Tensor) -> Tensor:
+        """By `reduction`."""
+        return weigh_counts(counts, self.reduction)
 
     def to_patches(self, pred: Tensor, patches: Tensor) -> Tensor:
         """The likeliest class."""

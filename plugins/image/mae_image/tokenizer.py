@@ -27,7 +27,7 @@ class ImagePatches(PatchTokenizer):
 
     def __init__(
         self,
-        width: int,
+        width: int | None,
         *,
         input_size: tuple[Side, Side] = (224, 224),
         patch_size: tuple[Side, Side] = (16, 16),
@@ -36,4 +36,5 @@ class ImagePatches(PatchTokenizer):
         std: tuple[Annotated[float, Field(gt=0)], ...] = IMAGENET_STD,
     ) -> None:
         super().__init__(width, input_size=input_size, patch_size=patch_size, channels=channels, mean=mean, std=std)
-        nn.init.xavier_uniform_(self.proj.weight)  # as published: the convolution seen as a linear layer
+        if self.proj is not None:
+            nn.init.xavier_uniform_(self.proj.weight)  # as published: the convolution seen as a linear layer

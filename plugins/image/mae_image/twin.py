@@ -1,13 +1,14 @@
 """MultiMAE's two predictions of a photograph: its pixels, and its pixels normalised a patch, by a decoder each."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from mae_core.interfaces import Decoder, Grid, MakePositions, Target, Tokenizer
+from mae_core.interfaces import Decoder, DecoderPlace, Extras, Latent, Seen, Target, TargetPlace
 from mae_core.parts.cross_decoder import CrossDecoder
 from mae_core.parts.pixels import Pixels
 
@@ -21,58 +22,48 @@ class TwinDecoder(Decoder):
         width, depth, heads: of each.
     """
 
-    attends_to_all = True
-
     def __init__(
         self,
-        context_width: int,
-        out_dim: int,
-        grid: Grid,
-        make_positions: MakePositions,
-        dense: bool,
-        modality: str,
-        every: Mapping[str, tuple[Grid, MakePositions]],
+        place: DecoderPlace,
         *,
         width: Positive = 256,
         depth: Positive = 2,
         heads: Positive = 8,
     ) -> None:
         super().__init__()
-        wired = (context_width, out_dim // 2, grid, make_positions, dense, modality, every)
-        self.plain = CrossDecoder(*wired, width=width, depth=depth, heads=heads)
-        self.normalized = CrossDecoder(*wired, width=width, depth=depth, heads=heads)
+        half = replace(place, out_dim=place.out_dim // 2)
+        self.plain = CrossDecoder(half, width=width, depth=depth, heads=heads)
+        self.normalized = CrossDecoder(half, width=width, depth=depth, heads=heads)
 
-    def forward(
-        self, latent: Tensor, ids_keep: Tensor, ids_predict: Tensor, *, num_prefix_tokens: int, predict_all: bool = False
-    ) -> Tensor:
-        """(B, M, 2 P): plain, then normalised; with `predict_all` (B, N, 2 P)."""
-        arguments = {"num_prefix_tokens": num_prefix_tokens, "predict_all": predict_all}
-        return torch.cat([decoder(latent, ids_keep, ids_predict, **arguments) for decoder in (self.plain, self.normalized)], -1)
+    def forward(self, latent: Latent, ids: Tensor, *, extras: Mapping[str, Extras], everything: bool = False) -> Tensor:
+        """(rows, M, 2 P): plain, then normalised; with `everything` (rows, N, 2 P)."""
+        both = (self.plain, self.normalized)
+        return torch.cat([decoder(latent, ids, extras=extras, everything=everything) for decoder in both], dim=-1)
 
 
 class TwinPixels(Target):
     """Mean squared errors of the plain and of the normalised pixels, summed; the mean of the samples' means each."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    has_picture = True
+
+    def __init__(self, place: TargetPlace) -> None:
         super().__init__()
-        self.dim = 2 * tokenizer.patch_dim
-        self.plain = Pixels(tokenizer, normalize="none", reduction="sample")
-        self.normalized = Pixels(tokenizer, normalize="patch", reduction="sample")
+        self.dim = 2 * place.tokenizer.patch_dim
+        self.plain = Pixels(place, normalize="none", reduction="sample")
+        self.normalized = Pixels(place, normalize="patch", reduction="sample")
 
-    def forward(self, x: Tensor, patches: Tensor, ids: Tensor) -> Tensor:
-        """(B, M, 2 P)."""
-        return torch.cat([self.plain(x, patches, ids), self.normalized(x, patches, ids)], dim=-1)
+    def prepare(self, seen: Seen) -> Tensor:
+        """(B, N, 2 P)."""
+        return torch.cat([self.plain.prepare(seen), self.normalized.prepare(seen)], dim=-1)
 
-    def loss(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    def error(self, pred: Tensor, truth: Tensor) -> Tensor:
         """The sum of both."""
-        pairs = zip(pred.chunk(2, dim=-1), target.chunk(2, dim=-1), strict=True)
-        plain, normalized = (self.plain.loss(p, t, weight) for p, t in pairs)
-        return plain + normalized
+        plain, normalized = zip(pred.chunk(2, dim=-1), truth.chunk(2, dim=-1), strict=True)
+        return self.plain.error(*plain) + self.normalized.error(*normalized)
 
-    @property
-    def raw_differs(self) -> bool:
-        """The plain prediction is drawn."""
-        return False
+    def weight(self, counts: Tensor) -> Tensor:
+        """The same for both: the mean of the samples' means."""
+        return self.plain.weight(counts)
 
     def to_patches(self, pred: Tensor, patches: Tensor) -> Tensor:
         """The plain prediction."""

@@ -13,6 +13,5 @@ VIDEO = Modality(
     },
     read="mae_video.clips:read_clip",
     picture="mae_video.pictures:write_picture",
-    certify="mae_video.certificate:certify",
     file_suffixes=(".mp4", ".webm", ".mkv", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ogv"),
 )

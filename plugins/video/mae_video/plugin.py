@@ -50,3 +50,9 @@ def register_layouts(register: Register) -> None:
 def register_modalities(register: Register) -> None:
     """Video."""
     register("video", "mae_video.modality:VIDEO")
+
+
+@hookimpl
+def register_certificates(register: Register) -> None:
+    """The published numbers of VideoMAE, VideoMAE V2 and MAE-ST."""
+    register("video", "mae_video.certificate:certify")

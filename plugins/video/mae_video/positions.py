@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mae_core.interfaces import Grid, Positions
+from mae_core.interfaces import NO_EXTRAS, Extras, Grid, Positions
 
 
 class FlatSinCos(Positions):
@@ -24,7 +24,7 @@ class FlatSinCos(Positions):
         table = torch.where(columns % 2 == 0, angles.sin(), angles.cos()).float()
         self.register_buffer("table", table, persistent=False)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
         """(B, K) -> (B, K, D)."""
         return self.table[ids]
 
@@ -44,7 +44,7 @@ class Separable(Positions):
         for table in (self.temporal, self.spatial, self.of_class_token):
             nn.init.trunc_normal_(table, std=0.02)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
         """(B, K) -> (B, K, D)."""
         return self.spatial[0, ids % self.num_places] + self.temporal[0, ids // self.num_places]
 

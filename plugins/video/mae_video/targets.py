@@ -1,11 +1,12 @@
 """Targets of the published video systems."""
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from mae_core.interfaces import Target, Tokenizer, gather_patches
+from mae_core.interfaces import Seen, Target, TargetPlace
 from mae_core.parts.patches import PatchTokenizer
 from mae_core.parts.pixels import Pixels
 from mae_registry import ConfigError
@@ -21,22 +22,26 @@ class ChannelPixels(Target):
     """
 
     std: Tensor
+    has_picture = True
 
-    def __init__(self, tokenizer: PatchTokenizer) -> None:
+    def __init__(self, place: TargetPlace) -> None:
         super().__init__()
+        tokenizer = place.tokenizer
+        if not isinstance(tokenizer, PatchTokenizer):
+            raise ConfigError(f"the target 'channel_pixels' needs the tokenizer 'tubelets', not {type(tokenizer).__name__}")
         self.dim = tokenizer.patch_dim
-        self._pixels = Pixels(tokenizer, normalize="none")
+        self._pixels = Pixels(place, normalize="none")
         self.register_buffer("std", tokenizer.std.flatten(), persistent=False)
 
-    def forward(self, x: Tensor, patches: Tensor, ids: Tensor) -> Tensor:
-        """(B, M, P)."""
-        values = self._by_channel(gather_patches(patches, ids))
+    def prepare(self, seen: Seen) -> Tensor:
+        """(B, N, P)."""
+        values = self._by_channel(seen.patches)
         mean, deviation = self._statistics(values)
         return ((values - mean) / deviation).flatten(-2)
 
-    def loss(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """Mean over a patch's values, then over all patches of the batch that count."""
-        return self._pixels.loss(pred, target, weight)
+    def error(self, pred: Tensor, truth: Tensor) -> Tensor:
+        """The mean square over a patch's values."""
+        return self._pixels.error(pred, truth)
 
     @property
     def raw_differs(self) -> bool:
@@ -72,9 +77,11 @@ class FramePixels(Target):
     """
 
     offsets: Tensor
+    has_picture = True
 
-    def __init__(self, tokenizer: Tokenizer, *, num_frames: int, normalize: Literal["patch", "none"] = "patch") -> None:
+    def __init__(self, place: TargetPlace, *, num_frames: int, normalize: Literal["patch", "none"] = "patch") -> None:
         super().__init__()
+        tokenizer = place.tokenizer
         total, num_times = tokenizer.sample_shape[1], tokenizer.grid["t"]
         if not 0 < num_frames <= total or num_frames % num_times:
             raise ConfigError(
@@ -87,15 +94,15 @@ class FramePixels(Target):
         per_patch = offsets.repeat_interleave(tokenizer.grid.num_patches // num_times, dim=0)[None, :, :, None]
         self.register_buffer("offsets", per_patch, persistent=False)
         self.dim = tokenizer.patch_dim // self.patch_frames * offsets.shape[1]
-        self._pixels = Pixels(tokenizer, normalize=normalize)
+        self._pixels = Pixels(place, normalize=normalize)
 
-    def forward(self, x: Tensor, patches: Tensor, ids: Tensor) -> Tensor:
-        """(B, M, T)."""
-        return self._pixels(x, self._select(patches), ids)
+    def prepare(self, seen: Seen) -> Tensor:
+        """(B, N, T)."""
+        return self._pixels.prepare(replace(seen, patches=self._select(seen.patches)))
 
-    def loss(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """Mean over a patch's values, then over all patches of the batch that count."""
-        return self._pixels.loss(pred, target, weight)
+    def error(self, pred: Tensor, truth: Tensor) -> Tensor:
+        """The mean square over the predicted frames of a patch."""
+        return self._pixels.error(pred, truth)
 
     @property
     def raw_differs(self) -> bool:

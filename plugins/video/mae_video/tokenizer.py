@@ -28,7 +28,7 @@ class Tubelets(PatchTokenizer):
 
     def __init__(
         self,
-        width: int,
+        width: int | None,
         *,
         input_size: tuple[Size, Size, Size] = (16, 224, 224),
         patch_size: tuple[Size, Size, Size] = (2, 16, 16),
@@ -38,7 +38,5 @@ class Tubelets(PatchTokenizer):
         init: Literal["torch", "xavier"] = "torch",
     ) -> None:
         super().__init__(width, input_size=input_size, patch_size=patch_size, channels=channels, mean=mean, std=std)
-        if init == "xavier":
+        if self.proj is not None and init == "xavier":
             nn.init.xavier_uniform_(self.proj.weight)
-        else:
-            self.proj.reset_parameters()

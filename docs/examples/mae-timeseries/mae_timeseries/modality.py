@@ -13,7 +13,6 @@ MODALITY = Modality(
     },
     read="mae_timeseries.reading:read",
     picture="mae_timeseries.pictures:write_picture",
-    certify="mae_timeseries.certificate:certify",
     measure="mae_timeseries.reading:measure",
     file_suffixes=(".csv",),
 )

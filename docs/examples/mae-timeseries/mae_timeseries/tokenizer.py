@@ -7,7 +7,7 @@ from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 
-from mae_core.interfaces import Grid, Tokenizer
+from mae_core.interfaces import NO_EXTRAS, Extras, Grid, Tokenizer
 from mae_registry import ConfigError, MaeError
 
 Positive = Annotated[int, Field(ge=1)]
@@ -31,7 +31,7 @@ class TimeseriesPatches(Tokenizer):
 
     def __init__(
         self,
-        width: int,
+        width: int | None,
         *,
         length: Positive = 256,
         patch_length: Positive = 8,
@@ -48,7 +48,7 @@ class TimeseriesPatches(Tokenizer):
         self.grid = Grid(channel=channels, t=length // patch_length)
         self.patch_dim = patch_length
         self.sample_shape = (channels, length)
-        self.projection = nn.Linear(patch_length, width)
+        self.projection = nn.Linear(patch_length, width) if width is not None else None
         self.register_buffer("mean", torch.tensor(mean).unsqueeze(1))  # (1 or channels, 1)
         self.register_buffer("std", torch.tensor(std).unsqueeze(1))
 
@@ -64,8 +64,9 @@ class TimeseriesPatches(Tokenizer):
         """(B, N, P) -> (B, channels, length), the inverse."""
         return rearrange(patches, "b (channel t) p -> b channel (t p)", channel=self.grid["channel"])
 
-    def embed(self, patches: Tensor) -> Tensor:
+    def embed(self, patches: Tensor, ids: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
         """(B, K, P) -> (B, K, D)."""
+        assert self.projection is not None, "the encoder of this model embeds patches by itself"
         return self.projection(patches)
 
     def normalize(self, x: Tensor) -> Tensor:

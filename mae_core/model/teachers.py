@@ -1,0 +1,49 @@
+"""Moving averages of the backbone, for targets that declare a `momentum`."""
+
+import copy
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from mae_core.interfaces import Momentum
+from mae_core.model.backbone import Backbone
+
+
+class Teachers(nn.ModuleList):
+    """One float32 copy of the backbone for each momentum schedule: frozen, in evaluation mode, saved with the model."""
+
+    def __init__(self, backbone: Backbone, momenta: Iterable[Momentum]) -> None:
+        self.momenta = list(dict.fromkeys(momenta))
+        super().__init__(copy.deepcopy(backbone).float().requires_grad_(False).eval() for _ in self.momenta)
+
+    def of(self, momentum: Momentum | None) -> Backbone | None:
+        """The teacher that a target declares."""
+        if momentum is None:
+            return None
+        teacher = self[self.momenta.index(momentum)]
+        assert isinstance(teacher, Backbone)
+        return teacher
+
+    def train(self, mode: bool = True) -> "Teachers":
+        """A teacher is never in training mode: it drops no paths."""
+        return self
+
+    @torch.no_grad()
+    def copy_from(self, backbone: Backbone) -> None:
+        """Begin again at the student's weights, e.g. when these were imported."""
+        for teacher in self:
+            teacher.load_state_dict(backbone.state_dict())
+
+    @torch.no_grad()
+    def follow(self, backbone: Backbone, *, step: int, num_steps: int) -> None:
+        """The update after an optimizer step that was taken: one fused call for all weights, in the order of parameters.
+
+        The order and not the names joins student and teacher, so that no wrapper's prefix can come between them.
+        """
+        for teacher, momentum in zip(self, self.momenta, strict=True):
+            averages = list(teacher.parameters())
+            weights = [own.detach().float() for own in backbone.parameters()]
+            torch._foreach_lerp_(averages, weights, 1 - momentum.at(step, num_steps))
+            for average, own in zip(teacher.buffers(), backbone.buffers(), strict=True):
+                average.copy_(own)

@@ -1,0 +1,1 @@
+"""Other masked pre-training methods, one folder each."""

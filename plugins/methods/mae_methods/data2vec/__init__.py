@@ -1,0 +1,1 @@
+"""data2vec 2.0 for images (Baevski et al. 2023)."""

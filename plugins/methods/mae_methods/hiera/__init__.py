@@ -1,0 +1,1 @@
+"""Hiera, for images and videos (Ryali et al. 2023)."""

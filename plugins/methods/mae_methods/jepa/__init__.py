@@ -1,0 +1,1 @@
+"""I-JEPA (Assran et al. 2023)."""

@@ -1,0 +1,26 @@
+"""What this plugin registers. Imports no torch."""
+
+from mae_registry import hookimpl
+from mae_registry.hookspecs import Register
+
+MAE_API = 1
+
+
+@hookimpl
+def register_encoders(register: Register) -> None:
+    """data2vec 2.0's blocks with the norm behind, and Hiera's stages."""
+
+
+@hookimpl
+def register_decoders(register: Register) -> None:
+    """I-JEPA's predictor, data2vec 2.0's convolutions, Hiera's decoder, SatMAE's head for each group of bands."""
+
+
+@hookimpl
+def register_targets(register: Register) -> None:
+    """Latents of a teacher, and the pixels of Hiera and SatMAE."""
+
+
+@hookimpl
+def register_certificates(register: Register) -> None:
+    """One for each method."""

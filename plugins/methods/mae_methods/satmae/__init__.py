@@ -1,0 +1,1 @@
+"""SatMAE: groups of spectral bands, and images over time (Cong et al. 2022)."""

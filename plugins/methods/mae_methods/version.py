@@ -1,0 +1,3 @@
+"""The version of mae-methods."""
+
+__version__ = "0.1.0"
