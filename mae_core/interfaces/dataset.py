@@ -71,8 +71,8 @@ class Reconstruction:
     sample: Tensor
     hidden: Tensor
     """True where the encoder saw nothing; broadcastable to `sample`."""
-    prediction: Tensor | None
-    """The model's own output everywhere, visible patches included: nothing pasted. None where the target has no picture."""
+    prediction: Tensor
+    """The model's own output everywhere, visible patches included: nothing pasted."""
     raw: Tensor | None
     """For targets normalised by the true patches' statistics: the prediction before these are put back, around 0."""
     mask_ratio: float
@@ -85,7 +85,7 @@ class Modality:
     """What a plugin says of its modality. Functions are import strings ("package.module:function"), resolved on use.
 
     `read(path, tokenizer) -> Tensor`: one file as `Dataset.load` would give it, un-augmented. Raises BadSample.
-    `picture(reconstructions, path)`: writes a picture (PNG), one row (or group of rows) a reconstruction, every column labelled;
+    `picture(reconstructions, path)`: writes a PNG, one row (or group of rows) a reconstruction, every column labelled;
     `mae_core.pictures.panels.panels` gives the columns.
     `measure(samples) -> dict`: `mae statistics`; parameters of the tokenizer that fit these samples, e.g. their
     mean: numbers, or lists of one a channel.

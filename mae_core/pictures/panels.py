@@ -11,7 +11,6 @@ from mae_registry import MaeError
 
 RAW_RANGE = 2.0
 """Standard deviations of a patch that raw predictions are shown up to, either side of the middle."""
-NO_PICTURE = "predictions: this target has no picture of them"
 
 
 @dataclass(frozen=True)
@@ -25,16 +24,10 @@ class Panel:
 
 
 def panels(reconstruction: Reconstruction) -> list[Panel]:
-    """The original, what the encoder saw, and what the model made of it, as far as the target has a picture of that.
-
-    Raw predictions have a panel of their own, where showing them took the true patches' statistics.
-    """
-    sample = reconstruction.sample.cpu().float()
+    """The original, what the encoder saw, and what the model made of it; raw too, where showing it took the true patches."""
+    sample, prediction = reconstruction.sample.cpu().float(), reconstruction.prediction.cpu().float()
     hidden = reconstruction.hidden.cpu().expand_as(sample)
     shown = [Panel("original", sample), Panel("masked: what the encoder sees", sample.masked_fill(hidden, torch.nan))]
-    if reconstruction.prediction is None:
-        return shown
-    prediction = reconstruction.prediction.cpu().float()
     gaps = "; empty: not predicted" if bool(prediction.isnan().any()) else ""
     if reconstruction.raw is None:
         shown.append(Panel(f"reconstruction: the model's output{gaps}", prediction))
@@ -58,5 +51,4 @@ def facts(reconstruction: Reconstruction) -> list[str]:
     """Lines for the label of a reconstruction; its title on one line, whatever a file is called."""
     title = " ".join(reconstruction.title.encode(errors="replace").decode().split())
     ratio = f"mask ratio {100 * reconstruction.mask_ratio:.3g}%"
-    lacking = NO_PICTURE if reconstruction.prediction is None else ""
-    return [line for line in (title, reconstruction.note, ratio, f"loss {reconstruction.loss:.4f}", lacking) if line]
+    return [line for line in (title, reconstruction.note, ratio, f"loss {reconstruction.loss:.4f}") if line]

@@ -129,7 +129,7 @@ def _check_bad_sample(subject: Subject, read: Callable[[], object], what: str) -
 
 def _check_picture(subject: Subject, modality: Modality, model: MaskedAutoencoder, loaded: Tensor) -> None:
     previews = [Preview(f"sample {index}", sample, "held out") for index, sample in enumerate(loaded)]
-    with tempfile.TemporaryDirectory() as folder, subject.attempt("writing a picture of reconstructions", contract=subject.at()):
+    with tempfile.TemporaryDirectory() as folder, subject.attempt("a picture of reconstructions", contract=subject.at()):
         path = Path(folder) / "picture.png"
         resolve(modality.picture)(reconstruct(model, modality.name, previews), path)
         is_png = path.is_file() and path.read_bytes().startswith(b"\x89PNG")

@@ -16,7 +16,7 @@ from mae_core.data.folders import FileFolder, spread
 from mae_core.interfaces import BadSample, Modality
 from mae_registry import ConfigError
 
-NUMBERS = Modality(name="numbers", defaults={}, read="", picture="", certify="", file_suffixes=(".num", ".txt"))
+NUMBERS = Modality(name="numbers", defaults={}, read="", picture="", file_suffixes=(".num", ".txt"))
 
 
 class NumberFolder(FileFolder):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mae_core.interfaces import Reconstruction
-from mae_core.pictures.panels import NO_PICTURE, facts, headings, panels
+from mae_core.pictures.panels import facts, headings, panels
 from mae_registry import MaeError
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -51,12 +51,6 @@ def test_facts():
     assert facts(SHOWN) == ["a.png", "held out", "mask ratio 50%", "loss 0.4321"]
     odd = dataclasses.replace(SHOWN, title="a\n\udce9  b", note="")
     assert facts(odd) == ["a ? b", "mask ratio 50%", "loss 0.4321"]
-
-
-def test_a_target_without_picture_has_no_panels_and_says_so():
-    shown = dataclasses.replace(SHOWN, prediction=None, raw=None)
-    assert [panel.heading for panel in panels(shown)] == headings([shown]) == ["original", "masked: what the encoder sees"]
-    assert facts(shown) == [*facts(SHOWN), NO_PICTURE]
 
 
 def test_there_is_something_to_show():

@@ -31,8 +31,7 @@ def write_picture(reconstructions: Sequence[Reconstruction], path: str | os.Path
     and `...-pasted.wav`.
 
     All three are made from spectrograms in the same way, so that they differ by what the model did alone; they are as loud as
-    the loudest of them may be; without a prediction to hear there is the original alone. Raises MaeError if a file cannot be
-    written, or there is nothing to show.
+    the loudest of them may be. Raises MaeError if a file cannot be written, or there is nothing to show.
     """
     path = Path(path)
     figure = compose(reconstructions)
@@ -50,9 +49,7 @@ def sounds(reconstruction: Reconstruction) -> dict[str, Tensor]:
     """
     shown = panels(reconstruction)
     num_frames = _num_sounding_frames(shown[0].values[0])
-    chosen = {"original": shown[0]}
-    if reconstruction.prediction is not None:
-        chosen |= {"output": shown[2], "pasted": shown[-1]}
+    chosen = {"original": shown[0], "output": shown[2], "pasted": shown[-1]}
     highest = float(shown[0].values[0, :num_frames].max())
     waves = {what: to_wave(panel.values[0, :num_frames].clamp(max=highest)) for what, panel in chosen.items()}
     loudest = max(float(wave.abs().max()) for wave in waves.values())

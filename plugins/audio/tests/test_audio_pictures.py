@@ -15,7 +15,7 @@ from mae_audio.pictures import MAX_HEADING, MAX_TITLE, compose, sounds, write_pi
 from mae_audio.reading import to_spectrogram
 from mae_audio.sounds import to_wave
 from mae_core.interfaces import Reconstruction
-from mae_core.pictures.panels import NO_PICTURE, panels
+from mae_core.pictures.panels import panels
 from mae_registry import MaeError
 
 
@@ -87,13 +87,6 @@ def test_very_short_sounds_have_pictures_and_are_heard(milliseconds, tmp_path):
         assert len(wave) >= 320
         assert np.isfinite(wave).all()
     assert np.abs(soundfile.read(tmp_path / "a-1-original.wav")[0]).max() > 0.05
-
-
-def test_a_target_without_picture_has_the_original_alone(tmp_path):
-    shown = dataclasses.replace(reconstruction(raw=False), prediction=None)
-    write_picture([shown], tmp_path / "a.png")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-1-original.wav", "a.png"]
-    assert NO_PICTURE in compose([shown]).axes[0].get_ylabel()
 
 
 def test_silence_and_constant_samples_are_shown(tmp_path):

@@ -64,7 +64,8 @@ def read_labels(path: str | os.PathLike[str], *, num_classes: int) -> Tensor:
 
 def write_semseg_picture(reconstructions: Sequence[Reconstruction], path: str | os.PathLike[str]) -> None:
     """Write a PNG as for photographs, every class in a colour of its own. Raises MaeError if the file cannot be written."""
-    pictures.write_picture([_coloured(reconstruction) for reconstruction in reconstructions], path)
+    coloured = [replace(r, sample=colours(r.sample), prediction=colours(r.prediction)) for r in reconstructions]
+    pictures.write_picture(coloured, path)
 
 
 def colours(labels: Tensor) -> Tensor:
@@ -72,11 +73,6 @@ def colours(labels: Tensor) -> Tensor:
     labels = labels.long().cpu()
     palette = torch.tensor([_colour(label) for label in range(int(labels.max()) + 1)])
     return palette[labels].permute(2, 0, 1)
-
-
-def _coloured(reconstruction: Reconstruction) -> Reconstruction:
-    prediction = None if reconstruction.prediction is None else colours(reconstruction.prediction)
-    return replace(reconstruction, sample=colours(reconstruction.sample), prediction=prediction)
 
 
 def _colour(label: int) -> tuple[float, float, float]:

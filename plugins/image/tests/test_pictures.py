@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from mae_core.interfaces import Reconstruction
-from mae_core.pictures.panels import NO_PICTURE, panels
+from mae_core.pictures.panels import panels
 from mae_core.pictures.sheets import LABEL_WIDTH, MARGIN
 from mae_core.pictures.text import FONT
 from mae_image.pictures import compose, write_picture
@@ -95,14 +95,6 @@ def test_a_file_that_cannot_be_written(tmp_path):
     with pytest.raises(MaeError, match=r"cannot write .*/folder\.png"):
         write_picture([reconstruction()], tmp_path / "folder.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.png"]
-
-
-def test_a_target_without_picture_is_said_to_have_none(tmp_path):
-    shown = dataclasses.replace(reconstruction(raw=False), prediction=None)
-    assert compose([shown]).headings == ["original", "masked: what the encoder sees"]
-    label = " ".join(compose([shown]).rows[0].label)
-    assert NO_PICTURE in label
-    write_picture([shown], tmp_path / "a.png")
 
 
 def test_there_is_something_to_show(tmp_path):

@@ -35,14 +35,10 @@ def write_picture(reconstructions: Sequence[Reconstruction], path: str | os.Path
 
 
 def chosen_frames(reconstruction: Reconstruction) -> list[int]:
-    """Up to NUM_FRAMES evenly spaced frames, of those of which anything is predicted; of all where nothing can be shown."""
-    if reconstruction.prediction is None:
-        frames = list(range(reconstruction.sample.shape[1]))
-    else:
-        predicted = (~reconstruction.prediction.isnan()).flatten(2).any(dim=2).any(dim=0)
-        frames = predicted.nonzero().flatten().tolist()
-    count = min(NUM_FRAMES, len(frames))
-    return [frames[place] for place in np.linspace(0, len(frames) - 1, count).round().astype(int)]
+    """Up to NUM_FRAMES evenly spaced frames, of those of which anything is predicted."""
+    predicted = (~reconstruction.prediction.isnan()).flatten(2).any(dim=2).any(dim=0).nonzero().flatten().tolist()
+    count = min(NUM_FRAMES, len(predicted))
+    return [predicted[place] for place in np.linspace(0, len(predicted) - 1, count).round().astype(int)]
 
 
 def compose(reconstructions: Sequence[Reconstruction]) -> Sheet:

@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -46,13 +44,6 @@ def test_the_picture_shows_the_frames_where_it_says(tmp_path):
     frame = (rows[0].sample[:, 7] * 255).round().byte().permute(1, 2, 0).numpy()  # the last column, the first row
     left, top = sheet.origin(0, 5)
     assert np.array_equal(pixels[top : top + 128 : 2, left : left + 128 : 2], frame)
-
-
-def test_a_target_without_picture_is_said_to_have_none(tmp_path):
-    shown = dataclasses.replace(reconstruction(raw=False), prediction=None)
-    write_picture([shown], tmp_path / "a.png")
-    assert len(compose([shown]).rows) == 2
-    assert (tmp_path / "a.gif").exists()
 
 
 def test_the_gif_moves_beside_the_png(tmp_path):
