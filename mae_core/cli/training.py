@@ -95,8 +95,8 @@ def reconstruct(
     modality: Annotated[str | None, typer.Option(help="Which of the model's.", show_default="that of the inputs")] = None,
 ) -> None:
     """Hide a part of each input, let the model fill it in, and draw both."""
-    from mae_core.build_maskers import build_masker
     from mae_core.build import modality as find_modality
+    from mae_core.build_maskers import build_masker
     from mae_core.pictures.reconstruction import reconstruct as run
     from mae_core.runs.checkpoint import load_model
     from mae_registry import resolve
