@@ -32,13 +32,17 @@ def import_state_dict(
     return list(model.load_state_dict(own, strict=False).missing_keys)
 
 
-def export_state_dict(model: nn.Module, *, layout: str, entry: str | None = None) -> dict[str, Tensor]:
+def export_state_dict(
+    model: nn.Module, *, layout: str, entry: str | None = None, tensors: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
     """The weights of a masked autoencoder, or of its backbone alone, by the published names and shapes of `layout`.
 
-    `entry` as for `import_state_dict`. Raises MaeError for a model that the layout cannot hold.
+    `entry` as for `import_state_dict`; `tensors`, by the weights' names, in place of the weights (their gradients). Raises
+    MaeError for a model that the layout cannot hold.
     """
     found = _find(layout)
-    return found.from_model(model, model.state_dict(), entry=_find_entry(model, found, layout, entry))
+    given = model.state_dict() if tensors is None else tensors
+    return found.from_model(model, given, entry=_find_entry(model, found, layout, entry))
 
 
 def _find(layout: str) -> Layout:

@@ -221,8 +221,8 @@ class Table:
             error = float((ours - rows[first:].to(ours)).abs().max())
             if not error <= TOLERANCE:
                 raise MaeError(
-                    f"{table.name}: the checkpoint's positions differ from this model's fixed ones by up to {error:.2g}; in the "
-                    f"recipe, name the positions that it was trained with, or `learned`, which may be any ({where})"
+                    f"{table.name}: the checkpoint's positions differ from this model's fixed ones by up to {error:.2g}; in "
+                    f"the recipe, name the positions that it was trained with, or `learned`, which may be any ({where})"
                 )
 
 

@@ -1,16 +1,14 @@
 """The decoder: transformer blocks over context tokens and mask tokens, a set with positions."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from mae_core.interfaces import NO_EXTRAS, Decoder, DecoderPlace, Extras, Latent, gather_patches, in_raster_order
+from mae_core.interfaces.numbers import Positive, PositiveFloat
 from mae_core.parts.blocks import LayerNorm, QueryBlock, init_linear_and_norm, make_block, require_heads_divide
-
-Positive = Annotated[int, Field(ge=1)]
 
 
 class ViTDecoder(Decoder):
@@ -34,7 +32,7 @@ class ViTDecoder(Decoder):
         width: Positive,
         depth: Positive,
         heads: Positive,
-        mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,
+        mlp_ratio: PositiveFloat = 4.0,
         class_token: Literal["keep", "drop", "own"] = "keep",
         embed_bias: bool = True,
     ) -> None:
@@ -72,11 +70,15 @@ class ViTDecoder(Decoder):
         tokens = x[:, -tokens.shape[1] :]
         if not everything:
             tokens = gather_patches(tokens, ids) if self.returns_all else tokens[:, latent.ids.shape[1] :]
-        pred = self.head(self.norm(last(x, tokens)))
+        pred = self.predict(self.norm(last(x, tokens)), places if everything else ids)
         if not everything:
             return pred
         # a patch that is both seen and asked for stands there twice, the query last
         return in_raster_order(self.num_patches, *_halves(places, pred, latent.ids.shape[1]))
+
+    def predict(self, x: Tensor, ids: Tensor) -> Tensor:
+        """What the last block made of these patches, (rows, M, W), and which ones they are, (rows, M) -> (rows, M, T)."""
+        return self.head(x)
 
     def _prefix(self, prefix: Tensor) -> Tensor:
         """The tokens that stand before the grid's: (B, P, W) -> (B, P', W)."""

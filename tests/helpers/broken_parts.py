@@ -5,13 +5,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import nn
 
-from mae_core.interfaces import BadSample, Dataset, Mask, Masker, Modality, Preview
+from mae_core.interfaces import BadSample, Dataset, Mask, Masker, Modality, Preview, Query
+from mae_core.interfaces.numbers import Positive
 from mae_core.masking import RandomMasker
 from mae_core.parts.patches import PatchTokenizer
 from mae_core.parts.pixels import Pixels
@@ -19,15 +18,13 @@ from mae_core.parts.positions import Learned, SinCos
 from mae_core.parts.vit_decoder import ViTDecoder
 from mae_core.parts.vit_encoder import ViTEncoder
 
-Side = Annotated[int, Field(ge=1)]
-
 
 class Patches(PatchTokenizer):
     """Sound."""
 
     axes = ("t",)
 
-    def __init__(self, width: int, *, length: Side = 24, side: Side = 4, channels: Side = 2) -> None:
+    def __init__(self, width: int, *, length: Positive = 24, side: Positive = 4, channels: Positive = 2) -> None:
         moments = {"mean": [0.5] * channels, "std": [0.25] * channels}
         super().__init__(width, input_size=[length], patch_size=[side], channels=channels, **moments)
 
@@ -38,7 +35,7 @@ class WithoutAnnotation(Patches):
 
 
 class WithForbiddenDefault(Patches):
-    def __init__(self, width: int, *, side: Side = 0) -> None:
+    def __init__(self, width: int, *, side: Positive = 0) -> None:
         super().__init__(width, side=side or 4)
 
 
@@ -169,19 +166,19 @@ class TrainedTarget(Pixels):
 
 
 class GlobalGenerator(RandomMasker):
-    def __call__(self, grid, batch_size, *, generator):
+    def forward(self, grid, batch_size, *, generator):
         torch.rand(1)
-        return super().__call__(grid, batch_size, generator=generator)
+        return super().forward(grid, batch_size, generator=generator)
 
 
 class PythonGenerator(RandomMasker):
-    def __call__(self, grid, batch_size, *, generator):
-        return super().__call__(grid, batch_size, generator=torch.Generator().manual_seed(random.getrandbits(30)))
+    def forward(self, grid, batch_size, *, generator):
+        return super().forward(grid, batch_size, generator=torch.Generator().manual_seed(random.getrandbits(30)))
 
 
 class OwnSeed(RandomMasker):
-    def __call__(self, grid, batch_size, *, generator):
-        return super().__call__(grid, batch_size, generator=torch.Generator().manual_seed(0))
+    def forward(self, grid, batch_size, *, generator):
+        return super().forward(grid, batch_size, generator=torch.Generator().manual_seed(0))
 
 
 class Counting(RandomMasker):
@@ -189,47 +186,73 @@ class Counting(RandomMasker):
 
     num_calls = 0
 
-    def __call__(self, grid, batch_size, *, generator):
+    def forward(self, grid, batch_size, *, generator):
         type(self).num_calls += 1
-        return super().__call__(grid, batch_size, generator=generator.manual_seed(self.num_calls))
+        return super().forward(grid, batch_size, generator=generator.manual_seed(self.num_calls))
 
 
 class UnequalRows(Masker):
-    def __call__(self, grid, batch_size, *, generator):
+    def forward(self, grid, batch_size, *, generator):
         hidden = torch.rand(batch_size, grid.num_patches, generator=generator) < 0.5
         hidden[:, 0], hidden[:, 1], hidden[0, :3] = False, True, True
         ids = Mask.from_hidden(hidden[:1]).ids_keep.expand(batch_size, -1)
-        return Mask(ids, ids, hidden)
+        return Mask(ids, hidden, ()).asking(ids)
 
 
 class UnequalSecond(RandomMasker):
     """Several masks, of which the second is wrong."""
 
-    def __call__(self, grid, batch_size, *, generator):
-        mask = super().__call__(grid, batch_size, generator=generator)
+    def forward(self, grid, batch_size, *, generator):
+        mask = super().forward(grid, batch_size, generator=generator)
         return mask, replace(mask, hidden=~mask.hidden)
 
 
-class WrongRestore(RandomMasker):
-    def __call__(self, grid, batch_size, *, generator):
-        mask = super().__call__(grid, batch_size, generator=generator)
-        return replace(mask, ids_restore=mask.ids_restore.flip(1))
+class NothingCounts(RandomMasker):
+    def forward(self, grid, batch_size, *, generator):
+        mask = super().forward(grid, batch_size, generator=generator)
+        return mask.asking(mask.ids_keep)
+
+
+class CountsTooFew(RandomMasker):
+    def forward(self, grid, batch_size, *, generator):
+        mask = super().forward(grid, batch_size, generator=generator)
+        return mask.asking(Query(mask.ids_predict, mask.queries[0].counts[:, :1]))
+
+
+class OneMask(RandomMasker):
+    """Guided, it draws a single mask whatever it is asked for."""
+
+    needs = "patches"
+
+    def forward(self, grid, batch_size, *, generator):
+        return super().forward(grid, 1, generator=generator)
+
+
+class FixedRatio(RandomMasker):
+    """Reads its ratio too early for a schedule."""
+
+    def __init__(self, *, ratio: float) -> None:
+        super().__init__(ratio=ratio)
+        self.kept = 1 - ratio
+
+    def forward(self, grid, batch_size, *, generator):
+        return Mask.from_noise(torch.rand(batch_size, grid.num_patches, generator=generator), int(grid.num_patches * self.kept))
 
 
 class KeepsTwice(RandomMasker):
-    def __call__(self, grid, batch_size, *, generator):
-        mask = super().__call__(grid, batch_size, generator=generator)
+    def forward(self, grid, batch_size, *, generator):
+        mask = super().forward(grid, batch_size, generator=generator)
         return replace(mask, ids_keep=mask.ids_keep[:, :1].expand(-1, 2))
 
 
 class KeepsNothing(Masker):
-    def __call__(self, grid, batch_size, *, generator):
+    def forward(self, grid, batch_size, *, generator):
         return Mask.from_noise(torch.rand(batch_size, grid.num_patches, generator=generator), 0)
 
 
 class FloatIds(RandomMasker):
-    def __call__(self, grid, batch_size, *, generator):
-        mask = super().__call__(grid, batch_size, generator=generator)
+    def forward(self, grid, batch_size, *, generator):
+        mask = super().forward(grid, batch_size, generator=generator)
         return replace(mask, ids_keep=mask.ids_keep.float())
 
 
@@ -246,7 +269,7 @@ class BreaksLater(RandomMasker):
 class Indexing(Masker):
     """A ValueError where the grid lacks an axis."""
 
-    def __call__(self, grid, batch_size, *, generator):
+    def forward(self, grid, batch_size, *, generator):
         place = grid.coordinates()[:, grid.axes.index("h")]
         first = torch.rand(batch_size, 1, generator=generator) < 0.5
         return Mask.from_hidden(torch.where(first, place < grid["h"] // 2, place >= grid["h"] // 2))
@@ -285,7 +308,7 @@ class WithDropout(ViTDecoder):
 class Ramps(Dataset):
     """Sound: lines of random slope."""
 
-    def __init__(self, sample_shape: tuple[int, ...], *, count: Annotated[int, Field(ge=1)] = 4) -> None:
+    def __init__(self, sample_shape: tuple[int, ...], *, count: Positive = 4) -> None:
         self.shape = sample_shape
         self.count = count
 

@@ -185,13 +185,16 @@ def test_the_cores_maskers(section):
     [
         (
             "global_generator",
-            "drawing a mask uses the global generator of torch. Contract: mae_core.interfaces.Masker.__call__",
+            "drawing a mask uses the global generator of torch. Contract: mae_core.interfaces.Masker.forward",
         ),
         ("python_generator", "drawing a mask uses the global generator of random"),
         ("own_seed", "the mask does not depend on the generator; if that is meant, check with deterministic=True"),
         ("counting", "a generator of the same seed gives another mask"),
         ("unequal_second", "`hidden` is not what `ids_keep` leaves out"),
-        ("wrong_restore", "`ids_restore` does not put kept and predicted patches back in raster order"),
+        ("nothing_counts", "nothing that is predicted counts in the loss"),
+        ("counts_too_few", "`counts` of a query has the shape (4, 1)"),
+        ("one_mask", "guided by one sample it does not draw as many masks as it is asked for"),
+        ("fixed_ratio", "with_ratio gives another masker than one that is built with that ratio"),
         ("keeps_twice", "`ids_keep` holds a patch twice"),
         ("float_ids", "`ids_keep` is torch.float32, not torch.int64"),
         ("wrong_axes", "masks vary along the axis 'h', which axes leaves out. Contract: mae_core.interfaces.Masker.axes"),
