@@ -23,6 +23,7 @@ LAYERS = [
     {"runs"},
     {"evaluation"},
     {"training"},
+    {"tasks"},
     {"testing"},
     {"cli"},
 ]
