@@ -23,7 +23,7 @@ import torch
 
 import mae_core
 from mae_core import Grid
-from mae_core.build import masker_from_section
+from mae_core.build_maskers import masker_from_section
 from mae_core.masking import DirichletMasker
 from mae_core.parts.optimizers import adamw
 from mae_core.registry import registry

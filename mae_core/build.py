@@ -2,42 +2,35 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
-from mae_core.config import Config, load_masker
-from mae_core.config.structure import OPERATORS, operands, operator_of
+from mae_core.build_maskers import build_joint_masker, build_tried_masker
+from mae_core.config import Config
 from mae_core.interfaces import (
     DecoderPlace,
     Encoder,
     Grid,
     JointMasker,
+    Latent,
     MakePositions,
     Masker,
     Modality,
     TargetPlace,
     Term,
     Tokenizer,
-    each_mask,
 )
-from mae_core.masking.sampling import trial_masks
 from mae_core.model.autoencoder import MaskedAutoencoder, Pretext
 from mae_core.model.backbone import Backbone, Input
-from mae_core.registry import registry
-from mae_registry import ConfigError, MaeError, resolve
+from mae_core.registry import build_component, registry
+from mae_registry import ConfigError, MaeError
 
 Built = TypeVar("Built")
 
 
 class PlacedError(ConfigError):
     """An error that already says which key of the recipe it belongs to."""
-
-
-def build_component(kind: str, section: Mapping[str, Any], *wired: object) -> Any:
-    """The component that `section` names, given `wired` by position and the section's other keys by keyword."""
-    parameters = {key: value for key, value in section.items() if key != "name"}
-    return registry().get(kind, section["name"]).load()(*wired, **parameters)
 
 
 def modality(name: str) -> Modality:
@@ -89,42 +82,22 @@ def sample_shape(config: Config, entry: str) -> tuple[int, ...]:
         return _build_tokenizer(entry, config, None).sample_shape
 
 
-def masker_from_section(section: str | Mapping[str, Any], *, named: Mapping[str, Any] | None = None) -> Masker:
-    """A masker from what a recipe says of it: a name, or a mapping with a `name` or an operator. Raises ConfigError.
-
-    `named`: what `maskers:` of a recipe would hold.
-    """
-    return _masker(load_masker(section, named=named))
-
-
-def build_masker(config: Config, entry: str, grid: Grid, *, returns_all: bool) -> Masker:
+def build_masker(
+    config: Config, entry: str, tokenizer: Tokenizer, *, returns_all: bool, make_latent: Callable[[int], Latent] | None = None
+) -> Masker:
     """The modality's masker, tried on its grid. `returns_all`: the encoder takes all tokens, so ragged masks will do."""
-
-    def build() -> Masker:
-        masker = _masker(config["model"]["modalities"][entry]["masker"])
-        _require_both_sets(masker, grid, returns_all)
-        return masker
-
-    return _at(f"model.modalities.{entry}.masker", config, build)
-
-
-def _masker(section: Mapping[str, Any]) -> Masker:
-    """A resolved section's masker, with those that it is made of."""
-    operator = operator_of(section)
-    if operator is None:
-        masker = build_component("maskers", section)
-        if not isinstance(masker, Masker):
-            raise ConfigError(f"{section['name']!r} masks several modalities together; it belongs to model.masker")
-        return masker
-    keywords = {key: value for key, value in section.items() if key != operator}
-    combine = resolve(OPERATORS[operator])
-    parts = [part for _, part in operands(section)]
-    if operator == "schedule":
-        return combine(lambda ratio: _masker({**parts[0], "ratio": ratio}), **keywords)
-    maskers = [_masker(part) for part in parts]
-    if operator == "one_of":
-        return combine(maskers, [entry["weight"] for entry in section[operator]], **keywords)
-    return combine(maskers, **keywords)
+    path = f"model.modalities.{entry}.masker"
+    return _at(
+        path,
+        config,
+        lambda: build_tried_masker(
+            config[path],
+            tokenizer.grid,
+            returns_all=returns_all,
+            patch_dim=tokenizer.patch_dim,
+            make_latent=make_latent,
+        ),
+    )
 
 
 def _build_tokenizer(entry: str, config: Config, width: int | None) -> Tokenizer:
@@ -136,32 +109,21 @@ def _build_joint_masker(config: Config, tokenizers: Mapping[str, Tokenizer]) -> 
     section = config["model"].get("masker")
     if section is None:
         return None
-    masker = _at("model.masker", config, lambda: _joint_masker(section))
     grids = {name: tokenizer.grid for name, tokenizer in tokenizers.items()}
-    with torch.device("cpu"):
-        _at("model.masker", config, lambda: masker(grids, 2, generator=torch.Generator().manual_seed(0)))
-    return masker
-
-
-def _joint_masker(section: Mapping[str, Any]) -> JointMasker:
-    masker = None if operator_of(section) else build_component("maskers", section)
-    if not isinstance(masker, JointMasker):
-        raise ConfigError(
-            "this masker masks one modality; model.masker masks several together, e.g. {name: dirichlet, num_keep: 98}"
-        )
-    return masker
+    return _at("model.masker", config, lambda: build_joint_masker(section, grids))
 
 
 def _build_pretext(entry: str, config: Config, backbone: Backbone, tokenizers: Mapping[str, Tokenizer]) -> Pretext:
     section, path, encoder = config["model"]["modalities"][entry], f"model.modalities.{entry}", backbone.encoder
-    masker = build_masker(config, entry, tokenizers[entry].grid, returns_all=encoder.returns_all)
+    make_latent = _random_latent(entry, tokenizers[entry].grid, encoder)
+    masker = build_masker(config, entry, tokenizers[entry], returns_all=encoder.returns_all, make_latent=make_latent)
     place = _target_place(entry, config, backbone, tokenizers[entry])
     target = _at(f"{path}.target", config, lambda: build_component("targets", section["target"], place))
     decoder_place = DecoderPlace(
         entry=entry,
         context_width=encoder.width,
         out_dim=target.dim,
-        grids={other: tokenizer.grid for other, tokenizer in tokenizers.items()},
+        tokenizers=tokenizers,
         make_positions={other: _decoder_positions(other, config, tokenizer.grid) for other, tokenizer in tokenizers.items()},
         returns_all=encoder.returns_all,
         num_prefix_tokens=encoder.num_prefix_tokens,
@@ -193,19 +155,17 @@ def _positions_maker(path: str, config: Config, grid: Grid) -> MakePositions:
     return lambda width: _at(path, config, lambda: build_component("positions", config[path], grid, width))
 
 
-def _require_both_sets(masker: Masker, grid: Grid, returns_all: bool) -> None:
-    """Draw a batch of each of the masker's cases, so that one that cannot work on this grid is refused before training."""
-    for drawn in trial_masks(masker, grid):
-        for mask in each_mask(drawn):
-            if mask.ragged and not returns_all:
-                raise ConfigError(
-                    "this masker hides a different number of patches in each sample, which needs an encoder over all tokens: "
-                    "set model.encoder.mask_tokens=true, or make the masker's count exact"
-                )
-            if mask.ids_keep.shape[1] == 0 or mask.ids_predict.shape[1] == 0:
-                raise ConfigError(
-                    f"this masker {'keeps' if mask.ids_predict.shape[1] else 'predicts'} nothing on the grid {grid}"
-                )
+def _random_latent(entry: str, grid: Grid, encoder: Encoder) -> Callable[[int], Latent]:
+    """What the backbone might make of so many samples, to try maskers that look at it."""
+
+    def make(num_samples: int) -> Latent:
+        generator = torch.Generator().manual_seed(0)
+        ids = torch.arange(grid.num_patches).expand(num_samples, -1)
+        x = torch.randn(num_samples, encoder.num_prefix_tokens + grid.num_patches, encoder.width, generator=generator)
+        counts = {entry: grid.num_patches}
+        return Latent(x, encoder.num_prefix_tokens, ids, spans={entry: (0, grid.num_patches)}, counts=counts)
+
+    return make
 
 
 def _at(path: str, config: Config, build: Callable[[], Built]) -> Built:

@@ -2,8 +2,9 @@
 
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mae_registry import SLOW, InstalledPlugin, Registry, load_registry
 
@@ -28,6 +29,12 @@ def plugin_files() -> Sequence[Path]:
 def registry() -> Registry:
     """Components and plugins of this process. Imports no torch."""
     return load_registry(core=CORE, files=_files, on_slow=_say_slow)
+
+
+def build_component(kind: str, section: Mapping[str, Any], *wired: object) -> Any:
+    """The component that `section` names, given `wired` by position and the section's other keys by keyword."""
+    parameters = {key: value for key, value in section.items() if key != "name"}
+    return registry().get(kind, section["name"]).load()(*wired, **parameters)
 
 
 def _say_slow(plugin: InstalledPlugin) -> None:

@@ -12,18 +12,19 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"version", "interfaces", "plugin"},
-    {"files", "registry"},
+    {"files", "registry", "data"},
     {"masking"},
     {"parts"},
     {"model"},
     {"layouts"},
     {"config"},
+    {"build_maskers"},
     {"build"},
     {"pictures"},
     {"runs"},
-    {"evaluation"},
     {"training"},
     {"tasks"},
+    {"evaluation"},
     {"testing"},
     {"cli"},
 ]

@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from mae_core.config.merge import merge
-from mae_core.config.structure import OPERATORS, ComponentSection, expand_names
-from mae_core.config.yaml_tree import Node, Origin, from_python, plain
+from mae_core.config.operators import OPERATORS, Place
+from mae_core.config.structure import ComponentSection, expand_names
+from mae_core.config.yaml_tree import Node, Origin
 from mae_registry import Registry, did_you_mean, resolve
-
-Path = tuple[str, ...]
 
 MASKER = ComponentSection("maskers")
 
@@ -19,14 +18,14 @@ class Checker(Protocol):
     registry: Registry
     problems: list[str]
 
-    def problem(self, origin: Origin, path: Path, text: str) -> None:
+    def problem(self, origin: Origin, path: Place, text: str) -> None:
         """Note one."""
 
-    def component(self, node: Node, kind: str, path: Path) -> Node:
+    def component(self, node: Node, kind: str, path: Place) -> Node:
         """Check a section that names a registered component."""
         ...
 
-    def arguments(self, node: Node, target: Callable[..., Any], path: Path, *, called: str, owner: str) -> dict[str, Node]:
+    def arguments(self, node: Node, target: Callable[..., Any], path: Place, *, called: str, owner: str) -> dict[str, Node]:
         """Check keyword arguments."""
         ...
 
@@ -40,9 +39,9 @@ class MaskerChecker:
         self._resolved: dict[str, Node] = {}  # each is checked once, so that what is wrong with it is said once
         self._open: list[str] = []  # those being resolved, to notice one that contains itself
 
-    def masker(self, node: Node, path: Path) -> Node:
+    def masker(self, node: Node, path: Place) -> Node:
         """A section: a name, or one of the operators. A name alone may stand for `{name: ...}`."""
-        node = expand_names(node, MASKER)
+        node = self.expanded(node)
         kinds = [key for key in ("name", *OPERATORS) if key in node.items and node.items[key].value is not None]
         if len(kinds) > 1:
             text = f"{' and '.join(map(repr, kinds))} each make a masker; keep one of them, or nest them"
@@ -56,6 +55,14 @@ class MaskerChecker:
         if name is not None and isinstance(name.value, str) and name.value not in self._registered:
             return self._unknown(node, name, path)
         return self.checker.component(node, "maskers", path)
+
+    def problem(self, origin: Origin, path: Place, text: str) -> None:
+        """Note one."""
+        self.checker.problem(origin, path, text)
+
+    def expanded(self, node: Node) -> Node:
+        """A name alone as a section."""
+        return expand_names(node, MASKER)
 
     def definition(self, name: str) -> Node:
         """One entry of `maskers:`, resolved."""
@@ -74,14 +81,14 @@ class MaskerChecker:
     def _registered(self) -> list[str]:
         return self.checker.registry.names("maskers")
 
-    def _unknown(self, node: Node, name: Node, path: Path) -> Node:
+    def _unknown(self, node: Node, name: Node, path: Place) -> Node:
         num_problems = len(self.checker.problems)
         node = self.checker.component(node, "maskers", path)
         if self.definitions and len(self.checker.problems) > num_problems:
             self.checker.problems[-1] += f" Under `maskers:` of this recipe:{did_you_mean(str(name.value), self.definitions)}"
         return node
 
-    def _reference(self, node: Node, name: Node, path: Path) -> Node:
+    def _reference(self, node: Node, name: Node, path: Place) -> Node:
         """`{name: tube90, ratio: 0.8}` is the definition with these keys changed."""
         defined = str(name.value)
         if defined in self._open:
@@ -91,56 +98,17 @@ class MaskerChecker:
         changes = {key: child for key, child in node.items.items() if key != "name"}
         if not changes:
             return Node(self.definition(defined).value, node.origin)
-        definition = expand_names(self.definitions[defined], MASKER)
+        definition = self.expanded(self.definitions[defined])
         self._open.append(defined)
         resolved = self.masker(merge(definition, Node(changes, node.origin)), path)
         self._open.pop()
         return resolved
 
-    def _combined(self, node: Node, operator: str, path: Path) -> Node:
-        target = resolve(OPERATORS[operator])
+    def _combined(self, node: Node, operator: str, path: Place) -> Node:
+        declared = OPERATORS[operator]
         keywords = {key: child for key, child in node.items.items() if key not in ("name", *OPERATORS)}
         owner = f"masker operator {operator!r}"
-        arguments = self.checker.arguments(Node(keywords, node.origin), target, path, called=operator, owner=owner)
-        operand, place = node.items[operator], (*path, operator)
-        if operator == "invert":
-            checked = self.masker(operand, place)
-        elif operator == "schedule":
-            checked = self._scheduled(operand, arguments.get("ratio"), place)
-        else:
-            checked = self._list(operand, place, self._weighted if operator == "one_of" else self.masker)
-        return Node({operator: checked, **arguments}, node.origin)
-
-    def _list(self, node: Node, path: Path, entry: Callable[[Node, Path], Node]) -> Node:
-        if not isinstance(node.value, list) or not node.value:
-            self.checker.problem(node.origin, path, f"{plain(node)!r} is not allowed: must be a list of maskers")
-            return node
-        return Node([entry(child, (*path, str(index))) for index, child in enumerate(node.value)], node.origin)
-
-    def _weighted(self, node: Node, path: Path) -> Node:
-        """`{masker: ..., weight: 3}`; a masker alone has the weight 1."""
-        if "masker" not in node.items:
-            return Node({"masker": self.masker(node, path), "weight": Node(1, node.origin)}, node.origin)
-        for key, child in node.items.items():
-            if key not in ("masker", "weight"):
-                text = f"unknown key.{did_you_mean(key, ['masker', 'weight'])}"
-                self.checker.problem(child.origin, (*path, key), text)
-        weight = node.items.get("weight", Node(1, node.origin))
-        if isinstance(weight.value, bool) or not isinstance(weight.value, int | float) or not 0 < weight.value < float("inf"):
-            text = f"{plain(weight)!r} is not allowed: must be a number greater than 0"
-            self.checker.problem(weight.origin, (*path, "weight"), text)
-        masker = self.masker(node.items["masker"], (*path, "masker"))
-        return Node({"masker": masker, "weight": weight}, node.origin)
-
-    def _scheduled(self, node: Node, ratio: Node | None, path: Path) -> Node:
-        """A masker without its ratio, checked with the schedule's first one."""
-        node = expand_names(node, MASKER)
-        if not isinstance(node.value, dict):
-            return self.masker(node, path)
-        if "ratio" in node.items:
-            text = "is what the schedule sets; leave it out here"
-            self.checker.problem(node.items["ratio"].origin, (*path, "ratio"), text)
-        first = plain(ratio) if ratio else 0.5  # without a valid ratio: any, to check the rest
-        first = first["from"] if isinstance(first, dict) else first
-        resolved = self.masker(Node({**node.items, "ratio": from_python(first, node.origin)}, node.origin), path)
-        return Node({key: child for key, child in resolved.items.items() if key != "ratio"}, node.origin)
+        given = Node(keywords, node.origin)
+        arguments = self.checker.arguments(given, resolve(declared.target), path, called=operator, owner=owner)
+        operand = declared.operand.check(node.items[operator], (*path, operator), self, arguments)
+        return Node({operator: operand, **arguments}, node.origin)

@@ -1,6 +1,6 @@
 """Layers of a configuration: an upper tree over a lower one."""
 
-from mae_core.config.structure import operator_of
+from mae_core.config.operators import operator_of
 from mae_core.config.yaml_tree import Node
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mae_core.config.operators import OPERATORS
 from mae_core.config.signature import Parameter, parameters
 from mae_core.config.structure import (
-    OPERATORS,
     RECIPE,
     ComponentSection,
     InstalledModality,
@@ -71,13 +71,10 @@ def _masker(registry: Registry) -> Schema:
     """As a component; but its name may be one from `maskers:` (with some of its keys changed), or an operator stands for it."""
     arguments = _arguments_by_name("maskers", registry)
     names = {"anyOf": [{"enum": list(arguments)}, {"type": "string"}]}
-    weighted = {"type": "object", "properties": {"masker": _MASKER, "weight": {"type": "number", "exclusiveMinimum": 0}}}
-    weighted |= {"required": ["masker"], "additionalProperties": False}
-    several = {"type": "array", "items": _MASKER, "minItems": 1}
-    one_of = {"type": "array", "items": {"anyOf": [weighted, _MASKER]}, "minItems": 1}
-    operands: Schema = {"any": several, "all": several, "one_of": one_of, "schedule": _MASKER, "invert": _MASKER}
+    operands = {name: operator.operand.schema(_MASKER) for name, operator in OPERATORS.items()}
     operators = {
-        name: {name: operands[name], **_arguments(parameters(resolve(target), name))} for name, target in OPERATORS.items()
+        name: {name: operands[name], **_arguments(parameters(resolve(operator.target), name))}
+        for name, operator in OPERATORS.items()
     }
     by_operator = [{"if": {"required": [name]}, "then": _mapping(own)} for name, own in operators.items()]
     known = {"anyOf": [{"properties": {"name": {"const": name}}, "required": ["name"]} for name in arguments]}

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Union
 
+from mae_core.config.operators import operands, operator_of
 from mae_core.config.yaml_tree import Node
 
 
@@ -43,15 +44,6 @@ class Named:
 
 
 Shape = Union[ComponentSection, SettingsSection, InstalledModality, PerModality, Named, Mapping[str, "Shape"]]  # noqa: UP007 - a forward reference
-
-OPERATORS = {
-    "any": "mae_core.masking.compose:AnyMasker",
-    "all": "mae_core.masking.compose:AllMasker",
-    "one_of": "mae_core.masking.compose:OneOfMasker",
-    "schedule": "mae_core.masking.schedule:ScheduleMasker",
-    "invert": "mae_core.masking.compose:InvertMasker",
-}
-"""Keys that make a masker of other maskers, and what else such a section may say: the keyword arguments of these."""
 
 TASK = "pretrain"
 """What a recipe is for that says how to train, but not what."""
@@ -94,24 +86,6 @@ def expand_names(node: Node, shape: Shape = RECIPE) -> Node:
         return expand_names(child, child_shape) if child_shape else child
 
     return Node({key: expand(key, child) for key, child in node.items.items()}, node.origin)
-
-
-def operator_of(section: Mapping[str, Any]) -> str | None:
-    """The operator of a masker that is made of others."""
-    return next((key for key in OPERATORS if key in section), None)
-
-
-def operands(section: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """(place within the section, section) of the maskers that a resolved one is made of."""
-    operator = operator_of(section)
-    if operator is None:
-        return []
-    value = section[operator]
-    if operator in ("schedule", "invert"):
-        return [(operator, value)]
-    if operator == "one_of":
-        return [(f"{operator}.{index}.masker", entry["masker"]) for index, entry in enumerate(value)]
-    return [(f"{operator}.{index}", entry) for index, entry in enumerate(value)]
 
 
 def component_sections(

@@ -70,9 +70,14 @@ class Mask:
     @classmethod
     def cat(cls, masks: Sequence["Mask"]) -> "Mask":
         """The masks of several samples as one batch. Raises MaeError if they do not keep, or predict, equally many."""
-        for what, numbers in (("keep", [m.num_keep for m in masks]), ("predict", [m.ids_predict.shape[1] for m in masks])):
+        for what, numbers in {
+            "keep different numbers of patches": [mask.num_keep for mask in masks],
+            "predict different numbers of patches": [sum(query.ids.shape[1] for query in mask.queries) for mask in masks],
+            "have different numbers of queries": [len(mask.queries) for mask in masks],
+            "have different numbers of contexts": [mask.repeats for mask in masks],
+        }.items():
             if len(set(numbers)) > 1:
-                raise MaeError(f"samples of one batch {what} different numbers of patches ({min(numbers)} to {max(numbers)})")
+                raise MaeError(f"samples of one batch {what} ({min(numbers)} to {max(numbers)})")
         return masks[0].map(lambda *parts: torch.cat(parts), *masks[1:])
 
     @property

@@ -36,12 +36,13 @@ class BlockMasker(Masker):
         min_aspect: Annotated[float, Field(gt=0, le=1)] = 0.3,
         exact: bool = True,
     ) -> None:
+        super().__init__()
         self.ratio = ratio
         self.min_patches = min_patches
         self.min_aspect = min_aspect
         self.exact = exact
 
-    def __call__(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
+    def forward(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
         """A mask on the CPU; see the class."""
         height, width = require_plane(grid, "block")
         num_hidden = int(height * width * self.ratio)

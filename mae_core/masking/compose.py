@@ -1,37 +1,46 @@
-"""Maskers made of maskers: `any`, `all`, `one_of`, `invert`. A recipe writes them as operators; see docs/maskers.md.
+"""Maskers made of maskers: `any`, `all`, `one_of`, `invert`, `repeat`. A recipe writes them as operators; see docs/maskers.md.
 
 Built with their parts by position and the recipe's keys by keyword.
 """
 
-import copy
 import itertools
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import reduce
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
 
-from mae_core.interfaces import Grid, Mask, Masker, MaskSets
+from mae_core.interfaces import Grid, Guide, Mask, Masker, MaskSets
+from mae_core.interfaces.masker import Needs
 from mae_core.masking.counts import Ratio, count_kept, require_both, with_count
 from mae_registry import ConfigError
 
 
 class CompositeMasker(Masker):
-    """Passes to its parts what it is told of training and of the samples."""
+    """Passes to its parts what it is told of training and of the samples. The parts' parameters are its own."""
 
-    def __init__(self, parts: Sequence[Masker]) -> None:
-        self.parts = parts
-        self.needs_patches = any(part.needs_patches for part in parts)
+    parts: "nn.ModuleList[Masker]"
+
+    def __init__(self, parts: Iterable[Masker]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+        self.needs = _most_needed(self.parts)
 
     def at(self, progress: float) -> Masker:
         """Made of its parts as they are then."""
         return self._of([part.at(progress) for part in self.parts])
 
-    def guided_by(self, patches: Tensor) -> Masker:
-        """Made of its parts as they are for these samples."""
-        return self._of([part.guided_by(patches) for part in self.parts])
+    def for_batch(self, generator: torch.Generator) -> Masker:
+        """Made of its parts as they are for this batch."""
+        return self._of([part.for_batch(generator) for part in self.parts])
+
+    def guided_by(self, guide: Guide) -> Masker:
+        """Made of its parts as they are for this sample."""
+        return self._of([part.guided_by(guide) for part in self.parts])
 
     def axes(self, grid: Grid) -> frozenset[str]:
         """Those of all its parts."""
@@ -41,10 +50,16 @@ class CompositeMasker(Masker):
         """Every combination of its parts' cases."""
         return [self._of(parts) for parts in itertools.product(*(part.cases() for part in self.parts))]
 
-    def _of(self, parts: Sequence[Masker]) -> "CompositeMasker":
-        changed = copy.copy(self)
-        changed.parts = parts
-        return changed
+    def _of(self, parts: Sequence[Masker]) -> Masker:
+        """The same of other parts; itself where none is another."""
+        if all(new is old for new, old in zip(parts, self.parts, strict=True)):
+            return self
+        return self.view(parts=nn.ModuleList(parts), needs=_most_needed(parts))
+
+
+def _most_needed(parts: Iterable[Masker]) -> Needs:
+    needed = {part.needs for part in parts}
+    return "backbone" if "backbone" in needed else "patches" if "patches" in needed else "grid"
 
 
 class SetOperation(CompositeMasker):
@@ -57,24 +72,27 @@ class SetOperation(CompositeMasker):
     Needs neither where no two parts vary along the same axis: then the counts multiply, and every sample hides equally many.
     """
 
-    def __init__(self, parts: Sequence[Masker], *, ratio: Ratio | None = None, ragged: bool = False) -> None:
+    def __init__(self, parts: Iterable[Masker], *, ratio: Ratio | None = None, ragged: bool = False) -> None:
         super().__init__(parts)
         if ratio is not None and ragged:
             raise ConfigError("`ratio` makes the counts equal and `ragged: true` leaves them unequal; keep one of the two")
         self.ratio = ratio
         self.ragged = ragged
 
-    def __call__(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
+    def forward(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
         """A mask on the CPU; see the class."""
         masks = [_hidden_only(part(grid, batch_size, generator=generator)) for part in self.parts]
+        repeats = _common(
+            [mask.repeats for mask in masks], "its parts have {} contexts of each sample; put `repeat` around the whole"
+        )
         hidden = reduce(self._combine, (mask.hidden for mask in masks))
         if self.ratio is not None:
             num_keep = count_kept(grid.num_patches, self.ratio, "kept")
             require_both(num_keep, grid.num_patches, self.ratio, grid)
-            return Mask.from_hidden(with_count(hidden, grid.num_patches - num_keep, generator))
-        if not self.ragged:
+            hidden = with_count(hidden, grid.num_patches - num_keep, generator)
+        elif not self.ragged:
             self._require_exact(grid, masks)
-        return Mask.from_hidden(hidden, ragged=self.ragged)
+        return replace(Mask.from_hidden(hidden, ragged=self.ragged), repeats=repeats)
 
     @abstractmethod
     def _combine(self, first: Tensor, second: Tensor) -> Tensor: ...
@@ -107,11 +125,11 @@ class AllMasker(SetOperation):
 class InvertMasker(CompositeMasker):
     """Hidden where its part does not hide."""
 
-    def __call__(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
+    def forward(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
         """A mask on the CPU; see the class."""
         (part,) = self.parts
         mask = _hidden_only(part(grid, batch_size, generator=generator))
-        return Mask.from_hidden(~mask.hidden, ragged=mask.ragged)
+        return replace(Mask.from_hidden(~mask.hidden, ragged=mask.ragged), repeats=mask.repeats)
 
 
 class OneOfMasker(CompositeMasker):
@@ -121,49 +139,91 @@ class OneOfMasker(CompositeMasker):
         per: draw once a batch, or once a sample, for which all parts must keep, and predict, equally many patches.
     """
 
-    def __init__(self, parts: Sequence[Masker], weights: Sequence[float], *, per: Literal["batch", "sample"] = "batch") -> None:
+    def __init__(self, parts: Iterable[Masker], weights: Sequence[float], *, per: Literal["batch", "sample"] = "batch") -> None:
         super().__init__(parts)
-        self.weights = torch.tensor(weights, dtype=torch.float64)
+        self.weights = list(weights)
         self.per = per
 
-    def __call__(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> MaskSets:
+    def forward(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> MaskSets:
         """A mask on the CPU, or what the drawn part returns; see the class."""
-        num_draws = 1 if self.per == "batch" else batch_size
-        chosen = torch.multinomial(self.weights, num_draws, replacement=True, generator=generator)
         if self.per == "batch":
-            return self.parts[int(chosen)](grid, batch_size, generator=generator)
+            return self.parts[int(self._choose(1, generator))](grid, batch_size, generator=generator)
+        chosen = self._choose(batch_size, generator)
         drawn = [_single(part(grid, batch_size, generator=generator)) for part in self.parts]
-        for what, counts in (("keep", [m.num_keep for m in drawn]), ("predict", [m.ids_predict.shape[1] for m in drawn])):
-            if len(set(counts)) > 1:
-                raise ConfigError(
-                    f"one_of with `per: sample` needs parts of equal counts; on the grid {grid} they {what} "
-                    f"{', '.join(map(str, counts))} patches"
-                )
+        for counts, what in (
+            ([mask.num_keep for mask in drawn], "keep {} patches"),
+            ([mask.ids_predict.shape[1] for mask in drawn], "predict {} patches"),
+            ([len(mask.queries) for mask in drawn], "have {} queries"),
+            ([mask.repeats for mask in drawn], "have {} contexts of each sample"),
+        ):
+            _common(counts, f"one_of with `per: sample` needs parts of equal counts; on the grid {grid} they {what}")
         return _pick_rows(drawn, chosen)
+
+    def for_batch(self, generator: torch.Generator) -> Masker:
+        """The part that this batch is of, where it is of one."""
+        if self.per == "batch":
+            return self.parts[int(self._choose(1, generator))].for_batch(generator)
+        return super().for_batch(generator)
 
     def cases(self) -> Sequence[Masker]:
         """Its parts' cases, where a batch is of one of them."""
         return [case for part in self.parts for case in part.cases()] if self.per == "batch" else super().cases()
 
+    def _choose(self, num_draws: int, generator: torch.Generator) -> Tensor:
+        """(num_draws,) int64: numbers of parts."""
+        return torch.multinomial(
+            torch.tensor(self.weights, dtype=torch.float64), num_draws, replacement=True, generator=generator
+        )
+
+
+class RepeatMasker(CompositeMasker):
+    """Several contexts of each sample, each drawn anew: the sample is loaded, and a teacher sees it, once (data2vec 2.0).
+
+    Args:
+        times: contexts of each sample. data2vec 2.0 has 16.
+    """
+
+    def __init__(self, parts: Iterable[Masker], *, times: Annotated[int, Field(ge=1)]) -> None:
+        super().__init__(parts)
+        self.times = times
+
+    def forward(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> MaskSets:
+        """Masks on the CPU, whose row b * times + r is of sample b; see the class."""
+        (part,) = self.parts
+        drawn = part(grid, batch_size * self.times, generator=generator)
+        return self._repeated(drawn) if isinstance(drawn, Mask) else tuple(map(self._repeated, drawn))
+
+    def _repeated(self, mask: Mask) -> Mask:
+        return replace(mask, repeats=mask.repeats * self.times)
+
 
 def _pick_rows(masks: Sequence[Mask], chosen: Tensor) -> Mask:
-    """Row b of the mask number `chosen[b]`."""
-    both = Mask.cat(masks)
-    num_rows = len(chosen)
-    rows = chosen * num_rows + torch.arange(num_rows)
+    """Sample b of the mask number `chosen[b]`, with all of its contexts."""
+    both, repeats = Mask.cat(masks), masks[0].repeats
+    samples = chosen * len(chosen) + torch.arange(len(chosen))
+    rows = (samples[:, None] * repeats + torch.arange(repeats)).flatten()
     return both.map(lambda tensor: tensor[rows])
+
+
+def _common(numbers: Sequence[int], problem: str) -> int:
+    """The number that all are. Raises ConfigError, with the numbers for the braces in `problem`, if they are not equal."""
+    if len(set(numbers)) > 1:
+        raise ConfigError(problem.format(", ".join(map(str, numbers))))
+    return numbers[0]
 
 
 def _single(drawn: MaskSets) -> Mask:
     if isinstance(drawn, Mask):
         return drawn
-    raise ConfigError("a masker that returns several index sets cannot be combined with others here")
+    raise ConfigError("a masker that returns several masks cannot be combined with others here")
 
 
 def _hidden_only(drawn: MaskSets) -> Mask:
-    """A mask that is nothing more than its hidden set: all others are kept, and it is predicted."""
+    """A mask that is nothing more than its hidden set: all others are kept, and it is what is predicted and counts."""
     mask = _single(drawn)
-    if mask.ids_restore is None and not mask.ragged:
+    (first, *others) = mask.queries
+    predicted = torch.zeros_like(mask.hidden).scatter(1, first.ids, first.counts.bool())
+    if others or not predicted.equal(mask.hidden) or not (mask.ragged or bool(first.counts.all())):
         raise ConfigError(
             "a masker that itself chooses what is predicted cannot be a part of any, all or invert, which know hidden sets only"
         )

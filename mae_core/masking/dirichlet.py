@@ -23,10 +23,11 @@ class DirichletMasker(JointMasker):
     """
 
     def __init__(self, *, num_keep: Annotated[int, Field(ge=1)], alpha: Annotated[float, Field(gt=0)] = 1.0) -> None:
+        super().__init__()
         self.num_keep = num_keep
         self.alpha = alpha
 
-    def __call__(self, grids: Mapping[str, Grid], batch_size: int, *, generator: torch.Generator) -> dict[str, Mask]:
+    def forward(self, grids: Mapping[str, Grid], batch_size: int, *, generator: torch.Generator) -> dict[str, Mask]:
         """Masks on the CPU; see the class."""
         sizes = [grid.num_patches for grid in grids.values()]
         if self.num_keep >= sum(sizes):

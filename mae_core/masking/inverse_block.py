@@ -30,11 +30,12 @@ class InverseBlockMasker(Masker):
         size: Annotated[int, Field(ge=1)] = 3,
         extra: Annotated[float, Field(ge=0)] = 0.07,
     ) -> None:
+        super().__init__()
         self.ratio = ratio
         self.size = size
         self.extra = extra
 
-    def __call__(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
+    def forward(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
         """A mask on the CPU; see the class."""
         height, width = require_plane(grid, "inverse_block")
         num_positions = height * width

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from torch import Tensor
 from typing_extensions import TypedDict  # pydantic takes typing's from Python 3.12 on only
 
-from mae_core.interfaces import Grid, Mask, Masker
+from mae_core.interfaces import Grid, Mask, Masker, MaskSets, Query
 from mae_core.masking.rectangles import as_tubes, rectangles, require_plane
 from mae_registry import ConfigError
 
@@ -42,7 +42,7 @@ I_JEPA: TargetBlocks = {"num_blocks": 4, "scale": (0.15, 0.2)}
 
 
 class MultiBlockMasker(Masker):
-    """Blocks are predicted from a context around them; a mask for each index set, whose losses are averaged.
+    """Blocks are predicted from a context around them, each block by a query of its own; a mask for each context.
 
     All samples of a batch have blocks of one size, at places of their own. Contexts, and unions of targets, are cut to the
     batch's smallest, by dropping the last patches in raster order. On a grid of more than two axes blocks lie in the last two
@@ -54,15 +54,17 @@ class MultiBlockMasker(Masker):
         target_aspect: of height to width, [smallest, largest]. One draw sets the scale and the aspect.
         context_scale: the context is a square block of this share of the plane, without the targets (I-JEPA); null: all but
             the targets (V-JEPA).
-        predict: "blocks": a mask for each block, all of the same context (I-JEPA). "union": one for all blocks (V-JEPA).
+        predict: "blocks": a query for each block (I-JEPA). "union": one for all blocks (V-JEPA).
+        counts: "all": every prediction counts in the loss, as in both systems. "hidden": only those of patches that the context
+            does not show, for targets that the context would give away.
         min_keep: least size of a context. I-JEPA asks for more than 10; V-JEPA for 1. A context block that keeps too few is
-            drawn anew; after 20 times it may overlap with the last target, after 20 more with the last two, and so on, but
-            never show all of one. Without a context block it is the targets that are drawn anew.
+            drawn anew; after 20 times it may overlap with the last target, after 20 more with the last two, and so on; where
+            only hidden patches count it never shows all of a target. Without a context block it is the targets that are
+            drawn anew.
         reach_end: blocks may reach the last row and column. I-JEPA's never do, context included: false.
 
-    Patches both in a target and in the context do not count in the loss, since the encoder saw them; I-JEPA counts them. Both
-    systems cut to the smallest of a device's batch, this one to that of the whole batch, so that masks do not depend on the
-    number of devices.
+    Both systems cut to the smallest of a device's batch, this one to that of the whole batch, so that masks do not depend on
+    the number of devices.
     """
 
     def __init__(
@@ -72,36 +74,44 @@ class MultiBlockMasker(Masker):
         target_aspect: Aspect = (0.75, 1.5),
         context_scale: Scale | None = (0.85, 1.0),
         predict: Literal["blocks", "union"] = "blocks",
+        counts: Literal["all", "hidden"] = "all",
         min_keep: Annotated[int, Field(ge=1)] = 11,
         reach_end: bool = True,
     ) -> None:
+        super().__init__()
         self.targets = targets
         self.target_aspect = target_aspect
         self.context_scale = context_scale
         self.predict = predict
+        self.counts = counts
         self.min_keep = min_keep
         self.reach_end = reach_end
 
-    def __call__(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> tuple[Mask, ...]:
-        """Masks on the CPU; see the class."""
+    def forward(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> MaskSets:
+        """A mask on the CPU, or one for each of several `targets`; see the class."""
         if math.prod(require_plane(grid, "multi_block")) == 1:
             raise ConfigError(f"the last two axes of the grid {grid} have one position: no block of it has anything around it")
         draw = _Draw(grid, batch_size, generator, self.reach_end)
-        return tuple(mask for targets in self.targets for mask in self._masks(targets, draw))
+        masks = tuple(self._mask(targets, draw) for targets in self.targets)
+        return masks[0] if len(masks) == 1 else masks
 
-    def _masks(self, targets: TargetBlocks, draw: "_Draw") -> list[Mask]:
-        """Those of one context."""
+    def _mask(self, targets: TargetBlocks, draw: "_Draw") -> Mask:
+        """That of one context."""
         size = draw.size(targets["scale"], self.target_aspect)
         if self.context_scale is None:
             blocks = draw.until_left(size, targets["num_blocks"], self.min_keep)
             context = ~blocks.any(dim=1)
         else:
             blocks = draw.blocks(size, targets["num_blocks"])
-            context = draw.context(draw.size(self.context_scale, (1.0, 1.0)), blocks, self.min_keep)
+            around = draw.size(self.context_scale, (1.0, 1.0))
+            context = draw.context(around, blocks, self.min_keep, may_show_all=self.counts == "all")
         ids_keep = _first_ids(as_tubes(context, draw.grid))
         hidden = torch.ones(len(context), draw.grid.num_patches, dtype=torch.bool).scatter(1, ids_keep, False)
-        predicted = [blocks.any(dim=1)] if self.predict == "union" else list(blocks.unbind(dim=1))
-        return [Mask(ids_keep, _first_ids(as_tubes(plane, draw.grid)), hidden) for plane in predicted]
+        planes = [blocks.any(dim=1)] if self.predict == "union" else blocks.unbind(dim=1)
+        predicted = [_first_ids(as_tubes(plane, draw.grid)) for plane in planes]
+        if self.counts == "hidden":
+            return Mask(ids_keep, hidden, ()).asking(*predicted)
+        return Mask(ids_keep, hidden, tuple(Query(ids, torch.ones_like(ids, dtype=torch.bool)) for ids in predicted))
 
 
 class _Draw:
@@ -146,8 +156,11 @@ class _Draw:
             f"min_keep, {min_keep} patches, in {MAX_REDRAWS} draws; lower num_blocks, scale or min_keep"
         )
 
-    def context(self, size: tuple[int, int], targets: Tensor, min_keep: int) -> Tensor:
-        """(B, H, W): a block without targets, (B, num_blocks, H, W); without the first ones only where that is too little."""
+    def context(self, size: tuple[int, int], targets: Tensor, min_keep: int, *, may_show_all: bool) -> Tensor:
+        """(B, H, W): a block without targets, (B, num_blocks, H, W); without the first ones only where that is too little.
+
+        `may_show_all`: it may then show all of a target.
+        """
         if math.prod(size) * self.depth < min_keep:
             raise ConfigError(
                 f"a context block of {size[0]} x {size[1]} on the grid {self.grid} keeps fewer than min_keep, {min_keep} "
@@ -158,8 +171,9 @@ class _Draw:
         for attempt in range(MAX_TRIES * (num_targets + 1)):
             avoided = targets[:, : num_targets - attempt // MAX_TRIES].any(dim=1)
             context = torch.where(unfit[..., None, None], self.blocks(size, 1)[:, 0] & ~avoided, context)
-            shows_all = (~targets | context[:, None]).flatten(2).all(dim=2).any(dim=1)
-            unfit = self._too_few(context, min_keep) | shows_all
+            unfit = self._too_few(context, min_keep)
+            if not may_show_all:
+                unfit |= (~targets | context[:, None]).flatten(2).all(dim=2).any(dim=1)
             if not bool(unfit.any()):
                 return context
         raise ConfigError(

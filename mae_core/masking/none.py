@@ -17,7 +17,7 @@ class NoMasker(Masker):
     It predicts nothing, so that a model whose own masker it is cannot be built.
     """
 
-    def __call__(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
+    def forward(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
         """A mask on the CPU; see the class. `generator` is not used."""
         return Mask.from_hidden(torch.zeros(batch_size, grid.num_patches, dtype=torch.bool))
 

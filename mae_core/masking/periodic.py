@@ -19,14 +19,15 @@ class GridMasker(Masker):
     """
 
     def __init__(self, *, every: Annotated[int, Field(ge=2)] = 2) -> None:
+        super().__init__()
         self.every = every
 
-    def __call__(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
+    def forward(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
         """A mask on the CPU; see the class."""
         sides = [min(self.every, size) for size in grid.sizes]
         for axis, size, side in zip(grid.axes, grid.sizes, sides, strict=True):
             if size % side:
-                raise ConfigError(f"every: {self.every} does not divide axis {axis!r} of the grid {grid}")
+                raise ConfigError(f"every: {self.every} does not divide axis {axis!r} of the grid {grid}{_advice(grid)}")
         if grid.num_patches == 1:
             raise ConfigError(f"the grid {grid} has one patch: nothing is left to hide")
         coordinates = grid.coordinates()
@@ -35,3 +36,10 @@ class GridMasker(Masker):
             offset = torch.randint(side, (batch_size, 1), generator=generator)
             kept &= coordinates[:, axis] % side == offset
         return Mask.from_hidden(~kept)
+
+
+def _advice(grid: Grid) -> str:
+    """Which values would do."""
+    sides = range(2, max(grid.sizes) + 1)
+    fitting = [str(side) for side in sides if all(size % min(side, size) == 0 for size in grid.sizes)]
+    return f"; `every` may be {', '.join(fitting)} there" if fitting else ""

@@ -1,15 +1,15 @@
 """A mask ratio that changes over training."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, NotRequired
 
 import torch
 from pydantic import AfterValidator, ConfigDict, Field
-from torch import Tensor
 from typing_extensions import TypedDict  # pydantic takes typing's from Python 3.12 on only
 
-from mae_core.interfaces import Grid, Masker, MaskSets
+from mae_core.interfaces import Grid, Guide, Masker, MaskSets
+from mae_core.masking.compose import CompositeMasker
 from mae_core.masking.counts import Ratio
 
 Ramp = TypedDict(
@@ -32,7 +32,7 @@ def _complete(ramp: Ramp) -> Ramp:
     return {**ramp, "shape": shape}
 
 
-class ScheduleMasker(Masker):
+class ScheduleMasker(CompositeMasker):
     """A masker whose ratio follows training's progress: linearly, along half a cosine wave, or in equal steps.
 
     Args:
@@ -41,10 +41,9 @@ class ScheduleMasker(Masker):
     Asked without a progress, as when a finished model is looked at, it is what it is at the end.
     """
 
-    def __init__(self, make: Callable[[float], Masker], *, ratio: Ratio | Annotated[Ramp, AfterValidator(_complete)]) -> None:
-        self._make = make
+    def __init__(self, parts: Iterable[Masker], *, ratio: Ratio | Annotated[Ramp, AfterValidator(_complete)]) -> None:
+        super().__init__(parts)
         self.ratio = ratio
-        self.needs_patches = make(self.ratio_at(0.0)).needs_patches
 
     def ratio_at(self, progress: float) -> float:
         """The ratio at a share of training, 0 to 1."""
@@ -59,21 +58,27 @@ class ScheduleMasker(Masker):
         return start * (1 - progress) + end * progress  # exact at either end
 
     def at(self, progress: float) -> Masker:
-        """The masker with that time's ratio."""
-        return self._make(self.ratio_at(progress)).at(progress)
+        """Its part with that time's ratio, and with this one's parameters; itself where it is the same at all times."""
+        part = self._part_at(progress)
+        return self if part is self.parts[0] and not isinstance(self.ratio, dict) else part
 
-    def __call__(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> MaskSets:
+    def forward(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> MaskSets:
         """As at the end; see the class."""
-        return self.at(1.0)(grid, batch_size, generator=generator)
+        return self._part_at(1.0)(grid, batch_size, generator=generator)
 
-    def guided_by(self, patches: Tensor) -> Masker:
+    def for_batch(self, generator: torch.Generator) -> Masker:
         """As at the end."""
-        return self.at(1.0).guided_by(patches)
+        return self._part_at(1.0).for_batch(generator)
 
-    def axes(self, grid: Grid) -> frozenset[str]:
-        """The same at all times."""
-        return self.at(1.0).axes(grid)
+    def guided_by(self, guide: Guide) -> Masker:
+        """As at the end."""
+        return self._part_at(1.0).guided_by(guide)
 
     def cases(self) -> Sequence[Masker]:
         """Those of the first and of the last ratio: all others lie between."""
-        return [*self.at(0.0).cases(), *self.at(1.0).cases()]
+        times = (0.0, 1.0) if isinstance(self.ratio, dict) else (1.0,)
+        return [case for time in times for case in self._part_at(time).cases()]
+
+    def _part_at(self, progress: float) -> Masker:
+        (part,) = self.parts
+        return part.with_ratio(self.ratio_at(progress)).at(progress)

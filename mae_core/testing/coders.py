@@ -1,88 +1,139 @@
 """Checks of encoders and decoders."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from mae_core.interfaces import Decoder, Encoder, Grid, MakePositions, gather_patches
-from mae_core.parts.positions import SinCos
+from mae_core.interfaces import Decoder, DecoderPlace, Encoder, Extras, Grid, Latent, Mask, Tokenizer, gather_patches
+from mae_core.model.backbone import Backbone, Input
+from mae_core.parts.positions import NoPositions, SinCos
 from mae_core.testing.modules import check_module, require_close
+from mae_core.testing.parts import BATCH_SIZE, random_sample
 from mae_core.testing.subject import Part, Section
 
-BATCH_SIZE, CONTEXT_WIDTH, OUT_DIM = 2, 16, 6
+CONTEXT_WIDTH = 16
+ENTRY = "only"
+NO_EXTRAS_AT_ALL: dict[str, Extras] = {ENTRY: {}}
 
 
-def check_encoder(section: Section, *, num_tokens: int = 10) -> None:
-    """The contract of `mae_core.interfaces.Encoder`, for batches of up to `num_tokens` visible tokens."""
+def check_encoder(section: Section, *, tokenizer: Section, num_keep: int | None = None) -> None:
+    """The contract of `mae_core.interfaces.Encoder`, over samples of this tokenizer of which `num_keep` patches are visible.
+
+    Args:
+        section, tokenizer: as in a recipe.
+        num_keep: visible patches. Default: a third of them. They are the first ones in raster order.
+    """
     subject = Part("encoders", section, Encoder)
-    encoder: Encoder = subject.build().eval()
-    width, prefix = encoder.width, encoder.num_prefix_tokens
+    of_tokenizer = Part("tokenizers", tokenizer, Tokenizer)
     contract = subject.at("forward")
-    tokens = torch.randn(BATCH_SIZE, num_tokens, width, generator=torch.Generator().manual_seed(0))
-    class_position = torch.ones(1, 1, width)
+
+    def build() -> Backbone:
+        bare: Tokenizer = of_tokenizer.build(None)
+        encoder: Encoder = subject.build({ENTRY: bare})
+        own: Tokenizer = bare if encoder.token_width is None else of_tokenizer.build(encoder.token_width)
+        make = NoPositions if encoder.token_width is None else SinCos
+        return Backbone(encoder, {ENTRY: Input(own, make(own.grid, encoder.token_width or encoder.width))})
+
+    backbone = build().eval()
+    own, grid = backbone.encoder, backbone.input(ENTRY).tokenizer.grid
+    x = backbone.input(ENTRY).tokenizer.normalize(random_sample(backbone.input(ENTRY).tokenizer))
+    num_keep = num_keep or max(1, grid.num_patches // 3)
+    hidden = (torch.arange(grid.num_patches) >= num_keep).expand(len(x), -1)
+    masks = {ENTRY: Mask.from_hidden(hidden)}
+    layers = range(own.num_layers + 1)
+
+    def run(part: Backbone, rows: slice = slice(None)) -> Latent:
+        return part.encode({ENTRY: x[rows]}, masks={ENTRY: masks[ENTRY][rows]}, layers=list(layers))
+
     with torch.no_grad(), subject.attempt("forward", contract=contract):
-        latent, of_one, of_few = encoder(tokens), encoder(tokens[1:]), encoder(tokens[:, :1])
-        with_position = encoder(tokens, class_position)
-    what = f"the latent of tokens {tuple(tokens.shape)}, with {prefix} prefix tokens,"
-    subject.require_shape(latent, (BATCH_SIZE, prefix + num_tokens, width), what, contract=contract)
-    subject.require_shape(of_few, (BATCH_SIZE, prefix + 1, width), "the latent of one token a sample", contract=contract)
-    subject.require_shape(with_position, tuple(latent.shape), "the latent with a class position", contract=contract)
-    require_close(subject, of_one, latent[1:], "a sample's latent depends on the other samples", contract=contract)
-    if encoder.mask_token is not None:
-        subject.require_shape(encoder.mask_token, (1, 1, width), "mask_token", contract=subject.at("mask_token"))
-    check_module(subject, subject.build, lambda part: part(tokens))
+        latent, of_two = run(backbone), run(backbone, slice(1, None))
+        changed = x.clone()
+        changed_patches = backbone.input(ENTRY).tokenizer.patchify(changed)
+        changed_patches = torch.where(hidden.unsqueeze(-1), changed_patches + 1, changed_patches)
+        unseen = backbone.input(ENTRY).tokenizer.unpatchify(changed_patches)
+        of_other = backbone.encode({ENTRY: unseen}, masks=masks)
+    num_tokens = grid.num_patches if own.returns_all else num_keep
+    expected = (BATCH_SIZE, own.num_prefix_tokens + num_tokens, own.width)
+    subject.require_shape(latent.x, expected, f"the latent of {num_keep} visible patches", contract=contract)
+    subject.require_shape(latent.ids, (BATCH_SIZE, num_tokens), "the latent's ids", contract=contract)
+    missing = [layer for layer in layers if layer not in latent.layers]
+    subject.require(not missing, f"the layers {missing} were asked for and are not there", contract=subject.at("num_layers"))
+    require_close(subject, of_two.x, latent.x[1:], "a sample's latent depends on the other samples", contract=contract)
+    require_close(subject, of_other.x, latent.x, "the latent depends on hidden patches", contract=contract)
+    check_module(subject, build, lambda part: run(part).x)
 
 
-def check_decoder(section: Section, *, grid: Grid) -> None:
-    """The contract of `mae_core.interfaces.Decoder` on this grid, with and without class token, of some patches and of all."""
+def check_decoder(section: Section, *, tokenizer: Section) -> None:
+    """The contract of `mae_core.interfaces.Decoder`, with and without class token, of some patches and of all.
+
+    Args:
+        section, tokenizer: as in a recipe. The decoder predicts patches of this tokenizer.
+    """
     subject = Part("decoders", section, Decoder)
-    for num_prefix_tokens in (0, 1):
-        _check_sparse(subject, grid, num_prefix_tokens)
-    dense: Decoder = _build(subject, grid, dense=True)
-    latent, every = _latent(1 + grid.num_patches), torch.arange(grid.num_patches).expand(BATCH_SIZE, -1)
-    asked = _split_ids(grid)[1]
-    with torch.no_grad(), subject.attempt("forward of a dense context", contract=subject.at("forward")):
-        of_all = dense(latent, every, asked, num_prefix_tokens=1, predict_all=True)
-        of_asked = dense(latent, every, asked, num_prefix_tokens=1)
-    shape = (BATCH_SIZE, grid.num_patches, OUT_DIM)
-    subject.require_shape(of_all, shape, "all predictions of a dense context", contract=subject.at("forward"))
-    problem = "with a dense context, predictions of all patches are not in raster order"
+    of_tokenizer: Tokenizer = Part("tokenizers", tokenizer, Tokenizer).build(None)
+    grid = of_tokenizer.grid
+    for num_prefix in (0, 1):
+        _check_sparse(subject, of_tokenizer, num_prefix)
+    decoder = _build(subject, of_tokenizer, returns_all=True)
+    every = torch.arange(grid.num_patches).expand(BATCH_SIZE, -1)
+    latent, asked = _latent(decoder, grid, every, num_prefix=1), _split_ids(grid)[1]
+    with torch.no_grad(), subject.attempt("forward of a latent of all patches", contract=subject.at("forward")):
+        of_all = decoder(latent, asked, extras=NO_EXTRAS_AT_ALL, everything=True)
+        of_asked = decoder(latent, asked, extras=NO_EXTRAS_AT_ALL)
+    shape = (BATCH_SIZE, grid.num_patches, of_tokenizer.patch_dim)
+    subject.require_shape(of_all, shape, "the predictions of everything", contract=subject.at("forward"))
+    problem = "where the latent holds all patches, predictions of everything are not in raster order"
     require_close(subject, of_asked, gather_patches(of_all, asked), problem, contract=subject.at("forward"))
 
 
-def _check_sparse(subject: Part, grid: Grid, num_prefix_tokens: int) -> None:
-    contract = subject.at("forward")
-    decoder: Decoder = _build(subject, grid, dense=False)
+def _check_sparse(subject: Part, tokenizer: Tokenizer, num_prefix: int) -> None:
+    contract, grid, out_dim = subject.at("forward"), tokenizer.grid, tokenizer.patch_dim
+    decoder = _build(subject, tokenizer, returns_all=False)
     kept, asked = _split_ids(grid)
-    latent = _latent(num_prefix_tokens + kept.shape[1])
-    prefix, visible = latent.split([num_prefix_tokens, kept.shape[1]], dim=1)
-    turned = torch.cat([prefix, visible.flip(1)], dim=1)
+    latent = _latent(decoder, grid, kept, num_prefix=num_prefix)
+    turned = replace(latent, x=torch.cat([latent.prefix, latent.tokens.flip(1)], dim=1), ids=kept.flip(1))
+    turned.layers = {n: torch.cat([x[:, :num_prefix], x[:, num_prefix:].flip(1)], dim=1) for n, x in latent.layers.items()}
     with torch.no_grad(), subject.attempt("forward", contract=contract):
-        pred = decoder(latent, kept, asked, num_prefix_tokens=num_prefix_tokens)
-        of_all = decoder(latent, kept, asked, num_prefix_tokens=num_prefix_tokens, predict_all=True)
-        of_turned = decoder(turned, kept.flip(1), asked.flip(1), num_prefix_tokens=num_prefix_tokens)
-    subject.require_shape(pred, (*asked.shape, OUT_DIM), f"the prediction of {asked.shape[1]} patches", contract=contract)
-    subject.require_shape(of_all, (BATCH_SIZE, grid.num_patches, OUT_DIM), "the prediction of all patches", contract=contract)
-    queried = gather_patches(of_all, asked) if decoder.attends_to_all else of_all[:, kept.shape[1] :]
-    require_close(subject, queried, pred, "predict_all changes the predictions, or their order", contract=contract)
+        pred = decoder(latent, asked, extras=NO_EXTRAS_AT_ALL)
+        of_all = decoder(latent, asked, extras=NO_EXTRAS_AT_ALL, everything=True)
+        of_turned = decoder(turned, asked.flip(1), extras=NO_EXTRAS_AT_ALL)
+    subject.require_shape(pred, (*asked.shape, out_dim), f"the prediction of {asked.shape[1]} patches", contract=contract)
+    expected = (BATCH_SIZE, grid.num_patches, out_dim)
+    subject.require_shape(of_all, expected, "the predictions of everything", contract=contract)
+    problem = "`everything` changes the predictions, or they are not in raster order"
+    require_close(subject, gather_patches(of_all, asked), pred, problem, contract=contract)
     problem = "predictions depend on the order of the ids: context and queries are sets"
     require_close(subject, of_turned.flip(1), pred, problem, contract=contract)
 
     def run(part: Decoder) -> Tensor:
-        return part(latent, kept, asked, num_prefix_tokens=num_prefix_tokens)
+        return part(latent, asked, extras=NO_EXTRAS_AT_ALL)
 
-    check_module(subject, lambda: _build(subject, grid, dense=False), run)
-
-
-def _build(subject: Part, grid: Grid, *, dense: bool) -> Decoder:
-    make_positions: MakePositions = lambda width: SinCos(grid, width)  # noqa: E731 - typed
-    wired: list[object] = [CONTEXT_WIDTH, OUT_DIM, grid, make_positions, dense]
-    if subject.component.attends_to_all:
-        wired += ["only", {"only": (grid, make_positions)}]
-    return subject.build(*wired).eval()
+    check_module(subject, lambda: _build(subject, tokenizer, returns_all=False), run)
 
 
-def _latent(num_tokens: int) -> Tensor:
-    return torch.randn(BATCH_SIZE, num_tokens, CONTEXT_WIDTH, generator=torch.Generator().manual_seed(num_tokens))
+def _build(subject: Part, tokenizer: Tokenizer, *, returns_all: bool) -> Decoder:
+    place = DecoderPlace(
+        entry=ENTRY,
+        context_width=CONTEXT_WIDTH,
+        out_dim=tokenizer.patch_dim,
+        tokenizers={ENTRY: tokenizer},
+        make_positions={ENTRY: lambda width: SinCos(tokenizer.grid, width)},
+        returns_all=returns_all,
+        num_prefix_tokens=1,
+        num_layers=1,
+    )
+    return subject.build(place).eval()
+
+
+def _latent(decoder: Decoder, grid: Grid, ids: Tensor, *, num_prefix: int) -> Latent:
+    shape = (BATCH_SIZE, num_prefix + ids.shape[1], CONTEXT_WIDTH)
+
+    def tokens(seed: int) -> Tensor:
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+    layers = {layer: tokens(1 + layer) for layer in decoder.layers}
+    return Latent(tokens(0), num_prefix, ids, {ENTRY: (0, grid.num_patches)}, {ENTRY: ids.shape[1]}, layers)
 
 
 def _split_ids(grid: Grid) -> tuple[Tensor, Tensor]:

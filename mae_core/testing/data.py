@@ -8,7 +8,7 @@ from random import Random
 import torch
 from torch import Tensor
 
-from mae_core.interfaces import Dataset, Preview
+from mae_core.interfaces import Dataset, Preview, Sample, as_sample
 from mae_core.testing.subject import Part, Section, Subject
 
 
@@ -52,9 +52,13 @@ def check_dataset(section: Section, *, sample_shape: Sequence[int]) -> None:
 
 def _load(subject: Subject, dataset: Dataset, index: int) -> Tensor:
     with subject.attempt(f"load({index})", contract=subject.at("load")):
-        sample = dataset.load(index, random=Random(5))
-    subject.require(isinstance(sample, Tensor), f"load gives a {type(sample).__name__}, no tensor", contract=subject.at("load"))
-    return sample
+        loaded = dataset.load(index, random=Random(5))
+    problem = f"load gives a {type(loaded).__name__}, neither a tensor nor a Sample"
+    subject.require(isinstance(loaded, Tensor | Sample), problem, contract=subject.at("load"))
+    sample = as_sample(loaded)
+    loose = [name for name, extra in sample.extras.items() if not isinstance(extra, Tensor)]
+    subject.require(not loose, f"the extras {', '.join(loose)} are no tensors", contract="mae_core.interfaces.Sample")
+    return sample.x
 
 
 def _check_previews(subject: Subject, dataset: Dataset, shape: tuple[int, ...]) -> None:

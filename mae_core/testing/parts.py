@@ -1,11 +1,13 @@
 """Checks of tokenizers, positions and targets."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from mae_core.interfaces import Grid, Positions, Target, Tokenizer, gather_patches
+from mae_core.interfaces import NO_EXTRAS, Extras, Grid, Positions, Seen, Target, TargetPlace, Tokenizer, gather_patches
+from mae_core.parts.positions import SinCos
 from mae_core.testing.modules import check_module, require_close
 from mae_core.testing.subject import Part, Section, Subject
 from mae_registry import MaeError
@@ -28,17 +30,30 @@ def check_tokenizer(section: Section, *, sample: Tensor | None = None) -> None:
     patches = _check_round_trip(subject, tokenizer, x)
     _check_other_shapes(subject, tokenizer, x)
     _check_embedding(subject, tokenizer, patches)
-    check_module(subject, lambda: subject.build(WIDTH), lambda part: part.embed(part.patchify(part.normalize(loaded))))
+    bare: Tokenizer = subject.build(None)
+    subject.require(not list(bare.parameters()), "without a width it still has weights to embed with", contract=subject.at())
+
+    def embed_all(part: Tokenizer) -> Tensor:
+        patches = part.patchify(part.normalize(loaded))
+        return part.embed(patches, torch.arange(patches.shape[1]).expand(len(patches), -1))
+
+    check_module(subject, lambda: subject.build(WIDTH), embed_all)
 
 
-def check_positions(section: Section, *, grid: Grid, width: int = WIDTH) -> None:
-    """The contract of `mae_core.interfaces.Positions`, on this grid."""
+def check_positions(section: Section, *, grid: Grid, width: int = WIDTH, extras: Extras = NO_EXTRAS) -> None:
+    """The contract of `mae_core.interfaces.Positions`, on this grid.
+
+    Args:
+        section: the positions as in a recipe.
+        grid, width: what they are built for.
+        extras: those of 3 samples, where the positions depend on them.
+    """
     subject = Part("positions", section, Positions)
     positions: Positions = subject.build(grid, width)
     ids = _shuffled(BATCH_SIZE, grid.num_patches)
     forward = subject.at("forward")
     with torch.no_grad(), subject.attempt("forward", contract=forward):
-        every, few = positions(ids), positions(ids[:, :2])
+        every, few = positions(ids, extras), positions(ids[:, :2], extras)
     try:
         every, few = every.expand(*ids.shape, width), few.expand(*ids[:, :2].shape, width)
     except RuntimeError:
@@ -48,7 +63,7 @@ def check_positions(section: Section, *, grid: Grid, width: int = WIDTH) -> None
     subject.require(bool(every.isfinite().all()), "positions are NaN or infinite", contract=forward)
     if (of_class := positions.class_position()) is not None:
         subject.require_shape(of_class, (1, 1, width), "the class token's position", contract=subject.at("class_position"))
-    check_module(subject, lambda: subject.build(grid, width), lambda part: part(ids) + torch.zeros(*ids.shape, width))
+    check_module(subject, lambda: subject.build(grid, width), lambda part: part(ids, extras) + torch.zeros(*ids.shape, width))
 
 
 def check_target(section: Section, *, tokenizer: Section, sample: Tensor | None = None) -> None:
@@ -62,16 +77,19 @@ def check_target(section: Section, *, tokenizer: Section, sample: Tensor | None 
     of_tokenizer: Tokenizer = Part("tokenizers", tokenizer, Tokenizer).build(WIDTH)
     x = of_tokenizer.normalize(random_sample(of_tokenizer) if sample is None else sample)
     patches = of_tokenizer.patchify(x)
-    make: Callable[[], Target] = lambda: subject.build(of_tokenizer)  # noqa: E731 - typed
+    place = TargetPlace("only", of_tokenizer, WIDTH, 1, lambda width: SinCos(of_tokenizer.grid, width))
+    seen = Seen("only", x, patches, {}, None)
+    make: Callable[[], Target] = lambda: subject.build(place)  # noqa: E731 - typed
     target = make()
-    ids = _shuffled(*patches.shape[:2])[:, : max(1, patches.shape[1] // 2)]
-    truth = _check_what_is_predicted(subject, target, x, patches, ids)
-    pred = torch.randn(*ids.shape, target.dim, generator=torch.Generator().manual_seed(1))
-    _check_loss(subject, target, pred, truth)
-    _check_pictures(subject, target, patches)
-    every, unit = torch.ones_like(ids, dtype=torch.bool), torch.eye(target.dim)
+    subject.require(target.momentum is None, "a target with a teacher is checked in a model", contract=subject.at("momentum"))
+    truth = _check_what_is_predicted(subject, target, seen)
+    pred = torch.randn(*patches.shape[:2], target.dim, generator=torch.Generator().manual_seed(1))
+    _check_error(subject, target, pred, truth)
+    if target.has_picture:
+        _check_pictures(subject, target, patches)
+    unit = torch.eye(target.dim)
     # a product, so that the prediction comes in bfloat16 where a decoder's does
-    check_module(subject, make, lambda part: part.loss(pred @ unit, part(x, patches, ids), every))
+    check_module(subject, make, lambda part: part.error(pred @ unit, part.prepare(seen)))
 
 
 def random_sample(tokenizer: Tokenizer) -> Tensor:
@@ -147,50 +165,48 @@ def _check_other_shapes(subject: Subject, tokenizer: Tokenizer, x: Tensor) -> No
 
 
 def _check_embedding(subject: Subject, tokenizer: Tokenizer, patches: Tensor) -> None:
+    every = torch.arange(patches.shape[1]).expand(len(patches), -1)
     ids = _shuffled(*patches.shape[:2])[:, : max(1, patches.shape[1] // 3)]
     with torch.no_grad(), subject.attempt("embed", contract=subject.at("embed")):
-        tokens = tokenizer.embed(patches)
-        of_few = tokenizer.embed(gather_patches(patches, ids))
+        tokens = tokenizer.embed(patches, every)
+        of_few = tokenizer.embed(gather_patches(patches, ids), ids)
     subject.require_shape(tokens, (*patches.shape[:2], WIDTH), "what embed returns", contract=subject.at("embed"))
     problem = "a patch's token depends on which other patches are kept"
     require_close(subject, of_few, gather_patches(tokens, ids), problem, contract=subject.at("embed"))
 
 
-def _check_what_is_predicted(subject: Subject, target: Target, x: Tensor, patches: Tensor, ids: Tensor) -> Tensor:
-    """What is to be predicted at `ids`, in their order."""
-    contract = subject.at("forward")
-    with subject.attempt("forward", contract=contract):
-        before = patches.clone()
-        truth, flipped = target(x, patches, ids), target(x, patches, ids.flip(1))
-    subject.require(patches.equal(before), "it changes the patches that it is given", contract=contract)
-    subject.require_shape(truth[..., :1], (*ids.shape, 1), "of what is to be predicted, one value a patch", contract=contract)
-    require_close(
-        subject, flipped.flip(1), truth, "what is to be predicted does not follow the order of ids", contract=contract
-    )
-    problem = "what is to be predicted carries gradients to the target's own weights"
-    subject.require(not truth.requires_grad, problem, contract=subject.at())
+def _check_what_is_predicted(subject: Subject, target: Target, seen: Seen) -> Tensor:
+    """What is to be predicted at all patches."""
+    contract = subject.at("prepare")
+    with torch.no_grad(), subject.attempt("prepare", contract=contract):
+        before = seen.patches.clone()
+        truth = target.prepare(seen)
+        of_one = target.prepare(replace(seen, x=seen.x[1:], patches=seen.patches[1:]))
+    subject.require(seen.patches.equal(before), "it changes the patches that it is given", contract=contract)
+    shape = tuple(seen.patches.shape[:2])
+    subject.require(tuple(truth.shape[:2]) == shape, f"it prepares {tuple(truth.shape)} of {shape} patches", contract=contract)
+    problem = "what is to be predicted of a sample depends on the other samples"
+    require_close(subject, of_one.float(), truth[1:].float(), problem, contract=contract)
     return truth
 
 
-def _check_loss(subject: Subject, target: Target, pred: Tensor, truth: Tensor) -> None:
-    contract = subject.at("loss")
-    pred = pred.requires_grad_()
-    weight = torch.zeros(pred.shape[:2], dtype=torch.bool)
-    weight[:, ::2] = True
-    weight[-1] = False  # a sample of which nothing counts
-    with subject.attempt("loss", contract=contract):
-        loss = target.loss(pred, truth, weight)
-        loss.backward()
-    subject.require_shape(loss, (), "the loss", contract=contract)
+def _check_error(subject: Subject, target: Target, pred: Tensor, truth: Tensor) -> None:
+    contract = subject.at("error")
+    pred = pred.clone().requires_grad_()
+    counts = torch.zeros(pred.shape[:2], dtype=torch.bool)
+    counts[:, ::2] = True
+    counts[-1] = False  # a sample of which nothing counts
+    with subject.attempt("error and weight", contract=contract):
+        error, weight = target.error(pred, truth), target.weight(counts)
+        (error * weight).sum().backward()
+    subject.require_shape(error, tuple(pred.shape[:2]), "the error of each prediction", contract=contract)
+    subject.require_shape(weight, tuple(pred.shape[:2]), "the weights", contract=subject.at("weight"))
     gradient = torch.zeros_like(pred) if pred.grad is None else pred.grad
-    finite = bool(loss.isfinite() and gradient.isfinite().all())
-    subject.require(
-        finite, "the loss or its gradient is NaN or infinite (one sample has no patch that counts)", contract=contract
-    )
-    problem = "predictions that do not count change the loss"
-    subject.require(not bool(gradient[~weight].any()), problem, contract=contract)
-    subject.require(bool(gradient[weight].any()), "predictions that count do not change the loss", contract=contract)
-    pred.requires_grad_(False)
+    finite = bool(error.isfinite().all() and weight.isfinite().all() and gradient.isfinite().all())
+    problem = "an error, a weight or a gradient is NaN or infinite (one sample has no patch that counts)"
+    subject.require(finite, problem, contract=contract)
+    subject.require(not bool(weight[~counts].any()), "what does not count has a weight", contract=subject.at("weight"))
+    subject.require(bool(gradient[counts].any()), "predictions that count do not change the loss", contract=contract)
 
 
 def _check_pictures(subject: Subject, target: Target, patches: Tensor) -> None:
