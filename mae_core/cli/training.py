@@ -113,7 +113,7 @@ def reconstruct(
                 _with_ratio(config, name, ratio), name, parts.tokenizer.grid, dense=model.encoder.mask_token is not None
             )
         rows += run(model, name, previews, seed=seed, masker=masker)
-    resolve(find_modality(name).draw)(rows, output)
+    resolve(find_modality(name).picture)(rows, output)
     typer.echo(f"{output}: {len(rows)} row{'s' if len(rows) > 1 else ''}")
 
 

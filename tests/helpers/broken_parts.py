@@ -387,11 +387,11 @@ def read_carelessly(path, tokenizer):
     return torch.full(tokenizer.sample_shape, float(Path(path).read_text()))
 
 
-def draw(reconstructions, path):
+def write_picture(reconstructions, path):
     Path(path).write_bytes(b"\x89PNG" + repr(reconstructions).encode())
 
 
-def draw_nothing(reconstructions, path):
+def write_nothing(reconstructions, path):
     pass
 
 
@@ -403,14 +403,14 @@ DEFAULTS = {
     "target": {"name": "pixels", "normalize": "none"},
 }
 HERE = "broken_parts"
-FUNCTIONS = {"read": f"{HERE}:read", "draw": f"{HERE}:draw"}
+FUNCTIONS = {"read": f"{HERE}:read", "picture": f"{HERE}:write_picture"}
 
 SOUND = Modality("sound", DEFAULTS, **FUNCTIONS, file_suffixes=(".txt",))
 MISNAMED = replace(SOUND, name="another")
 WITHOUT_MASKER = replace(SOUND, name="without_masker", defaults={k: v for k, v in DEFAULTS.items() if k != "masker"})
 CARELESS = replace(SOUND, name="careless", read=f"{HERE}:read_carelessly")
-PICTURELESS = replace(SOUND, name="pictureless", draw=f"{HERE}:draw_nothing")
-UNDRAWABLE = replace(SOUND, name="undrawable", draw=f"{HERE}:nowhere")
+PICTURELESS = replace(SOUND, name="pictureless", picture=f"{HERE}:write_nothing")
+PICTURE_NOWHERE = replace(SOUND, name="picture_nowhere", picture=f"{HERE}:nowhere")
 LOUD = replace(SOUND, name="loud", file_suffixes=("TXT",))
 UNUSED_WEIGHT = replace(SOUND, name="unused_weight", defaults={**DEFAULTS, "tokenizer": {"name": "unused_weight"}})
 
