@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mae_core.cli import configs, doctor, install, masks, new_plugin, plugins, tools, training
+from mae_core.cli import configs, doctor, install, masks, new_plugin, plugins, tools, training, verify
 from mae_registry import MaeError
 
 app = typer.Typer(
@@ -47,7 +47,7 @@ def _options(
 for panel, commands in {
     "Train, and look at what was learned": {"pretrain": training.pretrain, "reconstruct": training.reconstruct},
     "Runs and weights": {
-        "verify": tools.verify,
+        "verify": verify.verify,
         "convert": tools.convert,
         "report": tools.report,
         "statistics": tools.statistics,

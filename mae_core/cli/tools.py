@@ -1,14 +1,11 @@
-"""`mae verify`, `mae convert`, `mae statistics` and `mae report`."""
+"""`mae convert`, `mae statistics` and `mae report`."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from mae_core.cli.training import Overrides, Recipe
 from mae_registry import MaeError
@@ -17,35 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mae_core.interfaces import Dataset
-
-
-def verify(
-    modalities: Annotated[list[str] | None, typer.Argument(help="Modalities.", show_default="all installed")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-) -> None:
-    """Compare this installation with the numbers of the published implementations. Exits with 1 on a mismatch."""
-    from mae_core.build import modality as find_modality
-    from mae_core.registry import registry
-    from mae_registry import resolve
-
-    names = modalities or registry().names("modalities")
-    certificates = {find_modality(name).certify: name for name in reversed(names)}  # modalities may share one
-    checks = [(name, check) for certify, name in reversed(certificates.items()) for check in resolve(certify)()]
-    if as_json:
-        keys = ("name", "measured", "tolerance", "detail", "passed")
-        typer.echo(json.dumps([{"modality": name, **{key: getattr(c, key) for key in keys}} for name, c in checks], indent=2))
-    else:
-        table = Table(title="Compared with the published implementation")
-        for heading in ("", "check", "error", "allowed", ""):
-            table.add_column(heading, justify="right" if heading in ("error", "allowed") else "left")
-        for name, check in checks:
-            verdict = "[green]agrees[/]" if check.passed else "[bold red]DIFFERS[/]"
-            table.add_row(
-                verdict, f"{name}: {check.name}", f"{check.measured:.2g}", f"{check.tolerance:g}", escape(check.detail)
-            )
-        Console().print(table)
-    if not all(check.passed for _, check in checks):
-        raise MaeError("this installation does not reproduce the published numbers; see the lines that differ")
 
 
 def convert(

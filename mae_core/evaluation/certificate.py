@@ -1,47 +1,66 @@
-"""What the plugins' certificates (`mae verify`) share: the published numbers, and how far ours are from them."""
+"""What certificates (`mae verify`) share: a model of a file's sizes, and how far its numbers are from the published ones."""
 
-import json
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from importlib import resources
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from safetensors.torch import load
 from torch import Tensor
 
 from mae_core.build import build_model
 from mae_core.config import load_config
 from mae_core.interfaces import Check
 from mae_core.layouts.published import export_state_dict, import_state_dict
+from mae_core.model.autoencoder import MaskedAutoencoder
 
 LOSS, PREDICTION, GRADIENT, WEIGHT = 2e-6, 5e-6, 1e-6, 1e-5
 """Tolerances in float32 for an independent implementation: the loss relative, the others absolute."""
 
 
-@dataclass(frozen=True)
-class Published:
-    """The folder `published` of a plugin's package."""
-
-    package: str
-
-    def _read(self, name: str) -> bytes:
-        return (resources.files(self.package) / "published" / name).read_bytes()
-
-    def tensors(self, name: str) -> dict[str, Tensor]:
-        """Of NAME.safetensors: inputs, weights as state_dict/NAME, and what the published implementation made of them."""
-        return load(self._read(f"{name}.safetensors"))
-
-    def manifest(self, name: str) -> dict[str, Any]:
-        """Of NAME.json: `state_dict`, names and shapes of a full-size checkpoint, and `num_parameters`."""
-        return json.loads(self._read(f"{name}.json"))
+# ---- the model
 
 
-def state_dict_of(golden: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights among a file's tensors, by the published names."""
-    prefix = "state_dict/"
-    return {name.removeprefix(prefix): tensor for name, tensor in golden.items() if name.startswith(prefix)}
+def transformer(weights: Mapping[str, Tensor], blocks: str, *, heads: int) -> dict[str, Any]:
+    """The section of an encoder or decoder whose weights are named BLOCKS.NUMBER.mlp.fc1.weight and so on.
+
+    The number of heads cannot be seen in the weights' shapes.
+    """
+    hidden, width = weights[f"{blocks}.0.mlp.fc1.weight"].shape
+    return {"width": width, "depth": depth(weights, blocks), "heads": heads, "mlp_ratio": hidden / width}
+
+
+def depth(weights: Mapping[str, Tensor], blocks: str) -> int:
+    """How many blocks have weights that are named BLOCKS.NUMBER.... ."""
+    return len({name.removeprefix(f"{blocks}.").split(".")[0] for name in weights if name.startswith(f"{blocks}.")})
+
+
+def heads_that_agree(widths: Sequence[int], error: Callable[..., float]) -> tuple[int, ...]:
+    """The numbers of heads of a file that does not state them, one for each of its transformers' widths.
+
+    `error(*heads)` is that of a prediction. The first heads that are within the tolerance are taken, or else the best ones.
+    """
+    found = {}
+    for heads in itertools.product(*([n for n in range(1, width + 1) if width % n == 0] for width in widths)):
+        found[heads] = error(*heads)
+        if found[heads] <= PREDICTION:
+            return heads
+    return min(found, key=lambda heads: math.inf if math.isnan(found[heads]) else found[heads])
+
+
+def published_model(
+    recipe: str | Mapping[str, Any], sizes: Mapping[str, Any], weights: Mapping[str, Tensor], *, layout: str
+) -> MaskedAutoencoder:
+    """The recipe's model, but of other `sizes` (its section `model`), with published weights; in evaluation mode.
+
+    Built as any recipe is, so that a certificate certifies what users get.
+    """
+    model = build_model(load_config({"extends": recipe, "model": sizes}))
+    import_state_dict(model, weights, layout=layout)
+    return model.eval()
+
+
+# ---- errors
 
 
 def largest_error(found: Tensor, expected: Tensor) -> float:
@@ -49,6 +68,13 @@ def largest_error(found: Tensor, expected: Tensor) -> float:
     if found.shape != expected.shape:
         return math.inf
     return float((found.double() - expected.double()).abs().max())
+
+
+def largest_error_of(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
+    """Of tensors by name; infinite if the names differ."""
+    if found.keys() != expected.keys():
+        return math.inf
+    return worst(largest_error(found[name], expected[name]) for name in expected)
 
 
 def worst(errors: Iterable[float]) -> float:
@@ -59,6 +85,31 @@ def worst(errors: Iterable[float]) -> float:
 def relative_error(found: Tensor, expected: Tensor) -> float:
     """Of two numbers."""
     return float((found.double() - expected.double()).abs() / expected.double().abs())
+
+
+# ---- checks
+
+
+def check_mask(name: str, hidden: Tensor, expected: Tensor) -> Check:
+    """Both (rows, N), True or 1 where a patch is hidden."""
+    detail = f"{int((~hidden.bool()).sum(1).max())} of {hidden.shape[1]} patches visible"
+    return Check(f"{name}: mask", largest_error(hidden.float(), expected.float()), 0, detail)
+
+
+def check_prediction(name: str, found: Tensor, expected: Tensor) -> Check:
+    """Predictions of any shape, compared absolutely."""
+    return Check(name, largest_error(found, expected), PREDICTION, f"{'x'.join(map(str, expected.shape))}, absolute")
+
+
+def check_loss(name: str, found: Tensor, expected: Tensor) -> Check:
+    """0-d losses, compared relatively."""
+    return Check(name, relative_error(found, expected), LOSS, f"{float(found):.6f}, relative")
+
+
+def check_round_trip(name: str, model: MaskedAutoencoder, weights: Mapping[str, Tensor], *, layout: str) -> Check:
+    """Export gives back what was imported, to the bit."""
+    error = largest_error_of(export_state_dict(model, layout=layout), weights)
+    return Check(f"{name}: export of the imported weights", error, 0, f"{len(weights)} tensors")
 
 
 def check_manifest(

@@ -20,6 +20,7 @@ class TwinDecoder(Decoder):
 
     Args:
         width, depth, heads: of each.
+        mlp_ratio: hidden width of the MLPs, as a multiple of `width`.
     """
 
     def __init__(
@@ -29,11 +30,12 @@ class TwinDecoder(Decoder):
         width: Positive = 256,
         depth: Positive = 2,
         heads: Positive = 8,
+        mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,
     ) -> None:
         super().__init__()
         half = replace(place, out_dim=place.out_dim // 2)
-        self.plain = CrossDecoder(half, width=width, depth=depth, heads=heads)
-        self.normalized = CrossDecoder(half, width=width, depth=depth, heads=heads)
+        self.plain = CrossDecoder(half, width=width, depth=depth, heads=heads, mlp_ratio=mlp_ratio)
+        self.normalized = CrossDecoder(half, width=width, depth=depth, heads=heads, mlp_ratio=mlp_ratio)
 
     def forward(self, latent: Latent, ids: Tensor, *, extras: Mapping[str, Extras], everything: bool = False) -> Tensor:
         """(rows, M, 2 P): plain, then normalised; with `everything` (rows, N, 2 P)."""
