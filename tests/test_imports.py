@@ -22,8 +22,8 @@ LAYERS = [
     {"build"},
     {"pictures"},
     {"runs"},
-    {"evaluation"},
     {"training"},
+    {"evaluation"},
     {"testing"},
     {"cli"},
 ]

@@ -120,12 +120,12 @@ def reconstruct(
 def _with_ratio(config: "Config", modality: str, ratio: float) -> "Config":
     """The configuration with another mask ratio. Raises MaeError for a masker that has none."""
     from mae_core.config import load_config
-    from mae_core.pictures.mask_subjects import write
+    from mae_core.pictures.mask_subjects import one_line
 
     path = f"model.modalities.{modality}.masker"
     masker = config.to_dict()["model"]["modalities"][modality]["masker"]
     if "ratio" not in masker:
-        raise MaeError(f"--mask-ratio: this model's masker, {write(masker)}, has no `ratio` that could be another")
+        raise MaeError(f"--mask-ratio: this model's masker, {one_line(masker)}, has no `ratio` that could be another")
     exact = [f"{path}.ragged=false"] if masker.get("ragged") else []  # a ratio makes the counts of `any` and `all` equal
     return load_config(config.to_dict(), [f"{path}.ratio={ratio}", *exact])
 

@@ -102,10 +102,11 @@ class Backbone(nn.Module):
 
     def _require_normalized(self, entry: str, x: object) -> None:
         tokenizer = self.input(entry).tokenizer
-        if not isinstance(x, Tensor) or not x.is_floating_point() or x.dtype == torch.float64:
+        is_double = isinstance(x, Tensor) and x.dtype == torch.float64 != next(self.parameters()).dtype
+        if not isinstance(x, Tensor) or x.dtype == torch.uint8 or is_double:
             found = f"a tensor of {str(x.dtype).removeprefix('torch.')}" if isinstance(x, Tensor) else type(x).__name__
             raise MaeError(
-                f"the model takes normalised samples of {entry!r} as float32 tensors of shape (batch, "
+                f"the model takes normalised samples of {entry!r} as tensors of its own type and of shape (batch, "
                 f"{', '.join(map(str, tokenizer.sample_shape))}), and got {found}; make them with "
                 f"model.parts({entry!r}).tokenizer.normalize(x)"
             )
