@@ -24,6 +24,7 @@ LAYERS = [
     {"runs"},
     {"training"},
     {"evaluation"},
+    {"tasks"},
     {"testing"},
     {"cli"},
 ]
