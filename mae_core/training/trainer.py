@@ -41,7 +41,7 @@ from mae_core.training.plan import MicroBatches, Plan
 from mae_core.training.preflight import check_recipe
 from mae_core.training.settings import TrainSettings
 from mae_core.training.sources import build_datasets, make_sources
-from mae_core.training.step import MicroBatch, NonFiniteLoss, set_lr, train_step
+from mae_core.training.step import MicroBatch, NonFiniteLoss, Scheduled, train_step
 from mae_core.training.stream import Samples, make_loader
 from mae_registry import ConfigError, MaeError
 
@@ -106,8 +106,8 @@ class Run:
         torch.manual_seed(derive_seed(settings.seed, "init"))
         self.raw_model: MaskedAutoencoder = build_model(config)
         self.raw_optimizer = build_component("optimizers", config["optimizer"], self.raw_model, settings.batch_size)
-        self.peak_lr = self.raw_optimizer.param_groups[0]["lr"]
-        self.schedule = build_component("schedules", config["schedule"], settings.epochs)
+        schedule = build_component("schedules", config["schedule"], settings.epochs)
+        self.scheduled = Scheduled(self.raw_optimizer, schedule)
         if settings.compile:
             self.raw_model.encoder.compile()
             for name in datasets:
@@ -150,8 +150,7 @@ class Run:
             remove_pictures(self.folder, after_step=step)
             while step < plan.num_steps:
                 started = time.monotonic()
-                lr = self.schedule(step / plan.steps_per_epoch, self.peak_lr)
-                set_lr(self.optimizer, lr)
+                lr = self.scheduled.set(step / plan.steps_per_epoch)
                 source = plan.source(step)
                 losses = self._step(step, source, loader, bad)
                 step += 1
