@@ -123,7 +123,7 @@ def _build_pretext(entry: str, config: Config, backbone: Backbone, tokenizers: M
         entry=entry,
         context_width=encoder.width,
         out_dim=target.dim,
-        grids={other: tokenizer.grid for other, tokenizer in tokenizers.items()},
+        tokenizers=tokenizers,
         make_positions={other: _decoder_positions(other, config, tokenizer.grid) for other, tokenizer in tokenizers.items()},
         returns_all=encoder.returns_all,
         num_prefix_tokens=encoder.num_prefix_tokens,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mae_core.interfaces.encoder import Latent
 from mae_core.interfaces.grid import Grid
 from mae_core.interfaces.sample import Extras
-from mae_core.interfaces.tokenizer import MakePositions, Positions
+from mae_core.interfaces.tokenizer import MakePositions, Positions, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class DecoderPlace:
     """D of the latents."""
     out_dim: int
     """T, values predicted a patch."""
-    grids: Mapping[str, Grid]
-    """The grids of all modalities of the model, in the order of their joint ids."""
+    tokenizers: Mapping[str, Tokenizer]
+    """Those of all modalities of the model, in the order of their joint ids: their grids, and what their patches hold."""
     make_positions: Mapping[str, MakePositions]
     """Decoder positions of all modalities, at the width that a decoder works in."""
     returns_all: bool
@@ -34,9 +34,19 @@ class DecoderPlace:
     """Layers of the encoder; see `Encoder.num_layers`."""
 
     @property
+    def grids(self) -> dict[str, Grid]:
+        """The grids of all modalities of the model."""
+        return {entry: tokenizer.grid for entry, tokenizer in self.tokenizers.items()}
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The own modality's."""
+        return self.tokenizers[self.entry]
+
+    @property
     def grid(self) -> Grid:
         """The own modality's."""
-        return self.grids[self.entry]
+        return self.tokenizer.grid
 
     def positions(self, width: int) -> Positions:
         """The own modality's, at the decoder's width."""

@@ -203,7 +203,9 @@ class MaskedAutoencoder(nn.Module):
         for entry, prediction in predictions.items():
             predicted, target = prediction.predicted, self.parts(entry).target
             weight = target.weight(_counts(predicted.mask, everything=target.everything))
-            losses[entry] = _divide((weight * predicted.error).sum(), weights[entry][part])
+            # an error may be NaN where nothing was predicted, with weight 0: 0 * NaN is not 0
+            counted = torch.where(weight != 0, weight * predicted.error, 0)
+            losses[entry] = _divide(counted.sum(), weights[entry][part])
         for name, term in self._terms().items():
             error = term.error({entry: prediction.predicted for entry, prediction in predictions.items()})
             losses[f"terms.{name}"] = _divide(error.sum(), weights[f"terms.{name}"][part])

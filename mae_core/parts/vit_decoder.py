@@ -75,11 +75,15 @@ class ViTDecoder(Decoder):
         tokens = x[:, -tokens.shape[1] :]
         if not everything:
             tokens = gather_patches(tokens, ids) if self.returns_all else tokens[:, latent.ids.shape[1] :]
-        pred = self.head(self.norm(last(x, tokens)))
+        pred = self.predict(self.norm(last(x, tokens)), places if everything else ids)
         if not everything:
             return pred
         # a patch that is both seen and asked for stands there twice, the query last
         return in_raster_order(self.num_patches, *_halves(places, pred, latent.ids.shape[1]))
+
+    def predict(self, x: Tensor, ids: Tensor) -> Tensor:
+        """What the last block made of these patches, (rows, M, W), and which ones they are, (rows, M) -> (rows, M, T)."""
+        return self.head(x)
 
     def _prefix(self, prefix: Tensor) -> Tensor:
         """The tokens that stand before the grid's: (B, P, W) -> (B, P', W)."""

@@ -12,7 +12,7 @@ from mae_core.testing.modules import check_module, require_close
 from mae_core.testing.parts import BATCH_SIZE, random_sample
 from mae_core.testing.subject import Part, Section
 
-CONTEXT_WIDTH, OUT_DIM = 16, 6
+CONTEXT_WIDTH = 16
 ENTRY = "only"
 NO_EXTRAS_AT_ALL: dict[str, Extras] = {ENTRY: {}}
 
@@ -64,26 +64,32 @@ def check_encoder(section: Section, *, tokenizer: Section, num_keep: int | None 
     check_module(subject, build, lambda part: run(part).x)
 
 
-def check_decoder(section: Section, *, grid: Grid) -> None:
-    """The contract of `mae_core.interfaces.Decoder` on this grid, with and without class token, of some patches and of all."""
+def check_decoder(section: Section, *, tokenizer: Section) -> None:
+    """The contract of `mae_core.interfaces.Decoder`, with and without class token, of some patches and of all.
+
+    Args:
+        section, tokenizer: as in a recipe. The decoder predicts patches of this tokenizer.
+    """
     subject = Part("decoders", section, Decoder)
+    of_tokenizer: Tokenizer = Part("tokenizers", tokenizer, Tokenizer).build(None)
+    grid = of_tokenizer.grid
     for num_prefix in (0, 1):
-        _check_sparse(subject, grid, num_prefix)
-    decoder = _build(subject, grid, returns_all=True)
+        _check_sparse(subject, of_tokenizer, num_prefix)
+    decoder = _build(subject, of_tokenizer, returns_all=True)
     every = torch.arange(grid.num_patches).expand(BATCH_SIZE, -1)
     latent, asked = _latent(decoder, grid, every, num_prefix=1), _split_ids(grid)[1]
     with torch.no_grad(), subject.attempt("forward of a latent of all patches", contract=subject.at("forward")):
         of_all = decoder(latent, asked, extras=NO_EXTRAS_AT_ALL, everything=True)
         of_asked = decoder(latent, asked, extras=NO_EXTRAS_AT_ALL)
-    shape = (BATCH_SIZE, grid.num_patches, OUT_DIM)
+    shape = (BATCH_SIZE, grid.num_patches, of_tokenizer.patch_dim)
     subject.require_shape(of_all, shape, "the predictions of everything", contract=subject.at("forward"))
     problem = "where the latent holds all patches, predictions of everything are not in raster order"
     require_close(subject, of_asked, gather_patches(of_all, asked), problem, contract=subject.at("forward"))
 
 
-def _check_sparse(subject: Part, grid: Grid, num_prefix: int) -> None:
-    contract = subject.at("forward")
-    decoder = _build(subject, grid, returns_all=False)
+def _check_sparse(subject: Part, tokenizer: Tokenizer, num_prefix: int) -> None:
+    contract, grid, out_dim = subject.at("forward"), tokenizer.grid, tokenizer.patch_dim
+    decoder = _build(subject, tokenizer, returns_all=False)
     kept, asked = _split_ids(grid)
     latent = _latent(decoder, grid, kept, num_prefix=num_prefix)
     turned = replace(latent, x=torch.cat([latent.prefix, latent.tokens.flip(1)], dim=1), ids=kept.flip(1))
@@ -92,8 +98,8 @@ def _check_sparse(subject: Part, grid: Grid, num_prefix: int) -> None:
         pred = decoder(latent, asked, extras=NO_EXTRAS_AT_ALL)
         of_all = decoder(latent, asked, extras=NO_EXTRAS_AT_ALL, everything=True)
         of_turned = decoder(turned, asked.flip(1), extras=NO_EXTRAS_AT_ALL)
-    subject.require_shape(pred, (*asked.shape, OUT_DIM), f"the prediction of {asked.shape[1]} patches", contract=contract)
-    expected = (BATCH_SIZE, grid.num_patches, OUT_DIM)
+    subject.require_shape(pred, (*asked.shape, out_dim), f"the prediction of {asked.shape[1]} patches", contract=contract)
+    expected = (BATCH_SIZE, grid.num_patches, out_dim)
     subject.require_shape(of_all, expected, "the predictions of everything", contract=contract)
     problem = "`everything` changes the predictions, or they are not in raster order"
     require_close(subject, gather_patches(of_all, asked), pred, problem, contract=contract)
@@ -103,16 +109,16 @@ def _check_sparse(subject: Part, grid: Grid, num_prefix: int) -> None:
     def run(part: Decoder) -> Tensor:
         return part(latent, asked, extras=NO_EXTRAS_AT_ALL)
 
-    check_module(subject, lambda: _build(subject, grid, returns_all=False), run)
+    check_module(subject, lambda: _build(subject, tokenizer, returns_all=False), run)
 
 
-def _build(subject: Part, grid: Grid, *, returns_all: bool) -> Decoder:
+def _build(subject: Part, tokenizer: Tokenizer, *, returns_all: bool) -> Decoder:
     place = DecoderPlace(
         entry=ENTRY,
         context_width=CONTEXT_WIDTH,
-        out_dim=OUT_DIM,
-        grids={ENTRY: grid},
-        make_positions={ENTRY: lambda width: SinCos(grid, width)},
+        out_dim=tokenizer.patch_dim,
+        tokenizers={ENTRY: tokenizer},
+        make_positions={ENTRY: lambda width: SinCos(tokenizer.grid, width)},
         returns_all=returns_all,
         num_prefix_tokens=1,
         num_layers=1,

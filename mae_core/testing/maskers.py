@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mae_core.build_maskers import masker_from_section
-from mae_core.interfaces import Grid, Latent, Mask, Masker, MaskSets, Query, each_mask
+from mae_core.interfaces import Grid, Guide, Latent, Mask, Masker, MaskSets, Query, each_mask
 from mae_core.masking.sampling import Undrawn, draw
 from mae_core.testing.subject import Part, Section, Subject
 from mae_registry import MaeError
@@ -80,6 +80,11 @@ def _check_at(subject: Subject, masker: Masker, samples: _Samples, progress: flo
     subject.require(isinstance(masker, Masker), f"at({progress:g}) gives no Masker", contract=subject.at("at"))
     with subject.leaves_global_generators_alone("drawing a mask", contract=contract):
         masks = _draw(subject, masker, samples, seed=0)
+    if masker.needs == "patches":
+        guided = masker.guided_by(Guide(samples.patches[:1]))
+        several = each_mask(guided(samples.grid, 3, generator=torch.Generator().manual_seed(0)))
+        enough = all(len(mask.hidden) == 3 * mask.repeats for mask in several)
+        subject.require(enough, "guided by one sample it does not draw as many masks as it is asked for", contract=contract)
     for mask in masks:
         _check_mask(subject, mask, samples.grid, len(samples.patches))
         _check_axes(subject, masker, samples.grid, mask)
@@ -186,7 +191,7 @@ def _check_axes(subject: Subject, masker: Masker, grid: Grid, mask: Mask) -> Non
 
 def _check_ratio(subject: Subject, masker: Masker, section: Mapping[str, Any], samples: _Samples) -> None:
     """With another ratio it must be what it would be if it were built with that: a schedule relies on it."""
-    ratio = (section["ratio"] + 0.5) / 2
+    ratio = section["ratio"] * 0.8
     built = Part("maskers", {**section, "ratio": ratio}, Masker).build()
     built.load_state_dict(masker.state_dict())
     with subject.attempt("with_ratio", contract=subject.at("with_ratio")):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mae_core.interfaces import Grid, Positions, Seen, Target, TargetPlace, Tokenizer, gather_patches
+from mae_core.interfaces import NO_EXTRAS, Extras, Grid, Positions, Seen, Target, TargetPlace, Tokenizer, gather_patches
 from mae_core.parts.positions import SinCos
 from mae_core.testing.modules import check_module, require_close
 from mae_core.testing.subject import Part, Section, Subject
@@ -40,14 +40,20 @@ def check_tokenizer(section: Section, *, sample: Tensor | None = None) -> None:
     check_module(subject, lambda: subject.build(WIDTH), embed_all)
 
 
-def check_positions(section: Section, *, grid: Grid, width: int = WIDTH) -> None:
-    """The contract of `mae_core.interfaces.Positions`, on this grid."""
+def check_positions(section: Section, *, grid: Grid, width: int = WIDTH, extras: Extras = NO_EXTRAS) -> None:
+    """The contract of `mae_core.interfaces.Positions`, on this grid.
+
+    Args:
+        section: the positions as in a recipe.
+        grid, width: what they are built for.
+        extras: those of 3 samples, where the positions depend on them.
+    """
     subject = Part("positions", section, Positions)
     positions: Positions = subject.build(grid, width)
     ids = _shuffled(BATCH_SIZE, grid.num_patches)
     forward = subject.at("forward")
     with torch.no_grad(), subject.attempt("forward", contract=forward):
-        every, few = positions(ids), positions(ids[:, :2])
+        every, few = positions(ids, extras), positions(ids[:, :2], extras)
     try:
         every, few = every.expand(*ids.shape, width), few.expand(*ids[:, :2].shape, width)
     except RuntimeError:
@@ -57,7 +63,7 @@ def check_positions(section: Section, *, grid: Grid, width: int = WIDTH) -> None
     subject.require(bool(every.isfinite().all()), "positions are NaN or infinite", contract=forward)
     if (of_class := positions.class_position()) is not None:
         subject.require_shape(of_class, (1, 1, width), "the class token's position", contract=subject.at("class_position"))
-    check_module(subject, lambda: subject.build(grid, width), lambda part: part(ids) + torch.zeros(*ids.shape, width))
+    check_module(subject, lambda: subject.build(grid, width), lambda part: part(ids, extras) + torch.zeros(*ids.shape, width))
 
 
 def check_target(section: Section, *, tokenizer: Section, sample: Tensor | None = None) -> None:

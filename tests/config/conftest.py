@@ -94,7 +94,7 @@ IMAGE = Modality(
         "target": {"name": "pixels"},
     },
     read="",
-    draw="",
+    picture="",
 )
 
 _COMPONENTS = {

@@ -38,7 +38,7 @@ def test_positions():
 
 def test_decoder():
     section = {"name": "local_windows", "width": 16, "depth": 2, "heads": 2, "window": [2, 3], "shift": [1, 1]}
-    check_decoder(section, grid=Grid(t=4, f=6))
+    check_decoder(section, tokenizer={**PATCHES, "input_size": [32, 24]})
 
 
 def test_datasets(recording):

@@ -5,7 +5,6 @@ import pytest
 import torch
 from PIL import Image
 
-from mae_core import Grid
 from mae_core.testing import check_dataset, check_decoder, check_modality, check_target, check_tokenizer
 
 SIZES = {"input_size": [24, 40], "patch_size": [8, 4]}
@@ -50,7 +49,7 @@ def test_target_of_classes():
 
 
 def test_decoder():
-    check_decoder({"name": "twin", "width": 16, "depth": 1, "heads": 2}, grid=Grid(h=3, w=5))
+    check_decoder({"name": "twin", "width": 16, "depth": 1, "heads": 2}, tokenizer={"name": "image_patches", **SIZES})
 
 
 @pytest.mark.parametrize(
