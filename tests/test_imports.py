@@ -23,6 +23,7 @@ LAYERS = [
     {"pictures"},
     {"runs"},
     {"training"},
+    {"tasks"},
     {"evaluation"},
     {"tasks"},
     {"testing"},

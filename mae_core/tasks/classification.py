@@ -51,7 +51,7 @@ class Classification(Task[range]):
         config: Config,
         *,
         num_classes: Annotated[int, Field(ge=2)],
-        head: Annotated[Mapping[str, Any], Section("heads")] = {"name": "linear"},  # noqa: B006 - nothing changes it
+        head: Annotated[Mapping[str, Any], Section("heads")] = {"name": "linear"},
     ) -> None:
         self.config = config
         self.num_classes = num_classes
@@ -102,5 +102,7 @@ class Classification(Task[range]):
         labels = labelled[0].long()
         if bool(((labels < 0) | (labels >= self.num_classes)).any()):
             low, high = int(labels.min()), int(labels.max())
-            raise MaeError(f"task.num_classes={self.num_classes} allows labels 0 to {self.num_classes - 1}; found {low} to {high}")
+            raise MaeError(
+                f"task.num_classes={self.num_classes} allows labels 0 to {self.num_classes - 1}; found {low} to {high}"
+            )
         return labels

@@ -71,9 +71,7 @@ class Pretraining(Task[StepMasks]):
         tokenizers = {entry: self.model.parts(entry).tokenizer for entry in batch}
         return {entry: Sample(tokenizers[entry].normalize(sample.x), sample.extras) for entry, sample in batch.items()}
 
-    def losses(
-        self, forward: Callable[..., Any], batch: Batch, inputs: StepMasks, weights: Mapping[str, Tensor]
-    ) -> Losses:
+    def losses(self, forward: Callable[..., Any], batch: Batch, inputs: StepMasks, weights: Mapping[str, Tensor]) -> Losses:
         """The errors of each modality and of each further term."""
         out = forward(batch, masks=inputs.drawn, weights=weights)
         return Losses(out.losses, out.metrics)

@@ -65,9 +65,7 @@ class World:
             total = {name: total[name] + weight if total else weight for name, weight in own.items()}
         return total
 
-    def decide(
-        self, losses: Losses, grad_norm: Tensor, *, num_bad: int = 0, signal: int = 0, save: bool = False
-    ) -> Decision:
+    def decide(self, losses: Losses, grad_norm: Tensor, *, num_bad: int = 0, signal: int = 0, save: bool = False) -> Decision:
         """The one thing that devices tell each other at every step.
 
         Losses and bad samples add up, metrics are averaged, and what one of the devices was asked to do, all do. The norm is of
