@@ -2,16 +2,14 @@
 
 import functools
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from mae_core.interfaces import NO_EXTRAS, Decoder, DecoderPlace, Extras, Latent, gather_patches, in_raster_order
+from mae_core.interfaces.numbers import Positive, PositiveFloat
 from mae_core.parts.blocks import Init, LayerNorm, QueryBlock, init_linear_and_norm, make_block, require_heads_divide
-
-Positive = Annotated[int, Field(ge=1)]
 
 
 class ViTDecoder(Decoder):
@@ -36,7 +34,7 @@ class ViTDecoder(Decoder):
         width: Positive,
         depth: Positive,
         heads: Positive,
-        mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,
+        mlp_ratio: PositiveFloat = 4.0,
         class_token: Literal["keep", "drop", "own"] = "keep",
         embed_bias: bool = True,
         init: Init = "xavier",

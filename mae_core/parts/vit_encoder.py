@@ -2,16 +2,13 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import nn
 
 from mae_core.interfaces import Encoder, Latent, Tokenizer, Visible
+from mae_core.interfaces.numbers import Positive, PositiveFloat
 from mae_core.parts.blocks import Init, LayerNorm, init_linear_and_norm, make_block, require_heads_divide
-
-Positive = Annotated[int, Field(ge=1)]
 
 
 class ViTEncoder(Encoder):
@@ -34,7 +31,7 @@ class ViTEncoder(Encoder):
         width: Positive,
         depth: Positive,
         heads: Positive,
-        mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,
+        mlp_ratio: PositiveFloat = 4.0,
         class_token: bool = True,
         final_norm: bool = True,
         mask_tokens: bool = False,
