@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"version", "interfaces", "plugin"},
-    {"files", "registry"},
+    {"files", "registry", "data"},
     {"masking"},
     {"parts"},
     {"model"},
@@ -22,8 +22,8 @@ LAYERS = [
     {"build"},
     {"pictures"},
     {"runs"},
-    {"evaluation"},
     {"training"},
+    {"evaluation"},
     {"testing"},
     {"cli"},
 ]

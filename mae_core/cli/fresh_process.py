@@ -146,5 +146,5 @@ def _check_modality(component: Component) -> None:
     load_config(
         {"model": {"encoder": {"name": "vit", "width": 48, "depth": 1, "heads": 3}, "modalities": {component.name: {}}}}
     )
-    for function in (modality.read, modality.draw):
+    for function in (modality.read, modality.picture):
         resolve(function)

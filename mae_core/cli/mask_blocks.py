@@ -18,14 +18,14 @@ MAX_HEIGHT = 48
 Rows = list[str]
 
 
-def draw(drawn: "DrawnSet", grid: "Grid", *, width: int) -> list[str]:
+def picture(drawn: "DrawnSet", grid: "Grid", *, width: int) -> list[str]:
     """Lines of text: some masks, and how often each position is hidden, in tenths."""
     from mae_core.pictures.mask_samples import frames
 
     every = frames(grid, limit=grid.num_patches)
     _, num_rows, num_columns = every.ids.shape
     if num_columns > width or num_rows > MAX_HEIGHT:
-        return [f"(a grid of {num_rows} x {num_columns} is too large for this terminal; -o FILE.png draws it)"]
+        return [f"(a grid of {num_rows} x {num_columns} is too large for this terminal; -o FILE.png writes a picture)"]
     is_flat = grid.num_patches == num_rows * num_columns
     cell = 2 if is_flat and 2 * 2 * num_columns + len(GAP) <= width else 1
     labels = ["predicted, in tenths"] if is_flat else every.labels
@@ -38,11 +38,11 @@ def draw(drawn: "DrawnSet", grid: "Grid", *, width: int) -> list[str]:
     tenths = [(label, _tenths(values)) for label, values in maps]
     if is_flat:
         num_examples = min(len(drawn.examples), max(1, num_panels - len(maps)))
-        examples = [(f"draw {index + 1}", _symbols(drawn.states(index))) for index in range(num_examples)]
+        examples = [(f"draw {index + 1}", _symbols(drawn.examples[index])) for index in range(num_examples)]
         panels = [_panel(label, values, shown.ids[0], cell) for label, values in examples + tenths]
         return [line for start in range(0, len(panels), num_panels) for line in _beside(panels[start : start + num_panels])]
     lines: list[str] = []
-    for heading, values in [("draw 1", _symbols(drawn.states(0))), *tenths]:
+    for heading, values in [("draw 1", _symbols(drawn.examples[0])), *tenths]:
         panels = [_panel(label, values, ids, cell) for label, ids in zip(shown.labels, shown.ids, strict=True)]
         lines += [f"{heading}:", *_beside(panels)]
     return lines

@@ -17,14 +17,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Maskers: which there are, and what they hide.", invoke_without_command=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
-OPERANDS = {
-    "any": "[MASKER, ...]",
-    "all": "[MASKER, ...]",
-    "one_of": "[{masker: MASKER, weight: NUMBER}, ...]",
-    "schedule": "MASKER",
-    "invert": "MASKER",
-}
+MAX_DRAWS = 100_000
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead, for a program to read.")]
 
 
 @app.callback()
@@ -46,7 +41,7 @@ def list_maskers(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 def _maskers() -> list[dict[str, Any]]:
-    from mae_core.config.structure import OPERATORS
+    from mae_core.config.operators import OPERATORS
     from mae_core.registry import registry
 
     found = []
@@ -56,8 +51,9 @@ def _maskers() -> list[dict[str, Any]]:
             found.append(about | _signature(component.load(), component.name))
         except PluginError as error:  # one broken masker does not hide the others
             found.append(about | {"error": str(error), "about": f"broken: {error}", "parameters": {}})
-    for name, target in OPERATORS.items():
-        found.append({"name": name, "plugin": "core", "operands": OPERANDS[name]} | _signature(resolve(target), name))
+    for name, operator in OPERATORS.items():
+        about = {"name": name, "plugin": "core", "operands": operator.operand.written}
+        found.append(about | _signature(resolve(operator.target), name))
     return found
 
 
@@ -96,16 +92,19 @@ def show(
     changes: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="The masker's parameters, or the recipe's values.")
     ] = None,
-    grid: Annotated[str | None, typer.Option(help="E.g. t=8,h=14,w=14.", show_default="the recipe's, or one that fits")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="A picture (PNG).")] = None,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
-    progress: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Of training, for schedules.", show_default="0, 0.5 and 1")
+    grid: Annotated[
+        str | None, typer.Option(help="The grid to mask, such as t=8,h=14,w=14.", show_default="the recipe's, or one that fits")
     ] = None,
-    draws: Annotated[int, typer.Option(min=1, help="That the frequencies are of.")] = 1000,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a picture (PNG) to this file.")] = None,
+    seed: Annotated[int, typer.Option(help="The seed that masks are drawn with.")] = 0,
+    progress: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="The share of training to show a schedule at.", show_default="0, 0.5 and 1"),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=1, max=MAX_DRAWS, help="How many masks are drawn to count how often.")] = 1000,
     as_json: AsJson = False,
 ) -> None:
-    """Draw masks, and how often each position is hidden, before anything is trained with them."""
+    """Show some masks, and how often each position is hidden, before anything is trained with them."""
     from mae_core.pictures.mask_samples import look, require_no_samples
     from mae_core.pictures.mask_subjects import find_subjects, parse_grid
 
@@ -121,9 +120,9 @@ def show(
         else:
             shown.append((subject, look(subject, num_draws=draws, seed=seed, progress=progress)))
     if output is not None and shown:
-        from mae_core.pictures.mask_pictures import draw
+        from mae_core.pictures.mask_pictures import write_picture
 
-        draw(shown, output, seed=seed)
+        write_picture(shown, output, seed=seed)
     if as_json:
         typer.echo(json.dumps([_as_json(subject, looks, draws, seed) for subject, looks in shown], indent=2))
     else:
@@ -136,12 +135,12 @@ def show(
 
 
 def _print_looks(subject: "Subject", looks: "Sequence[Look]", seed: int) -> None:
-    from mae_core.cli.mask_blocks import draw, legend
+    from mae_core.cli.mask_blocks import legend, picture
     from mae_core.pictures.mask_samples import describe, heading, note_on, source
-    from mae_core.pictures.mask_subjects import write
+    from mae_core.pictures.mask_subjects import one_line
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    written = write(subject.section)
+    written = one_line(subject.section)
     console.print(subject.title if written == subject.title else f"{subject.title}: {written}", style="bold")
     console.print(source(subject, looks, seed))
     for each in looks:
@@ -149,7 +148,7 @@ def _print_looks(subject: "Subject", looks: "Sequence[Look]", seed: int) -> None
             console.print(f"\n{heading(each, index)}{describe(drawn)}")
             if note := note_on(subject, drawn):
                 console.print(note)
-            for line in draw(drawn, subject.grid, width=console.width):
+            for line in picture(drawn, subject.grid, width=console.width):
                 console.print(line)
     console.print(f"\n{legend([drawn for each in looks for drawn in each.sets])}\n")
 

@@ -95,8 +95,8 @@ def reconstruct(
     modality: Annotated[str | None, typer.Option(help="Which of the model's.", show_default="that of the inputs")] = None,
 ) -> None:
     """Hide a part of each input, let the model fill it in, and draw both."""
-    from mae_core.build_maskers import build_masker
     from mae_core.build import modality as find_modality
+    from mae_core.build_maskers import build_masker
     from mae_core.pictures.reconstruction import reconstruct as run
     from mae_core.runs.checkpoint import load_model
     from mae_registry import resolve
@@ -113,19 +113,19 @@ def reconstruct(
                 _with_ratio(config, name, ratio), name, parts.tokenizer.grid, dense=model.encoder.mask_token is not None
             )
         rows += run(model, name, previews, seed=seed, masker=masker)
-    resolve(find_modality(name).draw)(rows, output)
+    resolve(find_modality(name).picture)(rows, output)
     typer.echo(f"{output}: {len(rows)} row{'s' if len(rows) > 1 else ''}")
 
 
 def _with_ratio(config: "Config", modality: str, ratio: float) -> "Config":
     """The configuration with another mask ratio. Raises MaeError for a masker that has none."""
     from mae_core.config import load_config
-    from mae_core.pictures.mask_subjects import write
+    from mae_core.pictures.mask_subjects import one_line
 
     path = f"model.modalities.{modality}.masker"
     masker = config.to_dict()["model"]["modalities"][modality]["masker"]
     if "ratio" not in masker:
-        raise MaeError(f"--mask-ratio: this model's masker, {write(masker)}, has no `ratio` that could be another")
+        raise MaeError(f"--mask-ratio: this model's masker, {one_line(masker)}, has no `ratio` that could be another")
     exact = [f"{path}.ragged=false"] if masker.get("ragged") else []  # a ratio makes the counts of `any` and `all` equal
     return load_config(config.to_dict(), [f"{path}.ratio={ratio}", *exact])
 

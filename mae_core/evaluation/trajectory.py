@@ -20,8 +20,7 @@ from mae_core.evaluation.certificate import (
 from mae_core.interfaces import Check, Numbers
 from mae_core.layouts.published import export_state_dict
 from mae_core.model.autoencoder import MaskedAutoencoder
-from mae_core.parts.optimizers import set_lr
-from mae_core.training.step import MicroBatch, train_step
+from mae_core.training.step import MicroBatch, set_lr, train_step
 
 
 class Trajectory:

@@ -85,7 +85,7 @@ class Modality:
     """What a plugin says of its modality. Functions are import strings ("package.module:function"), resolved on use.
 
     `read(path, tokenizer) -> Tensor`: one file as `Dataset.load` would give it, un-augmented. Raises BadSample.
-    `draw(reconstructions, path)`: a picture (PNG), one row (or group of rows) a reconstruction, every column labelled;
+    `picture(reconstructions, path)`: writes a PNG, one row (or group of rows) a reconstruction, every column labelled;
     `mae_core.pictures.panels.panels` gives the columns.
     `measure(samples) -> dict`: `mae statistics`; parameters of the tokenizer that fit these samples, e.g. their
     mean: numbers, or lists of one a channel.
@@ -95,7 +95,7 @@ class Modality:
     defaults: Mapping[str, Mapping[str, Any]]
     """Per part (tokenizer, positions, masker, decoder, target): a section with its `name`."""
     read: str
-    draw: str
+    picture: str
     measure: str | None = None
     file_suffixes: Sequence[str] = field(default=())
     """Of the files that `read` takes, lower case with the dot."""

@@ -26,6 +26,6 @@ def import_state_dict(model: nn.Module, state_dict: Mapping[str, Tensor], *, lay
     return list(model.load_state_dict(own, strict=False).missing_keys)
 
 
-def export_state_dict(model: nn.Module, *, layout: str) -> dict[str, Tensor]:
-    """The model's weights by the published names and shapes of `layout`."""
-    return registry().get("layouts", layout).load()().from_model(model, model.state_dict())
+def export_state_dict(model: nn.Module, *, layout: str, tensors: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The model's weights, or `tensors` by the weights' names, by the published names and shapes of `layout`."""
+    return registry().get("layouts", layout).load()().from_model(model, model.state_dict() if tensors is None else tensors)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -102,10 +101,11 @@ class Backbone(nn.Module):
 
     def _require_normalized(self, entry: str, x: object) -> None:
         tokenizer = self.input(entry).tokenizer
-        if not isinstance(x, Tensor) or not x.is_floating_point() or x.dtype == torch.float64:
+        is_double = isinstance(x, Tensor) and x.dtype == torch.float64 != next(self.parameters()).dtype
+        if not isinstance(x, Tensor) or x.dtype == torch.uint8 or is_double:
             found = f"a tensor of {str(x.dtype).removeprefix('torch.')}" if isinstance(x, Tensor) else type(x).__name__
             raise MaeError(
-                f"the model takes normalised samples of {entry!r} as float32 tensors of shape (batch, "
+                f"the model takes normalised samples of {entry!r} as tensors of its own type and of shape (batch, "
                 f"{', '.join(map(str, tokenizer.sample_shape))}), and got {found}; make them with "
                 f"model.parts({entry!r}).tokenizer.normalize(x)"
             )
@@ -124,14 +124,14 @@ class VisiblePatches:
         self._extras = batch.extras(repeats.pop())
         self._is_ragged = any(mask.ragged for mask in masks.values())
 
-    @cached_property
+    @property
     def ids(self) -> Tensor:
         """(rows, K): the visible patches, numbered over all modalities of the model."""
         if self._is_ragged:
-            return self.every_id.gather(1, self._jointly_visible)
+            return self.every_id.gather(1, self._jointly_visible())
         return torch.cat([mask.ids_keep + self._first(entry) for entry, mask in self._masks.items()], dim=1)
 
-    @cached_property
+    @property
     def every_id(self) -> Tensor:
         """(rows, N of all modalities), in raster order."""
         return torch.cat([_all_ids(mask) + self._first(entry) for entry, mask in self._masks.items()], dim=1)
@@ -145,7 +145,7 @@ class VisiblePatches:
         """(rows, K, D), in the order of `ids`."""
         if self._is_ragged:  # which of all modalities' patches a row keeps is known only when they lie side by side
             every = torch.cat([self._embed(entry, _all_ids(mask)) for entry, mask in self._masks.items()], dim=1)
-            return gather_patches(every, self._jointly_visible)
+            return gather_patches(every, self._jointly_visible())
         return torch.cat([self._embed(entry, mask.ids_keep) for entry, mask in self._masks.items()], dim=1)
 
     def all_tokens(self, mask_token: Tensor) -> Tensor:
@@ -178,7 +178,6 @@ class VisiblePatches:
         ids = self.every_id if everything else self.ids
         return Latent(x, num_prefix, ids, self._backbone.spans, counts, dict(layers or {}))
 
-    @cached_property
     def _jointly_visible(self) -> Tensor:
         """(rows, K) into all modalities' patches, side by side."""
         hidden = self.hidden

@@ -30,7 +30,7 @@ from mae_core.pictures.mask_samples import (
     source,
     states_in,
 )
-from mae_core.pictures.mask_subjects import Subject, write
+from mae_core.pictures.mask_subjects import Subject, one_line
 from mae_registry import MaeError
 
 WIDTH, LEFT, RIGHT, GAP, FRAME_GAP = 9.0, 0.7, 0.75, 0.2, 0.08
@@ -58,24 +58,24 @@ class _Panel:
 
 @dataclass
 class _Page:
-    """What stands one below the other: heights in inches, and what draws each, given its lower edge."""
+    """What stands one below the other: heights in inches, and what puts each into a figure, given its lower edge."""
 
     parts: list[tuple[float, Callable[[Figure, float], object]]] = field(default_factory=list)
 
-    def add(self, height: float, draw: Callable[[Figure, float], object] = lambda figure, bottom: None) -> None:
-        self.parts.append((height, draw))
+    def add(self, height: float, put: Callable[[Figure, float], object] = lambda figure, bottom: None) -> None:
+        self.parts.append((height, put))
 
     def figure(self) -> Figure:
         top = sum(height for height, _ in self.parts)
         figure = Figure((WIDTH, top), dpi=DPI, facecolor="white")
-        for height, draw in self.parts:
+        for height, put in self.parts:
             top -= height
-            draw(figure, top)
+            put(figure, top)
         return figure
 
 
-def draw(subjects: Sequence[tuple[Subject, Sequence[Look]]], path: Path, *, seed: int) -> None:
-    """Write a PNG of maskers and their draws, one below the other. Raises MaeError if the file cannot be written."""
+def write_picture(subjects: Sequence[tuple[Subject, Sequence[Look]]], path: Path, *, seed: int) -> None:
+    """A PNG of maskers and their draws, one below the other. Raises MaeError if the file cannot be written."""
     if path.suffix.lower() != ".png":
         raise MaeError(f"{path}: the picture is a PNG; its name must end in .png")
     figure = compose(subjects, seed=seed)
@@ -83,18 +83,18 @@ def draw(subjects: Sequence[tuple[Subject, Sequence[Look]]], path: Path, *, seed
 
 
 def compose(subjects: Sequence[tuple[Subject, Sequence[Look]]], *, seed: int) -> Figure:
-    """The picture that `draw` writes. Raises MaeError for a grid that is too large for one."""
+    """What `write_picture` writes. Raises MaeError for a grid that is too large for one."""
     page = _Page()
     page.add(0.15)
     for subject, looks in subjects:
         if max(subject.grid.sizes) > MAX_SIZE:
-            raise MaeError(f"the grid {subject.grid} is too large to draw: at most {MAX_SIZE} patches along an axis")
+            raise MaeError(f"the grid {subject.grid} is too large for a picture: at most {MAX_SIZE} patches along an axis")
         _add_subject(page, subject, looks, seed)
     return page.figure()
 
 
 def _add_subject(page: _Page, subject: Subject, looks: Sequence[Look], seed: int) -> None:
-    lines = textwrap.wrap(write(subject.section), 118, break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(one_line(subject.section), 118, break_long_words=False, break_on_hyphens=False)
     groups = [(heading(each, index), drawn) for each in looks for index, drawn in enumerate(each.sets)]
     _add_text(page, subject.title, size=12, weight="bold")
     for line in lines if lines != [subject.title] else []:
@@ -116,13 +116,13 @@ def _add_text(
 ) -> None:
     height = size / 72 * 1.5
 
-    def draw(figure: Figure, bottom: float) -> None:
+    def put(figure: Figure, bottom: float) -> None:
         figure.text(
             0.2, bottom + height / 4, text, fontsize=size, color=color, weight=weight, family=family, parse_math=False,
             transform=figure.dpi_scale_trans,
         )  # fmt: skip
 
-    page.add(height, draw)
+    page.add(height, put)
 
 
 def _add_group(page: _Page, shown: Frames, drawn: DrawnSet, *, num_groups: int) -> None:
@@ -134,7 +134,7 @@ def _add_group(page: _Page, shown: Frames, drawn: DrawnSet, *, num_groups: int) 
     cell = _cell(PANELS_IN_A_LINE, num_columns, GAP)
     in_one_line = num_frames == 1 and cell >= MIN_CELL
     num_examples = min(len(drawn.examples), PANELS_IN_A_LINE - len(maps) if in_one_line else max(1, 4 - num_groups))
-    rows = [(f"draw {index + 1}", drawn.states(index), STATE_COLOURS) for index in range(num_examples)]
+    rows = [(f"draw {index + 1}", drawn.examples[index], STATE_COLOURS) for index in range(num_examples)]
     if in_one_line:
         panels = [_Panel(values[shown.ids[0]], label, colours) for label, values, colours in [*rows, *maps]]
         _add_line(page, panels, cell, gap=GAP)
@@ -158,7 +158,7 @@ def _add_line(page: _Page, panels: Sequence[_Panel], cell: int, *, gap: float, h
     colours = panels[-1].colours
     is_map = colours is not STATE_COLOURS
 
-    def draw(figure: Figure, bottom: float) -> None:
+    def put(figure: Figure, bottom: float) -> None:
         for index, panel in enumerate(panels):
             left = LEFT + index * (width + gap)
             figure.figimage(_pixels(panel, cell), round(left * DPI), round(bottom * DPI), origin="upper")
@@ -170,7 +170,7 @@ def _add_line(page: _Page, panels: Sequence[_Panel], cell: int, *, gap: float, h
             scale.tick_params(labelsize=7, length=2, colors=GREY)
 
     page.add(0.25 if panels[0].label else 0.1)
-    page.add(max(height, MIN_BAR if is_map else 0), draw)
+    page.add(max(height, MIN_BAR if is_map else 0), put)
 
 
 def _label(figure: Figure, x: float, y: float, text: str, *, ha: Literal["center", "right"]) -> None:
@@ -190,24 +190,24 @@ def _add_legend(page: _Page, drawn: Sequence[DrawnSet]) -> None:
     names = states_in(drawn)
     handles = [Patch(color=STATE_COLOURS(state), label=name) for state, name in names.items()]
 
-    def draw(figure: Figure, bottom: float) -> None:
+    def put(figure: Figure, bottom: float) -> None:
         corner = (LEFT / WIDTH, (bottom + 0.05) / figure.get_figheight())
         figure.legend(
             handles=handles, loc="lower left", bbox_to_anchor=corner, ncols=len(STATES), fontsize=8, frameon=False,
             borderaxespad=0, borderpad=0, handlelength=1, handleheight=1,
         )  # fmt: skip
 
-    page.add(0.32, draw)
+    page.add(0.32, put)
 
 
 def _add_plot(page: _Page, subject: Subject, name: str, drawn: DrawnSet, *, seed: int) -> None:
     """How the hidden share changes over training, or how many patches are hidden where that differs from draw to draw."""
-    num_hidden = drawn.hidden.sum(1)
+    num_hidden = drawn.num_hidden
     varies = int(num_hidden.min()) != int(num_hidden.max())
     if not subject.is_scheduled and not varies:
         return
 
-    def draw(figure: Figure, bottom: float) -> None:
+    def put(figure: Figure, bottom: float) -> None:
         axes = _axes(figure, LEFT, bottom + 0.3, 4.0, 0.9)
         if subject.is_scheduled:
             times, shares = curve(subject, seed=seed)
@@ -225,7 +225,7 @@ def _add_plot(page: _Page, subject: Subject, name: str, drawn: DrawnSet, *, seed
         axes.tick_params(labelsize=7, length=2, colors=GREY)
         axes.spines[["top", "right"]].set_visible(False)
 
-    page.add(1.5, draw)
+    page.add(1.5, put)
 
 
 def _axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:

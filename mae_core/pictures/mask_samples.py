@@ -14,7 +14,10 @@ from mae_registry import MaeError
 BATCH_SIZE = 10
 """Of the draws; 1 where a whole batch is of one of several cases, so that these are seen as often as they come."""
 MAX_FRAMES = 8
+MAX_EXAMPLES = 8
 NUM_CURVE_POINTS = 101
+NUM_CURVE_DRAWS = 64
+"""At each point of a curve, of a masker whose batches are of one of several cases."""
 VISIBLE, PREDICTED, VISIBLE_AND_PREDICTED, NEITHER = range(4)
 STATES = ("visible", "hidden, predicted", "visible, predicted too", "hidden, not predicted")
 """What a patch may be, by the numbers above."""
@@ -22,45 +25,72 @@ STATES = ("visible", "hidden, predicted", "visible, predicted too", "hidden, not
 
 @dataclass(frozen=True)
 class DrawnSet:
-    """Draws of one of a masker's index sets. D draws, N patches."""
+    """What many draws of one set of a masker have in common: one context, and one query of it. D contexts, N patches."""
 
-    hidden: Tensor
-    """(D, N) bool."""
-    predicted: Tensor
-    """(D, N) bool."""
+    hidden_share: Tensor
+    """(N,): how often each patch is hidden."""
+    predicted_share: Tensor
+    """(N,): how often each patch is predicted."""
+    num_hidden: Tensor
+    """(D,) int64: patches hidden in each context."""
+    num_predicted: Tensor
+    """(D,) int64."""
+    num_counted: Tensor
+    """(D,) int64: predictions that count in the loss."""
     examples: Tensor
-    """(E,) int64: draws to look at, each of a batch of its own."""
+    """(E, N) int64: what each patch is, a place in `STATES`, in some contexts, each of a batch of its own."""
+    predicts_the_hidden: bool
+    """Whether hidden and predicted are the same, as in most methods."""
     ragged: bool
-
-    def states(self, example: int) -> Tensor:
-        """(N,) int64: what each patch is, a place in `STATES`."""
-        draw = self.examples[example]
-        both = torch.where(self.hidden[draw], PREDICTED, VISIBLE_AND_PREDICTED)
-        return torch.where(self.predicted[draw], both, torch.where(self.hidden[draw], NEITHER, VISIBLE))
+    repeats: int
+    """Contexts of each sample."""
 
     @property
-    def hidden_share(self) -> Tensor:
-        """(N,): how often each patch is hidden."""
-        return self.hidden.sum(0) / len(self.hidden)
-
-    @property
-    def predicted_share(self) -> Tensor:
-        """(N,): how often each patch is predicted."""
-        return self.predicted.sum(0) / len(self.predicted)
-
-    @property
-    def predicts_the_hidden(self) -> bool:
-        """Whether hidden and predicted are the same, as in most methods."""
-        return bool((self.hidden == self.predicted).all())
+    def num_patches(self) -> int:
+        """N."""
+        return len(self.hidden_share)
 
     @property
     def facts(self) -> dict[str, Any]:
         """Patches hidden and predicted, each as least, mean, most; for programs too."""
-        counts = {"num_hidden": self.hidden.sum(1), "num_predicted": self.predicted.sum(1)}
-        return {"ragged": self.ragged} | {
+        counts = {"num_hidden": self.num_hidden, "num_predicted": self.num_predicted, "num_counted": self.num_counted}
+        return {"ragged": self.ragged, "contexts": self.repeats} | {
             what: {"min": int(num.min()), "mean": round(float(num.double().mean()), 3), "max": int(num.max())}
             for what, num in counts.items()
         }
+
+
+class _Collector:
+    """Adds up the masks of a set, batch after batch, so that memory does not grow with the number of draws."""
+
+    def __init__(self, num_patches: int) -> None:
+        self.sums = torch.zeros(2, num_patches, dtype=torch.float64)
+        self.numbers: list[Tensor] = []
+        self.examples: list[Tensor] = []
+        self.same, self.ragged, self.repeats = True, False, 1
+
+    def add(self, mask: Mask) -> None:
+        """A batch's masks, of one query."""
+        counted = torch.zeros_like(mask.hidden).scatter(1, mask.queries[0].ids, mask.queries[0].counts > 0)
+        predicted = counted if mask.ragged else torch.zeros_like(mask.hidden).scatter(1, mask.queries[0].ids, True)
+        self.sums += torch.stack([mask.hidden.sum(0), predicted.sum(0)])
+        self.numbers.append(torch.stack([mask.hidden.sum(1), predicted.sum(1), counted.sum(1)]))
+        if len(self.examples) < MAX_EXAMPLES:
+            self.examples.append(_states(mask.hidden[0], predicted[0]))
+        self.same &= bool((mask.hidden == predicted).all())
+        self.ragged |= mask.ragged
+        self.repeats = mask.repeats
+
+    def result(self) -> DrawnSet:
+        """Of all that were added."""
+        numbers = torch.cat(self.numbers, dim=1)
+        shares = self.sums / numbers.shape[1]
+        return DrawnSet(*shares, *numbers, torch.stack(self.examples), self.same, self.ragged, self.repeats)
+
+
+def _states(hidden: Tensor, predicted: Tensor) -> Tensor:
+    """(N,) bool each -> (N,) int64: places in `STATES`."""
+    return torch.where(predicted, torch.where(hidden, PREDICTED, VISIBLE_AND_PREDICTED), torch.where(hidden, NEITHER, VISIBLE))
 
 
 @dataclass(frozen=True)
@@ -86,10 +116,10 @@ def look(subject: Subject, *, num_draws: int, seed: int, progress: float | None 
 
 def require_no_samples(subject: Subject) -> None:
     """Raise MaeError for a masker whose masks depend on samples."""
-    if subject.masker.needs_patches:
+    if subject.masker.needs != "grid":
         raise MaeError(
             f"{subject.title}: this masker looks at the samples before it masks them, so it cannot be drawn without any; "
-            "`mae reconstruct` draws its masks on samples"
+            "`mae reconstruct` shows its masks of samples"
         )
 
 
@@ -99,9 +129,10 @@ def batch_size(subject: Subject, num_draws: int) -> int:
 
 
 def curve(subject: Subject, *, seed: int) -> tuple[list[float], list[float]]:
-    """Share of patches hidden over training's progress, as drawn."""
+    """Share of patches hidden over training's progress, the mean of some draws."""
     times = [index / (NUM_CURVE_POINTS - 1) for index in range(NUM_CURVE_POINTS)]
-    return times, [float(_draw(subject, time, 1, seed)[0].hidden_share.mean()) for time in times]
+    num_draws = NUM_CURVE_DRAWS if len(subject.masker.at(0.0).cases()) > 1 else 1
+    return times, [float(_draw(subject, time, num_draws, seed)[0].hidden_share.mean()) for time in times]
 
 
 def note_on(subject: Subject, drawn: DrawnSet) -> str:
@@ -110,15 +141,19 @@ def note_on(subject: Subject, drawn: DrawnSet) -> str:
         return ""
     if drawn.ragged:
         return "ragged: needs an encoder over all tokens, model.encoder.mask_tokens=true"
-    for what, refused in (("predicts", ~drawn.predicted), ("keeps", drawn.hidden)):
-        if bool(refused.all()):
-            return f"{what} nothing, which a model refuses"
+    for what, refused in (
+        ("predicts nothing", int(drawn.num_predicted.max()) == 0),
+        ("keeps nothing", int(drawn.num_hidden.min()) == drawn.num_patches),
+        ("predicts nothing that counts in the loss", int(drawn.num_counted.max()) == 0),
+    ):
+        if refused:
+            return f"{what}, which a model refuses"
     return ""
 
 
 def states_in(drawn: Sequence[DrawnSet]) -> dict[int, str]:
     """The states that patches of the examples have, with their names."""
-    found = {int(state) for each in drawn for index in range(len(each.examples)) for state in each.states(index).unique()}
+    found = {int(state) for each in drawn for state in each.examples.unique()}
     if found <= {VISIBLE, PREDICTED}:  # where all that is hidden is predicted, that need not be said
         return {state: STATES[state].removesuffix(", predicted") for state in sorted(found)}
     return {state: STATES[state] for state in sorted(found)}
@@ -133,18 +168,22 @@ def heading(look: Look, index: int) -> str:
 
 def source(subject: Subject, looks: Sequence[Look], seed: int) -> str:
     """Where draws are from: "grid h=14 w=14 (a default; h down, w right); 1000 draws in batches of 10, seed 0"."""
-    num_draws = len(looks[0].sets[0].hidden)
+    first = looks[0].sets[0]
+    num_draws = len(first.num_hidden) // first.repeats
     many = f"{num_draws} draws in batches of {batch_size(subject, num_draws)}"
     return f"grid {subject.grid} ({subject.grid_from}; {frames(subject.grid).directions}); {many}, seed {seed}"
 
 
 def describe(drawn: DrawnSet) -> str:
     """E.g. "hidden 147 of 196 (75.0%), kept 49"."""
-    num_patches = drawn.hidden.shape[1]
-    num_hidden = drawn.hidden.sum(1)
-    share = float(num_hidden.double().mean()) / num_patches
-    words = f"hidden {_range(num_hidden)} of {num_patches} ({share:.1%}), kept {_range(num_patches - num_hidden)}"
-    return words if drawn.predicts_the_hidden else f"{words}, predicted {_range(drawn.predicted.sum(1))}"
+    share = float(drawn.num_hidden.double().mean()) / drawn.num_patches
+    kept = _range(drawn.num_patches - drawn.num_hidden)
+    words = f"hidden {_range(drawn.num_hidden)} of {drawn.num_patches} ({share:.1%}), kept {kept}"
+    if not drawn.predicts_the_hidden:
+        words += f", predicted {_range(drawn.num_predicted)}"
+    if not drawn.num_counted.equal(drawn.num_predicted):
+        words += f" of which {_range(drawn.num_counted)} count"
+    return words if drawn.repeats == 1 else f"{words}; {drawn.repeats} contexts of each sample"
 
 
 def _range(count: Tensor) -> str:
@@ -153,19 +192,14 @@ def _range(count: Tensor) -> str:
 
 
 def _draw(subject: Subject, progress: float, num_draws: int, seed: int) -> list[DrawnSet]:
-    """One a set of indices. Where the number of sets changes from batch to batch, the later sets have fewer draws."""
-    by_set: list[list[tuple[Tensor, Tensor, bool]]] = []
+    """One for each query of each context. Where their number changes from batch to batch, the later ones have fewer draws."""
+    collected: list[_Collector] = []
     for drawn in _batches(subject, progress, num_draws, seed):
-        for index, mask in enumerate(drawn):
-            if index == len(by_set):
-                by_set.append([])
-            by_set[index].append((mask.hidden, _predicted(mask), mask.ragged))  # without the ids, which are much larger
-    sets = []
-    for batches in by_set:
-        hidden, predicted, ragged = zip(*batches, strict=True)
-        firsts = torch.tensor([0, *(len(batch) for batch in hidden[:-1])]).cumsum(0)
-        sets.append(DrawnSet(torch.cat(hidden), torch.cat(predicted), firsts, any(ragged)))
-    return sets
+        each_set = [query for context in drawn for query in context.each_query()]
+        collected += [_Collector(subject.grid.num_patches) for _ in range(len(each_set) - len(collected))]
+        for collector, mask in zip(collected, each_set, strict=False):
+            collector.add(mask)
+    return [each.result() for each in collected]
 
 
 def _batches(subject: Subject, progress: float, num_draws: int, seed: int) -> Iterator[tuple[Mask, ...]]:
@@ -174,11 +208,6 @@ def _batches(subject: Subject, progress: float, num_draws: int, seed: int) -> It
     step = batch_size(subject, num_draws)
     for start in range(0, num_draws, step):
         yield each_mask(masker(subject.grid, min(step, num_draws - start), generator=generator))
-
-
-def _predicted(mask: Mask) -> Tensor:
-    """(B, N) bool."""
-    return mask.hidden if mask.ragged else torch.zeros_like(mask.hidden).scatter(1, mask.ids_predict, True)
 
 
 @dataclass(frozen=True)

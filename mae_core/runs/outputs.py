@@ -37,7 +37,7 @@ def draw_pictures(model: MaskedAutoencoder, modality: str, dataset: Dataset, fol
     """`pictures/step-N-MODALITY.png`: the dataset's previews, with the same masks at every step."""
     previews = dataset.previews(NUM_PREVIEWS)
     if previews:  # none where no file can be read, of which the run tells elsewhere
-        resolve(find_modality(modality).draw)(reconstruct(model, modality, previews), _picture(folder, step, modality))
+        resolve(find_modality(modality).picture)(reconstruct(model, modality, previews), _picture(folder, step, modality))
 
 
 def save_encoder(model: MaskedAutoencoder, config: Config, folder: Path) -> None:

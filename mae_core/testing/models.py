@@ -29,8 +29,8 @@ def check_modality(
 ) -> None:
     """The contract of `mae_core.interfaces.Modality`, and its parts' in a model with a small encoder.
 
-    The model's loss is repeatable, reaches every weight, survives bfloat16, compilation and a checkpoint; its predictions are
-    drawn.
+    The model's loss is repeatable, reaches every weight, survives bfloat16, compilation and a checkpoint; there is a
+    picture of its predictions.
 
     Args:
         name: the modality's.
@@ -63,7 +63,7 @@ def _look_up(subject: Subject, name: str) -> Modality:
     subject.require(modality.name == name, f"it calls itself {modality.name!r}", contract=subject.at("name"))
     if missing := [part for part in PARTS if "name" not in modality.defaults.get(part, {})]:
         subject.require(False, f"its defaults name no {', no '.join(missing)}", contract=subject.at("defaults"))
-    for function in ("read", "draw"):
+    for function in ("read", "picture"):
         with subject.attempt(f"importing `{function}`", contract=subject.at()):
             found = resolve(getattr(modality, function))
         subject.require(callable(found), f"`{function}` is no function", contract=subject.at())
@@ -129,8 +129,8 @@ def _check_bad_sample(subject: Subject, read: Callable[[], object], what: str) -
 
 def _check_picture(subject: Subject, modality: Modality, model: MaskedAutoencoder, loaded: Tensor) -> None:
     previews = [Preview(f"sample {index}", sample, "held out") for index, sample in enumerate(loaded)]
-    with tempfile.TemporaryDirectory() as folder, subject.attempt("drawing reconstructions", contract=subject.at()):
+    with tempfile.TemporaryDirectory() as folder, subject.attempt("a picture of reconstructions", contract=subject.at()):
         path = Path(folder) / "picture.png"
-        resolve(modality.draw)(reconstruct(model, modality.name, previews), path)
+        resolve(modality.picture)(reconstruct(model, modality.name, previews), path)
         is_png = path.is_file() and path.read_bytes().startswith(b"\x89PNG")
-    subject.require(is_png, "draw(reconstructions, path) writes no PNG to `path`", contract=subject.at())
+    subject.require(is_png, "picture(reconstructions, path) writes no PNG to `path`", contract=subject.at())

@@ -13,8 +13,8 @@ from PIL import Image
 from mae_core import Grid, load_config
 from mae_core.cli import main
 from mae_core.cli.training import _with_ratio
-from mae_core.config.structure import OPERATORS
-from mae_core.pictures.mask_subjects import find_subjects, parse_grid, write
+from mae_core.config.operators import OPERATORS
+from mae_core.pictures.mask_subjects import find_subjects, one_line, parse_grid
 from mae_core.registry import registry
 from mae_registry import ConfigError, MaeError
 
@@ -147,7 +147,7 @@ def test_a_name_takes_its_parameters_from_the_words_after_it(show):
 )
 def test_sections_are_written_without_what_is_default(section, written):
     (subject,) = find_subjects(section)
-    assert write(subject.section) == written
+    assert one_line(subject.section) == written
 
 
 def test_a_recipe_shows_its_maskers_on_its_grids_and_those_it_defines(show, tmp_path):
@@ -216,7 +216,7 @@ def test_long_grids_lie_on_their_side(show):
 
 
 def test_grids_too_large_for_the_terminal_say_so(show):
-    assert "(a grid of 100 x 100 is too large for this terminal; -o FILE.png draws it)" in show(
+    assert "(a grid of 100 x 100 is too large for this terminal; -o FILE.png writes a picture)" in show(
         "random", "ratio=0.5", "--grid", "h=100,w=100", "--draws", 2
     )
 
@@ -318,7 +318,7 @@ def test_a_recipe_with_several_maskers_is_one_picture(show, tmp_path):
         (["randm"], "there is no masker, no recipe and no file 'randm'. Did you mean 'random'?"),
         (["image/mae_vit_bse"], "no recipe and no file 'image/mae_vit_bse'. Did you mean 'image/mae_vit_base'?"),
         (["image/mae_vit_base:imag"], "image/mae_vit_base has no masker 'imag'. Did you mean 'image'? Known: image."),
-        (["any"], "'any' is an operator over other maskers; show a section: '{any: [...]}'"),
+        (["any"], "'any' is an operator over other maskers; show a section: '{any: [MASKER, ...]}'"),
         (["random"], "ratio: is required by 'random' and has no value; must be a number greater than 0 and less than 1\n"
                      "parameters follow the name: mae masks show random KEY=VALUE ..."),
         (["random", "rato=0.5"], "rato: unknown parameter of 'random'. Did you mean 'ratio'?"),
@@ -336,7 +336,7 @@ def test_a_recipe_with_several_maskers_is_one_picture(show, tmp_path):
         (["grid", "--progress", "0.5"], "--progress is for maskers with a `schedule`; this one is the same at all times"),
         (["grid", "-o", "mask.jpg"], "mask.jpg: the picture is a PNG; its name must end in .png"),
         (["grid", "-o", "/proc/mask.png"], "cannot write /proc/mask.png"),
-        (["grid", "--grid", "h=512,w=2", "--draws", "2", "-o", "x.png"], "too large to draw: at most 256 patches"),
+        (["grid", "--grid", "h=512,w=2", "--draws", "2", "-o", "x.png"], "too large for a picture: at most 256 patches"),
         (["{any: [grid, {name: random, ratio: 0.5}]}"], "any: two of its parts vary along h, w, so samples would hide"),
     ],
 )  # fmt: skip
@@ -388,9 +388,9 @@ MAE_API = 1
 class Guided(Masker):
     '''Looks at samples.'''
 
-    needs_patches = True
+    needs = "patches"
 
-    def __call__(self, grid, batch_size, *, generator):
+    def forward(self, grid, batch_size, *, generator):
         raise AssertionError
 
 
@@ -438,7 +438,7 @@ def test_maskers_of_plugins(tmp_path):
 def test_mask_ratio_changes_maskers_that_have_one(masker, written):
     config = load_config("image/mae_vit_base", [f"model.modalities.image.masker={masker}"])
     changed = _with_ratio(config, "image", 0.5)
-    assert write(changed.to_dict()["model"]["modalities"]["image"]["masker"]) == written
+    assert one_line(changed.to_dict()["model"]["modalities"]["image"]["masker"]) == written
 
 
 @pytest.mark.parametrize(

@@ -110,11 +110,11 @@ COMPONENTS = {
 MODALITY = PLUGIN.replace("register_maskers", "register_modalities").replace(":Mine", ":MODALITY")
 MODALITIES = {
     "partless": (
-        "Modality(name='partless', defaults={}, read='os:open', draw='os:open')",
+        "Modality(name='partless', defaults={}, read='os:open', picture='os:open')",
         "resolving the defaults of modality 'partless' failed: mapping: model.modalities.partless.tokenizer: is missing; ",
     ),
     "handless": (
-        "Modality(name='handless', defaults=IMAGE.defaults, read='mae_handless.nowhere:f', draw='os:open')",
+        "Modality(name='handless', defaults=IMAGE.defaults, read='mae_handless.nowhere:f', picture='os:open')",
         "resolving the defaults of modality 'handless' failed: ModuleNotFoundError: No module named 'mae_handless.nowhere'",
     ),
     "typeless": ("{'name': 'typeless'}", "mae_typeless.maskers:MODALITY is a dict, must be a mae_core.interfaces.Modality"),

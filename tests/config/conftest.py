@@ -79,7 +79,7 @@ IMAGE = Modality(
         "target": {"name": "pixels"},
     },
     read="",
-    draw="",
+    picture="",
 )
 
 _COMPONENTS = {

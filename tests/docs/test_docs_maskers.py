@@ -8,7 +8,7 @@ import yaml
 from documents import ROOT, blocks
 from PIL import Image
 
-from mae_core.config.structure import OPERATORS
+from mae_core.config.operators import OPERATORS
 from mae_core.registry import registry
 
 PAGE = ROOT / "docs" / "maskers.md"

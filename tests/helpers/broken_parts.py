@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from mae_core.interfaces import BadSample, Dataset, Mask, Masker, Modality, Preview
+from mae_core.interfaces import BadSample, Dataset, Mask, Masker, Modality, Preview, Query
 from mae_core.masking import RandomMasker
 from mae_core.parts.patches import PatchTokenizer
 from mae_core.parts.pixels import Pixels
@@ -169,19 +169,19 @@ class TrainedTarget(Pixels):
 
 
 class GlobalGenerator(RandomMasker):
-    def __call__(self, grid, batch_size, *, generator):
+    def forward(self, grid, batch_size, *, generator):
         torch.rand(1)
-        return super().__call__(grid, batch_size, generator=generator)
+        return super().forward(grid, batch_size, generator=generator)
 
 
 class PythonGenerator(RandomMasker):
-    def __call__(self, grid, batch_size, *, generator):
-        return super().__call__(grid, batch_size, generator=torch.Generator().manual_seed(random.getrandbits(30)))
+    def forward(self, grid, batch_size, *, generator):
+        return super().forward(grid, batch_size, generator=torch.Generator().manual_seed(random.getrandbits(30)))
 
 
 class OwnSeed(RandomMasker):
-    def __call__(self, grid, batch_size, *, generator):
-        return super().__call__(grid, batch_size, generator=torch.Generator().manual_seed(0))
+    def forward(self, grid, batch_size, *, generator):
+        return super().forward(grid, batch_size, generator=torch.Generator().manual_seed(0))
 
 
 class Counting(RandomMasker):
@@ -189,47 +189,73 @@ class Counting(RandomMasker):
 
     num_calls = 0
 
-    def __call__(self, grid, batch_size, *, generator):
+    def forward(self, grid, batch_size, *, generator):
         type(self).num_calls += 1
-        return super().__call__(grid, batch_size, generator=generator.manual_seed(self.num_calls))
+        return super().forward(grid, batch_size, generator=generator.manual_seed(self.num_calls))
 
 
 class UnequalRows(Masker):
-    def __call__(self, grid, batch_size, *, generator):
+    def forward(self, grid, batch_size, *, generator):
         hidden = torch.rand(batch_size, grid.num_patches, generator=generator) < 0.5
         hidden[:, 0], hidden[:, 1], hidden[0, :3] = False, True, True
         ids = Mask.from_hidden(hidden[:1]).ids_keep.expand(batch_size, -1)
-        return Mask(ids, ids, hidden)
+        return Mask(ids, hidden, ()).asking(ids)
 
 
 class UnequalSecond(RandomMasker):
     """Several masks, of which the second is wrong."""
 
-    def __call__(self, grid, batch_size, *, generator):
-        mask = super().__call__(grid, batch_size, generator=generator)
+    def forward(self, grid, batch_size, *, generator):
+        mask = super().forward(grid, batch_size, generator=generator)
         return mask, replace(mask, hidden=~mask.hidden)
 
 
-class WrongRestore(RandomMasker):
-    def __call__(self, grid, batch_size, *, generator):
-        mask = super().__call__(grid, batch_size, generator=generator)
-        return replace(mask, ids_restore=mask.ids_restore.flip(1))
+class NothingCounts(RandomMasker):
+    def forward(self, grid, batch_size, *, generator):
+        mask = super().forward(grid, batch_size, generator=generator)
+        return mask.asking(mask.ids_keep)
+
+
+class CountsTooFew(RandomMasker):
+    def forward(self, grid, batch_size, *, generator):
+        mask = super().forward(grid, batch_size, generator=generator)
+        return mask.asking(Query(mask.ids_predict, mask.queries[0].counts[:, :1]))
+
+
+class OneMask(RandomMasker):
+    """Guided, it draws a single mask whatever it is asked for."""
+
+    needs = "patches"
+
+    def forward(self, grid, batch_size, *, generator):
+        return super().forward(grid, 1, generator=generator)
+
+
+class FixedRatio(RandomMasker):
+    """Reads its ratio too early for a schedule."""
+
+    def __init__(self, *, ratio: float) -> None:
+        super().__init__(ratio=ratio)
+        self.kept = 1 - ratio
+
+    def forward(self, grid, batch_size, *, generator):
+        return Mask.from_noise(torch.rand(batch_size, grid.num_patches, generator=generator), int(grid.num_patches * self.kept))
 
 
 class KeepsTwice(RandomMasker):
-    def __call__(self, grid, batch_size, *, generator):
-        mask = super().__call__(grid, batch_size, generator=generator)
+    def forward(self, grid, batch_size, *, generator):
+        mask = super().forward(grid, batch_size, generator=generator)
         return replace(mask, ids_keep=mask.ids_keep[:, :1].expand(-1, 2))
 
 
 class KeepsNothing(Masker):
-    def __call__(self, grid, batch_size, *, generator):
+    def forward(self, grid, batch_size, *, generator):
         return Mask.from_noise(torch.rand(batch_size, grid.num_patches, generator=generator), 0)
 
 
 class FloatIds(RandomMasker):
-    def __call__(self, grid, batch_size, *, generator):
-        mask = super().__call__(grid, batch_size, generator=generator)
+    def forward(self, grid, batch_size, *, generator):
+        mask = super().forward(grid, batch_size, generator=generator)
         return replace(mask, ids_keep=mask.ids_keep.float())
 
 
@@ -246,7 +272,7 @@ class BreaksLater(RandomMasker):
 class Indexing(Masker):
     """A ValueError where the grid lacks an axis."""
 
-    def __call__(self, grid, batch_size, *, generator):
+    def forward(self, grid, batch_size, *, generator):
         place = grid.coordinates()[:, grid.axes.index("h")]
         first = torch.rand(batch_size, 1, generator=generator) < 0.5
         return Mask.from_hidden(torch.where(first, place < grid["h"] // 2, place >= grid["h"] // 2))
@@ -361,11 +387,11 @@ def read_carelessly(path, tokenizer):
     return torch.full(tokenizer.sample_shape, float(Path(path).read_text()))
 
 
-def draw(reconstructions, path):
+def write_picture(reconstructions, path):
     Path(path).write_bytes(b"\x89PNG" + repr(reconstructions).encode())
 
 
-def draw_nothing(reconstructions, path):
+def write_nothing(reconstructions, path):
     pass
 
 
@@ -377,14 +403,14 @@ DEFAULTS = {
     "target": {"name": "pixels", "normalize": "none"},
 }
 HERE = "broken_parts"
-FUNCTIONS = {"read": f"{HERE}:read", "draw": f"{HERE}:draw"}
+FUNCTIONS = {"read": f"{HERE}:read", "picture": f"{HERE}:write_picture"}
 
 SOUND = Modality("sound", DEFAULTS, **FUNCTIONS, file_suffixes=(".txt",))
 MISNAMED = replace(SOUND, name="another")
 WITHOUT_MASKER = replace(SOUND, name="without_masker", defaults={k: v for k, v in DEFAULTS.items() if k != "masker"})
 CARELESS = replace(SOUND, name="careless", read=f"{HERE}:read_carelessly")
-PICTURELESS = replace(SOUND, name="pictureless", draw=f"{HERE}:draw_nothing")
-UNDRAWABLE = replace(SOUND, name="undrawable", draw=f"{HERE}:nowhere")
+PICTURELESS = replace(SOUND, name="pictureless", picture=f"{HERE}:write_nothing")
+PICTURE_NOWHERE = replace(SOUND, name="picture_nowhere", picture=f"{HERE}:nowhere")
 LOUD = replace(SOUND, name="loud", file_suffixes=("TXT",))
 UNUSED_WEIGHT = replace(SOUND, name="unused_weight", defaults={**DEFAULTS, "tokenizer": {"name": "unused_weight"}})
 

@@ -82,7 +82,7 @@ REGISTERED: dict[str, list[Case]] = {
         Case(random("hw", 0.5), HAS_PLANE, lambda grid: tubes(grid) * (plane(grid) - plane(grid) // 2)),
         Case(random("t", 0.5), over("t"), lambda grid: grid.num_patches // grid["t"] * (grid["t"] - grid["t"] // 2)),
         Case(
-            {**random("hw", 0.5), "unit": 2},
+            {**random("hw", 0.5), "unit": [2, 2]},
             lambda grid: HAS_PLANE(grid) and grid["h"] % 2 == grid["w"] % 2 == 0 and plane(grid) >= 8,
             lambda grid: tubes(grid) * 4 * (plane(grid) // 4 - plane(grid) // 8),
         ),
@@ -188,6 +188,12 @@ COMBINED = {
         {"invert": {"name": "random", "ratio": 0.25}},
         lambda grid: grid.num_patches > 1,
         lambda grid: grid.num_patches * 3 // 4,
+    ),
+    "repeat": Case(
+        {"repeat": {"name": "inverse_block", "ratio": 0.75}, "times": 4},
+        over("hw", lambda num_positions: num_positions >= 4),
+        lambda grid: tubes(grid) * (plane(grid) - plane(grid) // 4),
+        uniform=False,
     ),
     "nested": Case(
         {"any": [random("t", 0.5), {"invert": {"all": [random("h", 0.5), random("w", 0.5)]}}]},

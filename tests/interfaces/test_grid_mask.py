@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mae_core import Grid, Mask
+from mae_core.interfaces import Query, gather_patches
 from mae_registry import ConfigError, MaeError
 
 SIZES = st.lists(st.integers(1, 5), min_size=1, max_size=4)
@@ -66,11 +68,11 @@ def test_lowest_noise_is_kept_and_equal_noise_in_raster_order(case: tuple[torch.
 
 
 @given(noise_and_num_keep())
-def test_kept_and_predicted_partition_the_grid_and_are_restored(case: tuple[torch.Tensor, int]) -> None:
+def test_kept_and_predicted_partition_the_grid_and_all_that_is_predicted_counts(case: tuple[torch.Tensor, int]) -> None:
     mask = Mask.from_noise(*case)
     raster = torch.arange(case[0].shape[1]).expand(case[0].shape)
-    assert mask.ids_restore is not None
-    assert torch.cat([mask.ids_keep, mask.ids_predict], dim=1).gather(1, mask.ids_restore).equal(raster)
+    assert torch.cat([mask.ids_keep, mask.ids_predict], dim=1).sort(dim=1).values.equal(raster)
+    assert mask.queries[0].counts.all()
     assert not mask.hidden.gather(1, mask.ids_keep).any()
     assert mask.hidden.gather(1, mask.ids_predict).all()
 
@@ -83,9 +85,7 @@ def test_from_hidden_lists_ids_in_raster_order(case: tuple[torch.Tensor, int]) -
     for row, keep, predict in zip(hidden.tolist(), mask.ids_keep.tolist(), mask.ids_predict.tolist(), strict=True):
         assert keep == [i for i, is_hidden in enumerate(row) if not is_hidden]
         assert predict == [i for i, is_hidden in enumerate(row) if is_hidden]
-    raster = torch.arange(hidden.shape[1]).expand(hidden.shape)
-    assert mask.ids_restore is not None
-    assert torch.cat([mask.ids_keep, mask.ids_predict], dim=1).gather(1, mask.ids_restore).equal(raster)
+    assert mask.queries[0].counts.all()
 
 
 @pytest.mark.parametrize("num_keep", [-1, 5])
@@ -105,7 +105,7 @@ def test_unequal_rows_need_to_be_asked_for() -> None:
     mask = Mask.from_hidden(hidden, ragged=True)
     assert mask.ragged
     assert mask.hidden.equal(hidden)
-    assert mask.ids_restore is None
+    assert mask.queries[0].counts.equal(hidden)
     assert mask.ids_keep.tolist() == mask.ids_predict.tolist() == [[0, 1, 2, 3]] * 2
 
 
@@ -115,20 +115,62 @@ def test_rows_that_are_equal_by_chance_are_ragged_all_the_same() -> None:
     assert mask.ids_keep.tolist() == [[0, 1], [0, 1]]
 
 
-def test_the_mask_of_some_samples() -> None:
-    noise = torch.rand(5, 6, generator=torch.Generator().manual_seed(0))
-    some, expected = Mask.from_noise(noise, 2)[1:3], Mask.from_noise(noise[1:3], 2)
-    for name in ("ids_keep", "ids_predict", "hidden", "ids_restore"):
-        assert getattr(some, name).equal(getattr(expected, name))
-    ragged = Mask.from_hidden(torch.tensor([[True, False], [True, True]]), ragged=True)
-    assert ragged[:1].ragged
-    assert ragged[:1].ids_restore is None
+def tensors(mask: Mask) -> list[torch.Tensor]:
+    return [mask.ids_keep, mask.hidden, *(tensor for query in mask.queries for tensor in (query.ids, query.counts))]
+
+
+@given(repeats=st.integers(1, 3), start=st.integers(0, 5), length=st.integers(0, 5), ragged=st.booleans())
+def test_the_mask_of_some_samples_has_all_their_contexts(repeats: int, start: int, length: int, ragged: bool) -> None:
+    noise = torch.rand(5 * repeats, 6, generator=torch.Generator().manual_seed(0))
+
+    def make(noise: torch.Tensor) -> Mask:
+        mask = Mask.from_hidden(noise < 0.5, ragged=True) if ragged else Mask.from_noise(noise, 2)
+        return replace(mask, repeats=repeats)
+
+    some = make(noise)[start : start + length]
+    expected = make(noise[start * repeats : (start + length) * repeats])
+    assert (some.repeats, some.ragged) == (repeats, ragged)
+    assert all(map(torch.equal, tensors(some), tensors(expected)))
+
+
+def test_the_patches_of_each_context() -> None:
+    x = torch.randn(2, 5, 3)
+    ids = torch.tensor([[0, 1], [4, 3], [2, 2], [0, 4]])
+    found = gather_patches(x, ids)  # two contexts of each of the two samples
+    assert found.equal(torch.stack([x[row // 2, ids[row]] for row in range(4)]))
+
+
+def test_queries_of_ids_alone_count_where_hidden() -> None:
+    mask = Mask.from_hidden(torch.tensor([[True, False, True, False], [False, True, True, False]]))
+    own = Query(torch.tensor([[1], [1]]), torch.tensor([[0.5], [2.0]]))
+    asked = mask.asking(torch.tensor([[0, 1], [2, 3]]), own)
+    assert asked.ids_predict.tolist() == [[0, 1], [2, 3]]
+    assert asked.queries[0].counts.tolist() == [[True, False], [True, False]]
+    assert asked.queries[1] is own
+    assert [query.ids_predict.tolist() for query in asked.each_query()] == [[[0, 1], [2, 3]], [[1], [1]]]
+    assert asked.hidden is mask.hidden
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (Mask.from_noise(torch.rand(1, 6), 3), "keep different numbers of patches (2 to 3)"),
+        (Mask.from_noise(torch.rand(1, 6), 2).asking(torch.tensor([[0]])), "predict different numbers of patches (1 to 4)"),
+        (
+            Mask.from_noise(torch.rand(1, 6), 2).asking(torch.tensor([[0, 1]]), torch.tensor([[2, 3]])),
+            "have different numbers of queries (1 to 2)",
+        ),
+        (replace(Mask.from_noise(torch.rand(2, 6), 2), repeats=2), "have different numbers of contexts (1 to 2)"),
+    ],
+)
+def test_masks_of_samples_that_are_no_batch(second: Mask, message: str) -> None:
+    with pytest.raises(MaeError) as error:
+        Mask.cat([Mask.from_noise(torch.rand(1, 6), 2), second])
+    assert message in str(error.value)
 
 
 def test_a_mask_moves_as_a_whole() -> None:
     mask = Mask.from_noise(torch.rand(2, 4), 1)
     moved = mask.to("meta")
-    assert {t.device.type for t in (moved.ids_keep, moved.ids_predict, moved.hidden, moved.ids_restore) if t is not None} == {
-        "meta"
-    }
-    assert moved.ids_keep.shape == mask.ids_keep.shape
+    assert {tensor.device.type for tensor in tensors(moved)} == {"meta"}
+    assert [tensor.shape for tensor in tensors(moved)] == [tensor.shape for tensor in tensors(mask)]

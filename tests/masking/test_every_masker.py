@@ -11,6 +11,7 @@ from masker_cases import CASES, REGISTERED, Case
 from torch import Tensor
 
 from mae_core import Grid, Mask
+from mae_core.build_maskers import masker_from_section
 from mae_core.interfaces import JointMasker, each_mask
 from mae_core.registry import registry
 from mae_core.testing import check_masker
@@ -42,7 +43,7 @@ def test_the_table_has_every_registered_masker() -> None:
 @settings(max_examples=25)
 @given(sizes=st.lists(st.integers(1, 4) | st.integers(1, 9), min_size=1, max_size=3))
 def test_the_contract_holds_on_every_grid_that_fits_and_others_are_refused(case: Case, sizes: list[int]) -> None:
-    """Exact counts; ids that agree; kept and predicted restored; shared axes; seeds alone decide: see check_masker."""
+    """Exact counts; ids that agree; shared axes; seeds alone decide: see check_masker."""
     grid = Grid(**dict(zip(AXES[len(sizes)], sizes, strict=True)))
     if case.fits(grid):
         check_masker(case.section, grid=grid)
@@ -66,25 +67,51 @@ def test_large_and_odd_grids(case: Case) -> None:
 
 
 @every_case
-def test_kept_and_predicted_partition_the_patches_where_they_can_be_restored(case: Case) -> None:
-    masks = draw(case, GRID, 20)
-    restored = masks[0].ids_restore is not None
-    assert restored == (case.section.get("name") not in ("multi_block", "running_cell") and not masks[0].ragged)
-    for mask in masks:
-        if mask.ids_restore is None:
-            continue
-        together = torch.cat([mask.ids_keep, mask.ids_predict], dim=1)
-        assert together.sort(dim=1).values.equal(torch.arange(GRID.num_patches).expand(20, -1))
-        assert together.gather(1, mask.ids_restore).equal(torch.arange(GRID.num_patches).expand(20, -1))
-        assert mask.hidden.gather(1, mask.ids_predict).all()
-        assert not mask.hidden.gather(1, mask.ids_keep).any()
+def test_what_is_hidden_is_predicted_and_counts_unless_a_masker_chooses(case: Case) -> None:
+    every = torch.arange(GRID.num_patches)
+    for mask in draw(case, GRID, 20):
+        rows = every.expand(len(mask.hidden), -1)
+        assert len(mask.queries) == 1 or case.section.get("name") == "multi_block"
+        query = mask.queries[0]
+        if mask.ragged:
+            assert mask.ids_keep.equal(rows)
+            assert query.ids.equal(rows)
+            assert query.counts.equal(mask.hidden)
+        elif case.section.get("name") not in ("multi_block", "running_cell"):
+            assert query.counts.all()
+            assert torch.cat([mask.ids_keep, query.ids], dim=1).sort(dim=1).values.equal(rows)
+            assert mask.hidden.gather(1, query.ids).all()
+        if not mask.ragged:
+            assert not mask.hidden.gather(1, mask.ids_keep).any()
+
+
+@every_case
+def test_the_masks_of_some_samples_are_slices(case: Case) -> None:
+    for mask in draw(case, GRID, 6):
+        parts = [mask[0:1], mask[1:4], mask[4:6]]
+        assert [len(part.hidden) for part in parts] == [mask.repeats, 3 * mask.repeats, 2 * mask.repeats]
+        again = Mask.cat(parts)
+        assert (again.repeats, again.ragged) == (mask.repeats, mask.ragged)
+        assert again.hidden.equal(mask.hidden)
+        assert again.ids_keep.equal(mask.ids_keep)
+        for one, other in zip(again.queries, mask.queries, strict=True):
+            assert one.ids.equal(other.ids)
+            assert one.counts.equal(other.counts)
+
+
+@every_case
+def test_maskers_are_drawn_on_the_cpu_whatever_device_a_model_is_built_on(case: Case) -> None:
+    with torch.device("meta"):
+        masker = masker_from_section(case.section)
+    masks = each_mask(masker(GRID, 3, generator=torch.Generator().manual_seed(0)))
+    assert all(mask.hidden.equal(expected.hidden) for mask, expected in zip(masks, draw(case, GRID, 3), strict=True))
 
 
 @every_case
 def test_masks_vary_along_the_axes_that_are_named_and_not_along_others(case: Case) -> None:
     varying = set[str]()
     for seed in range(6):
-        rows = hidden(case, 20, seed).reshape(20, *GRID.sizes)
+        rows = hidden(case, 20, seed).reshape(-1, *GRID.sizes)
         for place, axis in enumerate(GRID.axes, start=1):
             if not rows.equal(rows.narrow(place, 0, 1).expand_as(rows)):
                 varying.add(axis)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mae_core import Grid, load_config
-from mae_core.build_maskers import build_masker
+from mae_core import Grid
+from mae_core.build_maskers import build_tried_masker
 from mae_core.interfaces import Mask, Masker
 from mae_core.masking import BlockMasker, GridMasker, InverseBlockMasker, NoMasker, RandomMasker
 from mae_core.masking.counts import count_kept, with_count
@@ -79,6 +79,16 @@ def test_cubic_units_and_units_along_one_axis() -> None:
     assert intervals[:, 0, :, 0].sum(1).tolist() == [1] * 9
 
 
+def test_units_of_another_side_along_each_axis() -> None:
+    """Hiera hides squares of a clip, other ones at each time; the axes may be named in any order."""
+    grid = Grid(t=4, h=6, w=8)
+    for over, unit in ((["t", "h", "w"], [1, 2, 2]), (["w", "t", "h"], [2, 1, 2])):
+        squares = draw(RandomMasker(ratio=0.6, over=over, unit=unit), grid, 9).reshape(9, 4, 3, 2, 4, 2)
+        assert squares.equal(squares[:, :, :, :1, :, :1].expand_as(squares))
+        assert squares.flatten(1).sum(1).unique().tolist() == [(48 - int(48 * 0.4)) * 4]
+        assert not squares.equal(squares[:, :1].expand_as(squares))
+
+
 def test_none_hides_nothing() -> None:
     mask = NoMasker()(Grid(h=3, w=4), 2, generator=torch.Generator())
     assert (mask.num_keep, mask.ids_predict.shape, bool(mask.hidden.any())) == (12, (2, 0), False)
@@ -86,9 +96,8 @@ def test_none_hides_nothing() -> None:
 
 
 def test_a_model_is_not_built_to_hide_nothing() -> None:
-    masker = "model.modalities.image.masker"
-    with pytest.raises(ConfigError, match=f"^{masker} .*: this masker predicts nothing on the grid h=14 w=14$"):
-        build_masker(load_config("image/mae_vit_base", [f"{masker}=none"]), "image", Grid(h=14, w=14), dense=False)
+    with pytest.raises(ConfigError, match=r"^this masker predicts nothing on the grid h=14 w=14$"):
+        build_tried_masker({"name": "none"}, Grid(h=14, w=14), returns_all=True)
 
 
 @given(st.integers(0, 12), st.integers(0, 2**32))
@@ -199,7 +208,17 @@ def test_grid_keeps_one_place_of_every_cell(grid: Grid) -> None:
             Grid(h=4, w=4),
             "ratio 0.9 keeps none of the 4 positions it chooses from on the grid h=4 w=4; lower the ratio or use a finer grid",
         ),
-        (GridMasker(every=3), Grid(h=6, w=7), "every: 3 does not divide axis 'w' of the grid h=6 w=7"),
+        (GridMasker(every=3), Grid(h=6, w=7), "every: 3 does not divide axis 'w' of the grid h=6 w=7; `every` may be 7 there"),
+        (
+            RandomMasker(ratio=0.5, over=["h", "w"], unit=[2]),
+            Grid(h=6, w=8),
+            "unit: [2] must have one side for each axis of h, w, or be one number for all",
+        ),
+        (
+            RandomMasker(ratio=0.5, unit=[1, 3]),
+            Grid(h=6, w=8),
+            "unit: [1, 3] does not divide axis 'w' of the grid h=6 w=8",
+        ),
         (GridMasker(), Grid(h=1, w=1), "the grid h=1 w=1 has one patch: nothing is left to hide"),
     ],
 )

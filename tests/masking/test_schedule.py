@@ -91,7 +91,7 @@ def test_training_follows_the_schedule_and_resumes_exactly(tiny_recipe, tmp_path
 def test_a_compiled_encoder_is_not_compiled_again_for_a_count_it_has_seen(tiny_recipe) -> None:
     model = build_model(load_config(tiny_recipe, [RAMP]))
     counter = CompileCounter()
-    model.encoder.compile(backend=counter)
+    model.backbone.encoder.compile(backend=counter)
     x = {"image": torch.randn(2, 3, 24, 32)}
     counts, compiled = set(), []
     for progress in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 0.0, 0.3, 0.7, 1.0):

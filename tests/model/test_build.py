@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import mae_core
-from mae_core.build_maskers import build_masker
+from mae_core.build import build_masker
 from mae_core.interfaces import Masker
 from mae_core.masking import BlockMasker, RandomMasker
 from mae_core.model.autoencoder import MaskedAutoencoder
@@ -72,7 +72,7 @@ def test_parts_are_built_from_their_sections() -> None:
     assert parts.masker.ratio == 0.5
     assert type(parts.positions).__name__ == type(parts.decoder.positions).__name__ == "NoPositions"
     assert not parts.target.raw_differs
-    assert len(list(model.encoder.get_submodule("blocks").children())) == 2
+    assert len(list(model.backbone.encoder.get_submodule("blocks").children())) == 2
 
 
 def test_one_seed_gives_the_same_weights() -> None:
@@ -88,9 +88,9 @@ def test_one_seed_gives_the_same_weights() -> None:
 
 
 def test_the_masker_draws_from_no_global_generator_when_it_is_tried() -> None:
-    config = mae_core.load_config(RECIPE)
+    config, tokenizer = mae_core.load_config(RECIPE), build().parts("image").tokenizer
     state = torch.get_rng_state()
-    masker: Masker = build_masker(config, "image", mae_core.Grid(h=4, w=4), dense=False)
+    masker: Masker = build_masker(config, "image", tokenizer, returns_all=False)
     assert isinstance(masker, RandomMasker)
     assert torch.get_rng_state().equal(state)
 
@@ -101,7 +101,7 @@ def test_a_model_without_memory_for_its_weights(masker: str) -> None:
     with torch.device("meta"):
         model = mae_core.build_model(mae_core.load_config("image/mae_vit_huge", [f"{PARTS}.masker={section}"]))
     assert {tensor.device.type for tensor in [*model.parameters(), *model.buffers()]} == {"meta"}
-    assert sum(math.prod(p.shape) for p in model.encoder.parameters()) > 6e8
+    assert sum(math.prod(p.shape) for p in model.backbone.encoder.parameters()) > 6e8
 
 
 @pytest.mark.parametrize(
@@ -156,17 +156,19 @@ class _Fixed(Masker):
     """Hides the patches it is told to, in every sample."""
 
     def __init__(self, hidden: list[bool]) -> None:
+        super().__init__()
         self.hidden = hidden
 
-    def __call__(self, grid: mae_core.Grid, batch_size: int, *, generator: torch.Generator) -> mae_core.Mask:
+    def forward(self, grid: mae_core.Grid, batch_size: int, *, generator: torch.Generator) -> mae_core.Mask:
         return mae_core.Mask.from_hidden(torch.tensor([self.hidden]).expand(batch_size, -1))
 
 
 @pytest.mark.parametrize(("hidden", "what"), [([True] * 4, "keeps"), ([False] * 4, "predicts")])
 def test_a_masker_of_a_plugin_that_leaves_one_set_empty(monkeypatch: pytest.MonkeyPatch, hidden: list[bool], what: str) -> None:
-    monkeypatch.setattr("mae_core.build.build_component", lambda kind, section: _Fixed(hidden))
+    tokenizer = build(f"{PARTS}.tokenizer.input_size=[8, 8]").parts("image").tokenizer
+    monkeypatch.setattr("mae_core.build_maskers._named", lambda section: _Fixed(hidden))
     with pytest.raises(ConfigError, match=rf": this masker {what} nothing on the grid h=2 w=2$"):
-        build_masker(mae_core.load_config(RECIPE), "image", mae_core.Grid(h=2, w=2), dense=False)
+        build_masker(mae_core.load_config(RECIPE), "image", tokenizer, returns_all=False)
 
 
 def test_ragged_masks_are_taken_by_an_encoder_over_all_tokens() -> None:

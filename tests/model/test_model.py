@@ -1,3 +1,6 @@
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 import torch
 from timm.models.vision_transformer import Block
@@ -5,12 +8,13 @@ from torch import Tensor, nn
 
 import mae_core
 from mae_core import Mask
-from mae_core.model.autoencoder import MaskedAutoencoder
+from mae_core.interfaces import Latent, Seen
+from mae_core.model.autoencoder import MaskedAutoencoder, Parts
 from mae_core.parts.blocks import LayerNorm
 from mae_registry import MaeError
 
 WIDTH, HEADS = 16, 2
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "model": {
         "encoder": {"name": "vit", "width": WIDTH, "depth": 2, "heads": HEADS},
         "modalities": {
@@ -24,9 +28,9 @@ RECIPE = {
 TOKENIZER = "model.modalities.image.tokenizer"
 
 
-def make_model(*overrides: str) -> MaskedAutoencoder:
+def make_model(*overrides: str, recipe: Mapping[str, Any] = RECIPE) -> MaskedAutoencoder:
     """Small, with weights that hide nothing: fresh biases are 0 and fresh norms 1."""
-    model = mae_core.build_model(mae_core.load_config(RECIPE, overrides))
+    model = mae_core.build_model(mae_core.load_config(recipe, overrides))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -43,24 +47,29 @@ def random_mask(batch_size: int = 3, num_patches: int = 12, num_keep: int = 4) -
     return Mask.from_noise(torch.rand(batch_size, num_patches, generator=torch.Generator().manual_seed(2)), num_keep)
 
 
+def prepared(parts: Parts, x: Tensor) -> Tensor:
+    """What the target makes of whole samples."""
+    return parts.target.prepare(Seen("image", x, parts.tokenizer.patchify(x), {}, None))
+
+
 def rows(x: Tensor, ids: Tensor) -> Tensor:
     return torch.stack([row[i] for row, i in zip(x, ids, strict=True)])
 
 
 def full_blocks(model: MaskedAutoencoder, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
     """The encoder's weights in timm's own blocks."""
-    for block in model.encoder.get_submodule("blocks").children():
+    for block in model.backbone.encoder.get_submodule("blocks").children():
         full = Block(WIDTH, HEADS, qkv_bias=True, norm_layer=LayerNorm)
         full.load_state_dict(block.state_dict())
         x = full(x, attn_mask=attn_mask)
-    return model.encoder.get_submodule("norm")(x)
+    return model.backbone.encoder.get_submodule("norm")(x)
 
 
 def all_tokens(model: MaskedAutoencoder, x: Tensor) -> Tensor:
     """Class token and every embedded patch with its position."""
-    parts = model.parts("image")
-    tokens = parts.tokenizer.embed(parts.tokenizer.patchify(x)) + parts.positions(torch.arange(12).expand(len(x), -1))
-    return torch.cat([model.encoder.get_parameter("cls_token").expand(len(x), -1, -1), tokens], dim=1)
+    parts, every = model.parts("image"), torch.arange(12).expand(len(x), -1)
+    tokens = parts.tokenizer.embed(parts.tokenizer.patchify(x), every) + parts.positions(every)
+    return torch.cat([model.backbone.encoder.get_parameter("cls_token").expand(len(x), -1, -1), tokens], dim=1)
 
 
 def with_hidden_pixels_changed(model: MaskedAutoencoder, x: Tensor, mask: Mask) -> Tensor:
@@ -74,7 +83,7 @@ def test_the_sparse_encoder_equals_a_dense_one_that_attends_to_the_visible_only(
     x = samples(model)["image"]
     seen = torch.cat([torch.ones(3, 1, dtype=torch.bool), ~mask.hidden], dim=1)
     dense = full_blocks(model, all_tokens(model, x), attn_mask=seen[:, None, None, :])
-    sparse = model.encode({"image": x}, masks={"image": mask})["image"]
+    sparse = model.backbone.encode({"image": x}, masks={"image": mask}).x
     torch.testing.assert_close(sparse[:, :1], dense[:, :1], rtol=0, atol=2e-6)
     torch.testing.assert_close(sparse[:, 1:], rows(dense[:, 1:], mask.ids_keep), rtol=0, atol=2e-6)
 
@@ -97,17 +106,17 @@ def test_mask_tokens_inside_the_encoder_are_one_switch() -> None:
     assert parts.decoder.get_parameter("embed.weight") is not None
     assert "modalities.image.decoder.mask_token" not in model.state_dict()
     out = model({"image": x}, masks={"image": mask}, predict="all")
-    assert model.encoder.mask_token is not None
-    embedded = parts.tokenizer.embed(parts.tokenizer.patchify(x))
-    tokens = torch.where(mask.hidden[..., None], model.encoder.mask_token, embedded) + parts.positions(torch.arange(12)[None])
-    cls_token = model.encoder.get_parameter("cls_token").expand(3, -1, -1)
+    mask_token, every = model.backbone.encoder.get_parameter("mask_token"), torch.arange(12).expand(3, -1)
+    embedded = parts.tokenizer.embed(parts.tokenizer.patchify(x), every)
+    tokens = torch.where(mask.hidden[..., None], mask_token, embedded) + parts.positions(every)
+    cls_token = model.backbone.encoder.get_parameter("cls_token").expand(3, -1, -1)
     latent = full_blocks(model, torch.cat([cls_token, tokens], dim=1))
-    every = torch.arange(12).expand(3, -1)
-    expected = parts.decoder(latent, every, mask.ids_predict, num_prefix_tokens=1, predict_all=True)
+    latent = Latent(latent, 1, every, {"image": (0, 12)}, {"image": 12})
+    expected = parts.decoder(latent, mask.ids_predict, extras={}, everything=True)
     torch.testing.assert_close(out.pred["image"], expected, rtol=0, atol=2e-6)
     out.loss.backward()
-    assert model.encoder.mask_token.grad is not None
-    assert model.encoder.mask_token.grad.abs().sum() > 0
+    assert mask_token.grad is not None
+    assert mask_token.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("mask_tokens", ["true", "false"])
@@ -124,9 +133,11 @@ def test_predicting_all_agrees_with_predicting_the_masked(mask_tokens: str) -> N
 def test_kept_patches_are_predicted_from_their_own_context_tokens() -> None:
     model, mask = make_model(), random_mask()
     both = model(samples(model), masks={"image": mask}, predict="all").pred["image"]
-    latent = model.encode(samples(model), masks={"image": mask})["image"]
-    decoded = model.parts("image").decoder(latent, mask.ids_keep, mask.ids_predict, num_prefix_tokens=1, predict_all=True)
-    assert rows(both, mask.ids_keep).equal(decoded[:, :4])
+    latent = model.backbone.encode(samples(model), masks={"image": mask})
+    decoder, nothing = model.parts("image").decoder, torch.zeros(3, 0, dtype=torch.int64)
+    swapped = decoder(latent, mask.ids_predict.flip(1), extras={}, everything=True)
+    torch.testing.assert_close(swapped, both, rtol=0, atol=2e-6)
+    assert decoder(latent, nothing, extras={}, everything=True).isnan().all(2).equal(mask.hidden)
 
 
 @pytest.mark.parametrize("predict", ["masked", "all"])
@@ -135,13 +146,13 @@ def test_only_predictions_of_hidden_patches_count(predict: str) -> None:
     model = make_model()
     full = random_mask(num_keep=5)
     ids_predict = torch.cat([full.ids_predict[:, :3], full.ids_keep[:, :2]], dim=1)
-    mask = Mask(full.ids_keep, ids_predict, full.hidden)
+    mask = full.asking(ids_predict)
     x = samples(model)["image"]
     out = model({"image": x}, masks={"image": mask}, predict=predict)
     pred = out.pred["image"] if predict == "masked" else rows(out.pred["image"], ids_predict)
     torch.testing.assert_close(pred, model({"image": x}, masks={"image": mask}).pred["image"], rtol=0, atol=2e-6)
     parts = model.parts("image")
-    target = parts.target(x, parts.tokenizer.patchify(x), ids_predict)
+    target = rows(prepared(parts, x), ids_predict)
     expected = (pred - target)[:, :3].square().mean()
     torch.testing.assert_close(out.loss, expected)
     if predict == "all":
@@ -152,7 +163,7 @@ def test_only_predictions_of_hidden_patches_count(predict: str) -> None:
 def test_all_and_masked_agree_on_a_permutation_of_every_patch() -> None:
     """An encoder over all tokens, all of them predicted, not in raster order."""
     model, full = make_model("model.encoder.mask_tokens=true"), random_mask()
-    mask = Mask(full.ids_keep, torch.cat([full.ids_predict, full.ids_keep], dim=1), full.hidden)
+    mask = full.asking(torch.cat([full.ids_predict, full.ids_keep], dim=1))
     masked, both = (model(samples(model), masks={"image": mask}, predict=predict) for predict in ("masked", "all"))
     torch.testing.assert_close(rows(both.pred["image"], mask.ids_predict), masked.pred["image"], rtol=0, atol=2e-6)
     torch.testing.assert_close(both.loss, masked.loss)
@@ -165,7 +176,7 @@ def test_ragged_masks_count_each_hidden_patch_once(predict: str) -> None:
     x = samples(model)["image"]
     out = model({"image": x}, masks={"image": Mask.from_hidden(hidden, ragged=True)}, predict=predict)
     parts = model.parts("image")
-    target = parts.target(x, parts.tokenizer.patchify(x), torch.arange(12).expand(3, -1))
+    target = prepared(parts, x)
     torch.testing.assert_close(out.loss, (out.pred["image"] - target)[hidden].square().mean())
 
 
@@ -180,7 +191,7 @@ def test_ragged_masks_need_an_encoder_over_all_tokens() -> None:
 def test_encoding_hides_nothing() -> None:
     model = make_model()
     x = samples(model)["image"]
-    latent = model.encode({"image": x})["image"]
+    latent = model.backbone.encode({"image": x}).x
     assert latent.shape == (3, 13, WIDTH)
     torch.testing.assert_close(latent, full_blocks(model, all_tokens(model, x)), rtol=0, atol=2e-6)
 
@@ -206,8 +217,8 @@ def test_without_a_generator_torchs_own_draws() -> None:
 
 def test_an_encoder_without_a_class_token() -> None:
     model = make_model("model.encoder.class_token=false")
-    assert model.encoder.num_prefix_tokens == 0
-    assert model.encode(samples(model))["image"].shape == (3, 12, WIDTH)
+    assert model.backbone.encoder.num_prefix_tokens == 0
+    assert model.backbone.encode(samples(model)).tokens.shape == (3, 12, WIDTH)
     assert model(samples(model), generator=torch.Generator().manual_seed(0)).pred["image"].shape == (3, 9, 48)
 
 
@@ -234,10 +245,12 @@ def test_other_shapes_of_input(channels: int, size: list[int], patch: list[int])
 
 def two_modalities() -> MaskedAutoencoder:
     """The second: one channel, another grid."""
-    constants = [f"{TOKENIZER}.{name}=[0.5]" for name in ("mean", "std")]
-    other = make_model(f"{TOKENIZER}.channels=1", f"{TOKENIZER}.input_size=[8, 8]", *constants).parts("image")
-    first = make_model()
-    return MaskedAutoencoder(first.encoder, {"image": first.parts("image"), "other": other})
+    second = {
+        "type": "image",
+        "tokenizer": {"input_size": [8, 8], "patch_size": [4, 4], "channels": 1, "mean": [0.5], "std": [0.5]},
+        "decoder": {"width": 8, "depth": 2, "heads": 2},
+    }
+    return make_model(recipe={"model": {**RECIPE["model"], "modalities": {**RECIPE["model"]["modalities"], "other": second}}})
 
 
 def test_two_modalities_share_one_encoder_and_losses_add() -> None:
@@ -248,22 +261,24 @@ def test_two_modalities_share_one_encoder_and_losses_add() -> None:
     assert {name: pred.shape for name, pred in out.pred.items()} == {"image": (3, 8, 48), "other": (3, 2, 16)}
     torch.testing.assert_close(out.loss, out.losses["image"] + out.losses["other"])
 
-    tokens = [model.encoder.get_parameter("cls_token").expand(3, -1, -1)]
+    tokens = [model.backbone.encoder.get_parameter("cls_token").expand(3, -1, -1)]
     for name, mask in masks.items():
         parts = model.parts(name)
         kept = rows(parts.tokenizer.patchify(x[name]), mask.ids_keep)
-        tokens.append(parts.tokenizer.embed(kept) + parts.positions(mask.ids_keep))
+        tokens.append(parts.tokenizer.embed(kept, mask.ids_keep) + parts.positions(mask.ids_keep))
     latent = full_blocks(model, torch.cat(tokens, dim=1))  # class token, 4 of image, 2 of other
     own = {"image": latent[:, :5], "other": torch.cat([latent[:, :1], latent[:, 5:]], dim=1)}
     for name, mask in masks.items():
-        expected = model.parts(name).decoder(own[name], mask.ids_keep, mask.ids_predict, num_prefix_tokens=1)
+        num_keep, num_patches = mask.num_keep, mask.hidden.shape[1]
+        alone = Latent(own[name], 1, mask.ids_keep, {name: (0, num_patches)}, {name: num_keep})
+        expected = model.parts(name).decoder(alone, mask.ids_predict, extras={})
         torch.testing.assert_close(out.pred[name], expected, rtol=0, atol=2e-6)
 
 
 def test_one_of_two_modalities_is_encoded_alone() -> None:
     model = two_modalities()
     alone = make_model()
-    alone.load_state_dict(model.state_dict(), strict=False)
+    alone.load_state_dict({name: x for name, x in model.state_dict().items() if ".other." not in name})
     masks = {"image": random_mask()}
     assert model(samples(model), masks=masks).loss.equal(alone(samples(alone), masks=masks).loss)
     assert (

@@ -1,13 +1,17 @@
 """Models of paired modalities: one joint mask, one encoder, decoders that attend to all; and the losses these use."""
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor
 
 import mae_core
 from mae_core import Mask
+from mae_core.interfaces import TargetPlace
 from mae_core.model.autoencoder import MaskedAutoencoder
-from mae_core.parts.pixels import Pixels, reduce_loss
+from mae_core.parts.pixels import Pixels, weigh_counts
+from mae_core.parts.positions import SinCos
 from mae_image.tokenizer import ImagePatches
 from mae_registry import ConfigError, MaeError
 
@@ -62,7 +66,7 @@ def changed(model: MaskedAutoencoder, name: str, patches_of: Tensor) -> dict[str
 def latents(model: MaskedAutoencoder, samples: dict[str, Tensor], masks: dict[str, Mask]) -> Tensor:
     """What the encoder gives in a forward pass."""
     outputs: list[Tensor] = []
-    handle = model.encoder.register_forward_hook(lambda module, args, output: outputs.append(output))
+    handle = model.backbone.encoder.register_forward_hook(lambda module, args, output: outputs.append(output.x))
     model(samples, masks=masks)
     handle.remove()
     return outputs[0]
@@ -149,16 +153,22 @@ def test_a_joint_masker_that_hides_nothing_is_refused_when_the_model_is_built() 
 
 def test_the_sample_reduction_is_the_mean_of_the_means_of_samples_that_have_any() -> None:
     per_patch = torch.tensor([[1.0, 2, 3, 4], [10, 20, 30, 40], [5, 6, 7, 8]])
-    weight = torch.tensor([[1, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1]]).bool()
-    assert reduce_loss(per_patch, weight, "sample").item() == (2 + 8) / 2
-    assert reduce_loss(per_patch, weight, "batch").item() == (1 + 2 + 3 + 8) / 4
+    counts = torch.tensor([[1, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1]]).bool()
+    for reduction, expected in (("sample", (2 + 8) / 2), ("batch", (1 + 2 + 3 + 8) / 4)):
+        weight = weigh_counts(counts, reduction)
+        assert ((per_patch * weight).sum() / weight.sum()).item() == pytest.approx(expected)
 
 
 def test_absolute_errors() -> None:
-    target = Pixels(ImagePatches(4, input_size=(2, 4), patch_size=(2, 2), channels=3), error="l1", reduction="sample")
+    def loss(error: Literal["mse", "l1"]) -> Tensor:
+        tokenizer = ImagePatches(4, input_size=(2, 4), patch_size=(2, 2))
+        target = Pixels(
+            TargetPlace("image", tokenizer, 4, 1, lambda width: SinCos(tokenizer.grid, width)), error=error, reduction="sample"
+        )
+        return (target.error(pred, true) * target.weight(weight)).sum() / target.weight(weight).sum()
+
     pred, true = torch.zeros(2, 2, 12), torch.arange(48.0).reshape(2, 2, 12) - 20
     weight = torch.tensor([[True, False], [True, True]])
     expected = (true[0, 0].abs().mean() + true[1].abs().mean()) / 2
-    torch.testing.assert_close(target.loss(pred, true, weight), expected)
-    squared = Pixels(ImagePatches(4, input_size=(2, 4), patch_size=(2, 2)), reduction="sample").loss(pred, true, weight)
-    torch.testing.assert_close(squared, (true[0, 0].square().mean() + true[1].square().mean()) / 2)
+    torch.testing.assert_close(loss("l1"), expected)
+    torch.testing.assert_close(loss("mse"), (true[0, 0].square().mean() + true[1].square().mean()) / 2)

@@ -8,6 +8,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from mae_core import Grid
+from mae_core.interfaces import DecoderPlace, Latent
 from mae_core.parts.blocks import LayerNorm
 from mae_core.parts.cross_decoder import CrossDecoder
 from mae_core.parts.positions import SinCos
@@ -24,10 +25,18 @@ def positions(grid: Grid, width: int) -> SinCos:
     return SinCos(grid, width, leading="first_axis")
 
 
+def place(modality: str) -> DecoderPlace:
+    make = {name: lambda width, grid=grid: positions(grid, width) for name, grid in GRIDS.items()}
+    return DecoderPlace(modality, CONTEXT_WIDTH, OUT, GRIDS, make, False, PREFIX, 1)
+
+
+def context_of(x: Tensor, ids: Tensor = IDS_KEEP) -> Latent:
+    """Rows keep different numbers of each modality's patches."""
+    return Latent(x, PREFIX, ids, {name: (OFFSETS[name], grid.num_patches) for name, grid in GRIDS.items()}, None)
+
+
 def make_decoder(modality: str = "b", **recipe: object) -> CrossDecoder:
-    every = {name: (grid, lambda width, grid=grid: positions(grid, width)) for name, grid in GRIDS.items()}
-    wired = (CONTEXT_WIDTH, OUT, *every[modality], False, modality, every)
-    decoder = CrossDecoder(*wired, **({"width": WIDTH, "depth": 2, "heads": HEADS} | recipe))  # type: ignore[arg-type]
+    decoder = CrossDecoder(place(modality), **({"width": WIDTH, "depth": 2, "heads": HEADS} | recipe))  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():  # weights that hide nothing: fresh biases are 0 and fresh norms 1
         for parameter in decoder.parameters():
@@ -50,7 +59,7 @@ def softmax_attention(decoder: CrossDecoder, queries: Tensor, context: Tensor) -
 
 def slow_decoder(decoder: CrossDecoder, latent: Tensor, ids_keep: Tensor) -> Tensor:
     """One sample's (prefix + K, D), (K,) -> predictions of all patches of the decoder's modality."""
-    modality = decoder.modality
+    modality = decoder.entry
     x = decoder.embed(latent)
     prefix, visible = list(x[:PREFIX]), dict(zip(ids_keep.tolist(), x[PREFIX:], strict=True))
     context, queries = [], []
@@ -79,43 +88,42 @@ def test_it_equals_the_slow_one(modality: str) -> None:
     decoder, latent = make_decoder(modality), random_latent()
     expected = torch.stack([slow_decoder(decoder, x, ids) for x, ids in zip(latent, IDS_KEEP, strict=True)])
     num = GRIDS[modality].num_patches
-    found = decoder(latent, IDS_KEEP, torch.zeros(2, 1).long(), num_prefix_tokens=PREFIX, predict_all=True)
+    found = decoder(context_of(latent), torch.zeros(2, 1).long(), extras={}, everything=True)
     assert found.shape == (2, num, OUT)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     ids = torch.tensor([[2, 0], [1, 2]])
-    some = decoder(latent, IDS_KEEP, ids, num_prefix_tokens=PREFIX)
+    some = decoder(context_of(latent), ids, extras={})
     torch.testing.assert_close(some, torch.stack([expected[row][ids[row]] for row in range(2)]), rtol=1e-4, atol=1e-5)
 
 
 def test_the_order_of_the_context_does_not_matter_but_its_places_do() -> None:
     decoder, latent, ids = make_decoder(), random_latent(), torch.arange(5).expand(2, -1)
-    plain = decoder(latent, IDS_KEEP, ids, num_prefix_tokens=PREFIX)
+    plain = decoder(context_of(latent), ids, extras={})
     order = torch.tensor([3, 0, 4, 2, 1])
     shuffled = torch.cat([latent[:, :PREFIX], latent[:, PREFIX:][:, order]], dim=1)
-    torch.testing.assert_close(decoder(shuffled, IDS_KEEP[:, order], ids, num_prefix_tokens=PREFIX), plain)
-    assert not torch.allclose(decoder(shuffled, IDS_KEEP, ids, num_prefix_tokens=PREFIX), plain)
+    torch.testing.assert_close(decoder(context_of(shuffled, IDS_KEEP[:, order]), ids, extras={}), plain)
+    assert not torch.allclose(decoder(context_of(shuffled), ids, extras={}), plain)
 
 
 def test_prefix_tokens_have_no_position_and_no_modality() -> None:
     decoder, latent, ids = make_decoder(), random_latent(), torch.arange(5).expand(2, -1)
-    plain = decoder(latent, IDS_KEEP, ids, num_prefix_tokens=PREFIX)
+    plain = decoder(context_of(latent), ids, extras={})
     swapped = torch.cat([latent[:, [1, 0]], latent[:, PREFIX:]], dim=1)
-    torch.testing.assert_close(decoder(swapped, IDS_KEEP, ids, num_prefix_tokens=PREFIX), plain)
+    torch.testing.assert_close(decoder(context_of(swapped), ids, extras={}), plain)
     other = torch.cat([latent[:, :1] + 1, latent[:, 1:]], dim=1)  # yet they are attended to
-    assert not torch.allclose(decoder(other, IDS_KEEP, ids, num_prefix_tokens=PREFIX), plain)
+    assert not torch.allclose(decoder(context_of(other), ids, extras={}), plain)
 
 
 def test_it_learns_from_every_modality() -> None:
     decoder, latent = make_decoder(), random_latent().requires_grad_()
-    decoder(latent, IDS_KEEP, torch.arange(5).expand(2, -1), num_prefix_tokens=PREFIX).square().sum().backward()
+    decoder(context_of(latent), torch.arange(5).expand(2, -1), extras={}).square().sum().backward()
     assert latent.grad is not None
     assert (latent.grad.abs().sum(-1) > 0).all()
     assert [name for name, p in decoder.named_parameters() if p.grad is None] == []
 
 
 def test_fresh_weights() -> None:
-    every = {name: (grid, lambda width, grid=grid: SinCos(grid, width)) for name, grid in GRIDS.items()}
-    decoder = CrossDecoder(CONTEXT_WIDTH, OUT, *every["b"], False, "b", every, width=256)
+    decoder = CrossDecoder(place("b"), width=256)
     for module in decoder.modules():
         if isinstance(module, nn.Linear):
             assert (module.bias == 0).all()

@@ -6,6 +6,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from mae_core import Grid, Mask
+from mae_core.interfaces import DecoderPlace, Latent, Positions
 from mae_core.parts.blocks import LayerNorm, QueryBlock, init_linear_and_norm
 from mae_core.parts.positions import Learned, SinCos, sincos_table
 from mae_core.parts.vit_decoder import ViTDecoder
@@ -23,13 +24,21 @@ def randomize(module: nn.Module) -> None:
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
 
 
+def place(
+    *, context_width: int = CONTEXT_WIDTH, out_dim: int = OUT, positions: type[Positions] = SinCos, returns_all: bool = False
+) -> DecoderPlace:
+    make = {"only": lambda width: positions(GRID, width)}
+    return DecoderPlace("only", context_width, out_dim, {"only": GRID}, make, returns_all, 1, 1)
+
+
+def latent_of(x: Tensor, ids: Tensor) -> Latent:
+    """Prefix tokens, as many as there are more tokens than ids, and those of ids."""
+    return Latent(x, x.shape[1] - ids.shape[1], ids, {"only": (0, GRID.num_patches)}, {"only": ids.shape[1]})
+
+
 def make_decoder(*, dense: bool = False, **recipe: object) -> ViTDecoder:
     decoder = ViTDecoder(
-        CONTEXT_WIDTH,
-        OUT,
-        GRID,
-        lambda width: SinCos(GRID, width),
-        dense,
+        place(returns_all=dense),
         **({"width": WIDTH, "depth": 3, "heads": HEADS} | recipe),  # type: ignore[arg-type]
     )
     randomize(decoder)
@@ -43,7 +52,7 @@ def full_block(block: nn.Module) -> Block:
     return full
 
 
-def unshuffling_decoder(decoder: ViTDecoder, latent: Tensor, ids_restore: Tensor, *, num_prefix: int) -> Tensor:
+def unshuffling_decoder(decoder: ViTDecoder, latent: Tensor, mask: Mask, *, num_prefix: int) -> Tensor:
     """As the paper's text has it: mask tokens appended, all put in raster order, positions added, all predicted. (B, N, T)"""
     assert decoder.mask_token is not None
     x = decoder.embed(latent)
@@ -53,7 +62,8 @@ def unshuffling_decoder(decoder: ViTDecoder, latent: Tensor, ids_restore: Tensor
     elif decoder.class_token == "own":
         assert decoder.cls_token is not None
         prefix = decoder.cls_token.expand(len(x), -1, -1)
-    num_hidden = ids_restore.shape[1] - kept.shape[1]
+    num_hidden = mask.hidden.shape[1] - kept.shape[1]
+    ids_restore = torch.cat([mask.ids_keep, mask.ids_predict], dim=1).argsort(dim=1)
     shuffled = torch.cat([kept, decoder.mask_token.expand(len(x), num_hidden, -1)], dim=1)
     raster = torch.stack([row[ids] for row, ids in zip(shuffled, ids_restore, strict=True)])
     x = torch.cat([prefix, raster + sincos_table(GRID, WIDTH)], dim=1)
@@ -69,13 +79,23 @@ def test_a_set_of_tokens_equals_unshuffling(class_token: str, num_prefix: int, e
     decoder = make_decoder(class_token=class_token, embed_bias=embed_bias)
     mask = Mask.from_noise(torch.rand(2, GRID.num_patches), 5)
     latent = torch.randn(2, num_prefix + 5, CONTEXT_WIDTH)
-    assert mask.ids_restore is not None
-    expected = unshuffling_decoder(decoder, latent, mask.ids_restore, num_prefix=num_prefix)
-    ids = mask.ids_keep, mask.ids_predict
-    masked = decoder(latent, *ids, num_prefix_tokens=num_prefix)
-    both = decoder(latent, *ids, num_prefix_tokens=num_prefix, predict_all=True)
+    expected = unshuffling_decoder(decoder, latent, mask, num_prefix=num_prefix)
+    masked = decoder(latent_of(latent, mask.ids_keep), mask.ids_predict, extras={})
+    both = decoder(latent_of(latent, mask.ids_keep), mask.ids_predict, extras={}, everything=True)
     torch.testing.assert_close(masked, _rows(expected, mask.ids_predict), rtol=0, atol=2e-6)
-    torch.testing.assert_close(both, _rows(expected, torch.cat(ids, dim=1)), rtol=0, atol=2e-6)
+    torch.testing.assert_close(both, expected, rtol=0, atol=2e-6)
+
+
+def test_everything_is_in_raster_order_with_gaps_where_nothing_is_predicted() -> None:
+    """A patch that is both seen and asked for is predicted as the query has it."""
+    decoder, kept = make_decoder(), torch.tensor([[4, 0, 7], [1, 2, 3]])
+    asked = torch.tensor([[7, 9], [11, 2]])
+    latent = latent_of(torch.randn(2, 4, CONTEXT_WIDTH), kept)
+    everything = decoder(latent, asked, extras={}, everything=True)
+    torch.testing.assert_close(_rows(everything, asked), decoder(latent, asked, extras={}), rtol=0, atol=2e-6)
+    gaps = torch.ones(2, 12, dtype=torch.bool).scatter(1, torch.cat([kept, asked], dim=1), False)
+    assert everything.isnan().all(dim=2).equal(gaps)
+    assert everything.isnan().any(dim=2).equal(gaps)
 
 
 def _rows(x: Tensor, ids: Tensor) -> Tensor:
@@ -89,7 +109,7 @@ def test_the_class_token_is_context_only_where_it_is_kept() -> None:
     other[:, 0] += 1
     for class_token, depends in (("keep", True), ("drop", False), ("own", False)):
         decoder = make_decoder(class_token=class_token)
-        a, b = (decoder(x, mask.ids_keep, mask.ids_predict, num_prefix_tokens=1) for x in (latent, other))
+        a, b = (decoder(latent_of(x, mask.ids_keep), mask.ids_predict, extras={}) for x in (latent, other))
         assert (not a.equal(b)) == depends
 
 
@@ -98,9 +118,9 @@ def test_a_dense_decoder_reads_its_queries_from_the_context() -> None:
     assert decoder.mask_token is None
     every = torch.arange(12).expand(2, -1)
     predict = torch.tensor([[7, 2], [0, 11]])
-    latent = torch.randn(2, 13, CONTEXT_WIDTH)
-    masked = decoder(latent, every, predict, num_prefix_tokens=1)
-    both = decoder(latent, every, predict, num_prefix_tokens=1, predict_all=True)
+    latent = latent_of(torch.randn(2, 13, CONTEXT_WIDTH), every)
+    masked = decoder(latent, predict, extras={})
+    both = decoder(latent, predict, extras={}, everything=True)
     assert both.shape == (2, 12, OUT)
     torch.testing.assert_close(masked, _rows(both, predict), rtol=0, atol=1e-6)
 
@@ -114,7 +134,7 @@ def test_switches_of_the_decoder_decide_its_parameters(fields: tuple[str, str]) 
 
 
 def test_positions_are_at_the_decoders_own_width() -> None:
-    decoder = ViTDecoder(CONTEXT_WIDTH, OUT, GRID, lambda width: Learned(GRID, width), False, width=WIDTH, depth=1, heads=HEADS)
+    decoder = ViTDecoder(place(positions=Learned), width=WIDTH, depth=1, heads=HEADS)
     assert decoder.positions.get_parameter("table").shape == (12, WIDTH)
 
 
@@ -142,7 +162,7 @@ def test_a_query_block_is_a_full_block_and_a_selection() -> None:
 def test_initial_weights_are_the_published_ones() -> None:
     """Xavier-uniform with qkv as one matrix, zero biases, unit norms, N(0, 0.02) mask token."""
     torch.manual_seed(0)
-    decoder = ViTDecoder(64, 48, GRID, lambda width: SinCos(GRID, width), False, width=128, depth=2, heads=4)
+    decoder = ViTDecoder(place(context_width=64, out_dim=48), width=128, depth=2, heads=4)
     for name, parameter in decoder.named_parameters():
         if "norm" in name:
             assert parameter.unique().tolist() == [float("weight" in name)], name

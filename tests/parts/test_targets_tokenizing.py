@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mae_core.interfaces import Seen, TargetPlace, gather_patches
 from mae_core.parts.patches import PatchTokenizer
 from mae_core.parts.pixels import Pixels
+from mae_core.parts.positions import SinCos
 from mae_image.tokenizer import IMAGENET_MEAN, IMAGENET_STD, ImagePatches
 from mae_registry import ConfigError, MaeError
 
@@ -67,7 +69,9 @@ def test_embedding_is_the_strided_convolution() -> None:
     x = torch.randn(2, 2, 6, 10)
     weight = tokenizer.proj.weight.reshape(4, 3, 2, 2).permute(0, 3, 1, 2)  # d (p q c) -> d c p q
     expected = F.conv2d(x, weight, tokenizer.proj.bias, stride=(3, 2)).flatten(2).transpose(1, 2)
-    torch.testing.assert_close(tokenizer.embed(tokenizer.patchify(x)), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        tokenizer.embed(tokenizer.patchify(x), torch.arange(10).expand(2, -1)), expected, rtol=0, atol=1e-6
+    )
 
 
 def test_bytes_and_floats_normalize_alike() -> None:
@@ -119,12 +123,16 @@ def test_another_shape_than_the_models(shape: tuple[int, ...]) -> None:
 
 
 def targets_at(target: Pixels, tokenizer: PatchTokenizer, x: Tensor, ids: Tensor) -> Tensor:
-    return target(x, tokenizer.patchify(x), ids)
+    return gather_patches(target.prepare(Seen("only", x, tokenizer.patchify(x), {}, None)), ids)
+
+
+def place(tokenizer: PatchTokenizer) -> TargetPlace:
+    return TargetPlace("only", tokenizer, 8, 1, lambda width: SinCos(tokenizer.grid, width))
 
 
 def test_patches_are_normalized_by_their_own_unbiased_variance() -> None:
     tokenizer = image_tokenizer()
-    target = Pixels(tokenizer)
+    target = Pixels(place(tokenizer))
     assert target.dim == tokenizer.patch_dim == 12
     x = torch.randn(1, 2, 6, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 1e-3
     normalized = targets_at(target, tokenizer, x, torch.tensor([[7, 2]]))
@@ -137,13 +145,13 @@ def test_patches_are_normalized_by_their_own_unbiased_variance() -> None:
 
 def test_a_patch_of_one_value_is_zero() -> None:
     tokenizer = image_tokenizer()
-    normalized = targets_at(Pixels(tokenizer), tokenizer, torch.full((1, 2, 6, 10), 0.25), torch.arange(10)[None])
+    normalized = targets_at(Pixels(place(tokenizer)), tokenizer, torch.full((1, 2, 6, 10), 0.25), torch.arange(10)[None])
     assert not normalized.any()
 
 
 def test_without_normalisation_the_patches_themselves() -> None:
     tokenizer = image_tokenizer()
-    target, x, ids = Pixels(tokenizer, normalize="none"), torch.randn(2, 2, 6, 10), torch.tensor([[3, 1], [0, 9]])
+    target, x, ids = Pixels(place(tokenizer), normalize="none"), torch.randn(2, 2, 6, 10), torch.tensor([[3, 1], [0, 9]])
     expected = torch.stack([row[i] for row, i in zip(tokenizer.patchify(x), ids, strict=True)])
     assert targets_at(target, tokenizer, x, ids).equal(expected)
     assert not target.raw_differs
@@ -153,7 +161,7 @@ def test_without_normalisation_the_patches_themselves() -> None:
 
 def test_perfect_predictions_draw_as_the_sample() -> None:
     tokenizer = image_tokenizer()
-    target, x = Pixels(tokenizer, normalize="patch"), torch.randn(2, 2, 6, 10)
+    target, x = Pixels(place(tokenizer), normalize="patch"), torch.randn(2, 2, 6, 10)
     assert target.raw_differs
     pred = targets_at(target, tokenizer, x, torch.arange(10).expand(2, -1))
     drawn = tokenizer.unpatchify(target.to_patches(pred, tokenizer.patchify(x)))
@@ -174,6 +182,8 @@ def test_the_loss_is_the_mean_over_all_patches_that_count(weights: list[list[boo
         for m in range(3)
         if weights[b][m]
     )
-    loss = Pixels(image_tokenizer()).loss(pred, target, torch.tensor(weights))
+    pixels = Pixels(place(image_tokenizer()))
+    weight = pixels.weight(torch.tensor(weights))
+    loss = (weight * pixels.error(pred, target)).sum() / weight.sum()
     assert loss.shape == ()
     assert float(loss) == pytest.approx(expected, rel=1e-12)

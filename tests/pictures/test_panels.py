@@ -2,12 +2,12 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
 
 from mae_core.interfaces import Reconstruction
-from mae_core.pictures.panels import FONT, facts, panels, shorten, tile, wrap
+from mae_core.pictures.panels import facts, headings, panels
+from mae_registry import MaeError
 
 GENERATOR = torch.Generator().manual_seed(0)
 SAMPLE, PREDICTION, RAW = (torch.randn(3, 8, 6, generator=GENERATOR) for _ in range(3))
@@ -53,38 +53,7 @@ def test_facts():
     assert facts(odd) == ["a ? b", "mask ratio 50%", "loss 0.4321"]
 
 
-def test_a_tile_shows_0_to_1_and_nothing_as_middle_grey():
-    values = torch.tensor([-1.0, 0.0, 0.25, 1.0, 2.0, torch.nan]).expand(3, 2, 6)
-    drawn = np.asarray(tile(values, is_raw=False, factor=2))
-    assert drawn.shape == (4, 12, 3)
-    assert drawn[0, ::2, 0].tolist() == [0, 0, 64, 255, 255, 128]
-    assert (drawn[0, ::2] == drawn[1, 1::2]).all()
-
-
-def test_raw_values_are_drawn_around_grey():
-    raw = torch.tensor([-9.0, -2.0, 0.0, 1.0, 2.0, 9.0]).expand(3, 2, 6)
-    assert np.asarray(tile(raw, is_raw=True, factor=1))[0, :, 0].tolist() == [0, 0, 128, 191, 255, 255]
-
-
-@pytest.mark.parametrize("num_channels", [1, 2, 5])
-def test_other_channel_counts_are_drawn_as_their_mean(num_channels):
-    values = torch.rand(num_channels, 4, 4)
-    drawn = np.asarray(tile(values, is_raw=False, factor=1))
-    assert np.array_equal(drawn[..., 0], (values.mean(0) * 255).round().byte().numpy())
-    assert (drawn == drawn[..., :1]).all()
-
-
-def test_long_names_keep_both_ends():
-    text = "n01440764/" * 9 + "tench.JPEG"
-    short = shorten(text, 120)
-    assert FONT.getlength(short) <= 120
-    assert short.startswith("n0")
-    assert short.endswith("JPEG")
-    assert shorten("short", 120) == "short"
-
-
-def test_headings_wrap_at_words():
-    lines = wrap("output with the visible patches pasted in", 120)
-    assert " ".join(lines) == "output with the visible patches pasted in"
-    assert len(lines) > 1
-    assert all(FONT.getlength(line) <= 120 for line in lines)
+def test_there_is_something_to_show():
+    assert headings([SHOWN, SHOWN]) == [panel.heading for panel in panels(SHOWN)]
+    with pytest.raises(MaeError, match="nothing to show"):
+        headings([])

@@ -19,7 +19,7 @@ class SpectrogramClassifier(nn.Module):
 
     def __init__(self, pretrained: MaskedAutoencoder, num_classes: int) -> None:
         super().__init__()
-        parts, encoder = pretrained.parts("audio"), pretrained.encoder
+        parts, encoder = pretrained.parts("audio"), pretrained.backbone.encoder
         if not isinstance(encoder, ViTEncoder) or encoder.cls_token is None:
             raise MaeError("this classifier is of a `vit` encoder with a class token (model.encoder.class_token=true)")
         self.tokenizer = parts.tokenizer
@@ -39,7 +39,7 @@ class SpectrogramClassifier(nn.Module):
         patches = self.tokenizer.patchify(x)
         if ids_keep is None:
             ids_keep = torch.arange(patches.shape[1], device=x.device).expand(len(x), -1)
-        tokens = self.tokenizer.embed(gather_patches(patches, ids_keep)) + self.positions(ids_keep)
+        tokens = self.tokenizer.embed(gather_patches(patches, ids_keep), ids_keep) + self.positions(ids_keep)
         tokens = torch.cat([self.cls_token.expand(len(x), -1, -1).to(tokens.dtype), tokens], dim=1)
         for block in self.blocks:
             tokens = block(tokens)

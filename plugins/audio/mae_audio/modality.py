@@ -25,7 +25,7 @@ AUDIO = Modality(
         "target": {"name": "pixels", "normalize": "patch"},
     },
     read="mae_audio.reading:read_spectrogram",
-    draw="mae_audio.pictures:draw",
+    picture="mae_audio.pictures:write_picture",
     measure="mae_audio.statistics:measure",
     file_suffixes=(".wav", ".flac", ".ogg", ".mp3"),
 )

@@ -3,7 +3,6 @@
 import io
 import os
 import textwrap
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from mae_audio.fbank import FRAMES_PER_SECOND, SAMPLE_RATE
 from mae_audio.sounds import to_wave
 from mae_core.files import write_atomically
 from mae_core.interfaces import Reconstruction
-from mae_core.pictures.panels import RAW_RANGE, facts, panels
-from mae_registry import MaeError
+from mae_core.pictures.panels import RAW_RANGE, facts, headings, panels
+from mae_core.pictures.text import legible
 
 COLUMN_WIDTH, ROW_HEIGHT, HEADER_HEIGHT = 3.4, 2.2, 0.5
 """Inches, of 100 pixels."""
@@ -27,20 +26,16 @@ MAX_TITLE = 30
 PADDING_TOLERANCE = 1e-3
 
 
-def draw(reconstructions: Sequence[Reconstruction], path: str | os.PathLike[str]) -> None:
+def write_picture(reconstructions: Sequence[Reconstruction], path: str | os.PathLike[str]) -> None:
     """Write a PNG, one row a reconstruction, and beside it what each row sounds like: `STEM-ROW-original.wav`, `...-output.wav`
     and `...-pasted.wav`.
 
     All three are made from spectrograms in the same way, so that they differ by what the model did alone; they are as loud as
-    the loudest of them may be. Raises MaeError if a file cannot be written, or there is nothing to draw.
+    the loudest of them may be. Raises MaeError if a file cannot be written, or there is nothing to show.
     """
-    if not reconstructions:
-        raise MaeError(f"{os.fspath(path)}: there is nothing to draw; no preview of the data could be read")
     path = Path(path)
     figure = compose(reconstructions)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # letters of a file's name that the font lacks
-        write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=100))
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=100))
     for row, reconstruction in enumerate(reconstructions, start=1):
         for what, wave in sounds(reconstruction).items():
             _write_wave(path.with_name(f"{path.stem}-{row}-{what}.wav"), wave)
@@ -62,9 +57,8 @@ def sounds(reconstruction: Reconstruction) -> dict[str, Tensor]:
 
 
 def compose(reconstructions: Sequence[Reconstruction]) -> Figure:
-    """The picture that `draw` writes: seconds to the right, mel bins up; one colour scale a row, the original's range."""
-    headings = [panel.heading for panel in panels(reconstructions[0])]
-    num_rows, num_columns = len(reconstructions), len(headings)
+    """What `write_picture` writes: seconds to the right, mel bins up; one colour scale a row, the original's range."""
+    num_rows, num_columns = len(reconstructions), len(headings(reconstructions))
     figure = Figure((COLUMN_WIDTH * num_columns, ROW_HEIGHT * num_rows + HEADER_HEIGHT), layout="constrained")
     grid = figure.subplots(num_rows, num_columns, squeeze=False)
     for row, (axes, reconstruction) in enumerate(zip(grid, reconstructions, strict=True)):
@@ -72,7 +66,7 @@ def compose(reconstructions: Sequence[Reconstruction]) -> Figure:
         low, high = float(original.min()), float(original.max())
         for axis, panel in zip(axes, panels(reconstruction), strict=True):
             limits = (-RAW_RANGE, RAW_RANGE) if panel.is_raw else (low, max(high, low + 1e-3))
-            _draw_one(axis, panel.values[0], limits=limits, is_raw=panel.is_raw)
+            _show(axis, panel.values[0], limits=limits, is_raw=panel.is_raw)
             if row == 0:
                 axis.set_title(textwrap.fill(panel.heading, MAX_HEADING), fontsize=9)
         axes[0].set_ylabel(_label(row + 1, reconstruction), fontsize=8, parse_math=False)
@@ -82,7 +76,7 @@ def compose(reconstructions: Sequence[Reconstruction]) -> Figure:
     return figure
 
 
-def _draw_one(axis: Axes, values: Tensor, *, limits: tuple[float, float], is_raw: bool) -> None:
+def _show(axis: Axes, values: Tensor, *, limits: tuple[float, float], is_raw: bool) -> None:
     num_frames, num_mels = values.shape
     colours = matplotlib.colormaps["PuOr" if is_raw else "magma"].with_extremes(bad="0.7")
     extent = (0.0, num_frames / FRAMES_PER_SECOND, 0.0, float(num_mels))
@@ -93,6 +87,7 @@ def _draw_one(axis: Axes, values: Tensor, *, limits: tuple[float, float], is_raw
 
 def _label(row: int, reconstruction: Reconstruction) -> str:
     title, *others = facts(reconstruction)
+    title = legible(title)
     if len(title) > MAX_TITLE:  # both ends of a file's name tell
         title = f"{title[: MAX_TITLE // 2 - 1]}…{title[-MAX_TITLE // 2 :]}"
     return "\n".join([f"{row}: {title}", *others, "mel bin"])

@@ -28,7 +28,7 @@ def register_decoders(register: Register) -> None:
 def register_datasets(register: Register) -> None:
     """Folders of recordings, and sounds that are made up on the spot."""
     register("audio_folder", "mae_audio.datasets:AudioFolder")
-    register("synthetic_sounds", "mae_audio.synthetic:SyntheticSounds")
+    register("synthetic_sounds", "mae_audio.demo:SyntheticSounds")
 
 
 @hookimpl

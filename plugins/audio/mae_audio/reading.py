@@ -12,6 +12,7 @@ from torch import Tensor
 from torchaudio.transforms import Resample
 
 from mae_audio.fbank import FRAME_LENGTH, SAMPLE_RATE, fbank, num_samples
+from mae_core.data.files import one_line, require_content
 from mae_core.interfaces import BadSample, Tokenizer
 from mae_registry import ConfigError
 
@@ -20,6 +21,8 @@ MIN_RATE, MAX_RATE = 2_000, 384_000
 MAX_RATIO = 640
 """Sample rates are resampled by a fraction of at most this denominator: exactly for all usual ones (11,025 Hz needs 640), to a
 few millionths for odd ones, whose exact kernel would take gigabytes."""
+FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3")
+"""What is read, by libsndfile's names. It knows more, and tells them by content, whatever the file is called."""
 UNKNOWN_LENGTH = 2**62
 """Samples that libsndfile gives a stream whose header does not say."""
 MAX_LEVEL = 1e6
@@ -43,7 +46,7 @@ def read_wave(path: str | os.PathLike[str], *, max_samples: int | None = None, r
     one frame (25 ms). Only the part that is returned is decoded. A WAV or OGG file that was cut off is a shorter recording:
     its reader cannot tell.
     """
-    name = os.fspath(path)
+    name = require_content(path)
     try:
         with open(name, "rb") as raw:
             rate, ratio, samples = _decode(raw.fileno(), name, max_samples, random)
@@ -87,13 +90,15 @@ def _ratio(rate: int, name: str) -> Fraction:
 
 def _decode(descriptor: int, name: str, max_samples: int | None, random: Random | None) -> tuple[int, Fraction, Tensor]:
     """The file's rate, 16 kHz over it, and (samples, channels) float32 at the file's rate."""
-    if not os.fstat(descriptor).st_size:
-        raise BadSample(f"{name}: the file is empty")
     try:
         file = soundfile.SoundFile(descriptor, closefd=False)
     except soundfile.LibsndfileError as error:
         raise BadSample(f"{name}: not audio, or of a format that cannot be read: {error.error_string}") from error
+    except Exception as error:
+        raise BadSample(f"{name}: not audio, or of a format that cannot be read: {one_line(error)}") from error
     with file:
+        if file.format not in FORMATS:
+            raise BadSample(f"{name}: its format, {file.format}, is none of those that are read ({', '.join(FORMATS)})")
         ratio = _ratio(file.samplerate, name)
         if file.frames >= UNKNOWN_LENGTH:
             raise BadSample(f"{name}: its header does not say how long it is; encode it again")
@@ -102,9 +107,8 @@ def _decode(descriptor: int, name: str, max_samples: int | None, random: Random 
             if random is not None:
                 file.seek(random.randint(0, file.frames - wanted))
             samples = torch.from_numpy(file.read(wanted, dtype="float32", always_2d=True))
-        except (RuntimeError, MemoryError) as error:  # of libsndfile, or of a header that promises more than memory holds
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise BadSample(f"{name}: the audio cannot be decoded: {reason}") from error
+        except Exception as error:  # of libsndfile, of its wrapper, or of a header that promises more than memory holds
+            raise BadSample(f"{name}: the audio cannot be decoded: {one_line(error)}") from error
     if len(samples) < wanted:
         raise BadSample(f"{name}: the audio is truncated: it ends {wanted - len(samples)} samples before its header says")
     return file.samplerate, ratio, samples

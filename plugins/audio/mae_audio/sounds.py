@@ -4,10 +4,13 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torchaudio import functional as F
 
 from mae_audio.fbank import FFT_LENGTH, FLOOR, FRAME_LENGTH, FRAME_SHIFT, PREEMPHASIS, mel_bank
 
+MIN_FRAMES = 3
+"""Fewer make a wave that is shorter than half a window, around whose ends phases cannot be found."""
 NUM_PHASE_STEPS = NUM_POWER_STEPS = 32
 HIGHEST_LOG_POWER = 14.0
 """Of a mel bin; a full-scale tone is near 9. A model's output may be anything, and infinite power is no sound."""
@@ -18,8 +21,9 @@ def to_wave(spectrogram: Tensor) -> Tensor:
 
     Powers of single frequencies are found that the mel bins could have summed up, then phases that go together (Griffin and Lim
     1984), then the filter bank's pre-emphasis is undone. Deterministic, and without effect on torch's global generator. NaN
-    counts as silence.
+    counts as silence, which also follows what has fewer than MIN_FRAMES frames.
     """
+    spectrogram = pad(spectrogram, (0, 0, 0, max(0, MIN_FRAMES - len(spectrogram))), value=math.nan)
     log_power = spectrogram.float().nan_to_num(nan=math.log(FLOOR)).clamp(math.log(FLOOR), HIGHEST_LOG_POWER)
     power = _frequencies(log_power.exp())
     with torch.random.fork_rng(devices=[]):

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from golden_files import change_one_number, checks_of, failing, random_model, weights_of, write_numbers
 
 from mae_audio.certificate import certify
 from mae_audio.classifier import SpectrogramClassifier, keep_times_and_frequencies
 from mae_audio.positions import SwappedSinCos
-from mae_core import Grid, build_model, export_state_dict, import_state_dict, load_config
+from mae_core import Grid, Mask, build_model, export_state_dict, import_state_dict, load_config
+from mae_core.interfaces import Published
 from mae_core.parts.positions import SinCos
 from mae_registry import MaeError
 
@@ -19,11 +21,53 @@ def small(**parts):
     return build_model(load_config({"extends": "audio/audiomae_base", "model": {"encoder": encoder, "modalities": modalities}}))
 
 
-def test_the_certificate():
-    checks = list(certify())
+CERTIFICATE = "mae_audio.certificate:certify"
+
+
+def test_the_numbers_that_ship_agree():
+    checks = list(certify(Published("mae_audio")))
     assert len(checks) == 11
     for check in checks:
         assert check.passed, check
+
+
+def random_small(**parts):
+    sections = {
+        "tokenizer": {"input_size": [192, 64]},
+        "decoder": {"width": 32, "depth": 3, "heads": 4, "mlp_ratio": 2},
+        **parts,
+    }
+    encoder = {"width": 24, "depth": 1, "heads": 2, "mlp_ratio": 3}
+    return random_model("audio/audiomae_base", {"encoder": encoder, "modalities": {"audio": sections}}, seed=1)
+
+
+def test_pretraining_of_other_sizes_agrees_until_one_number_is_changed(tmp_path):
+    model = random_small(target={"normalize": "none"})
+    x, noise = torch.randn(3, 1, 192, 64), torch.rand(3, 48)
+    mask = Mask.from_noise(noise, 13)
+    with torch.no_grad():
+        out = model({"audio": x}, masks={"audio": mask}, predict="all")
+    numbers = {"x": x, "noise": noise, "mask": mask.hidden.float(), "pred": out.pred["audio"], "loss": out.loss}
+    sizes = {"cfg/num_heads": 2, "cfg/decoder_num_heads": 4, "cfg/norm_pix_loss": False}
+    write_numbers(tmp_path / "audiomae.safetensors", numbers | weights_of(model, "audiomae"), meta=sizes)
+    assert failing(checks_of(CERTIFICATE, tmp_path)) == []
+    change_one_number(tmp_path / "audiomae.safetensors", "pred", by=2e-5)
+    assert failing(checks_of(CERTIFICATE, tmp_path)) == ["pre-training: prediction"]
+
+
+def test_fine_tuning_of_other_sizes_agrees_until_one_number_is_changed(tmp_path):
+    model = SpectrogramClassifier(random_small(positions={"name": "learned"}), 7).eval()
+    x, noise_t, noise_f = torch.randn(3, 1, 192, 64), torch.rand(3, 12), torch.rand(3, 4)
+    ids_keep = keep_times_and_frequencies(model.tokenizer.grid, noise_t, noise_f, ratio_t=0.2, ratio_f=0.2)
+    with torch.no_grad():
+        model.head.weight.normal_()
+        logits, masked = model(x), model(x, ids_keep)
+    numbers = {"x": x, "noise_t": noise_t, "noise_f": noise_f, "logits": logits, "logits_masked": masked}
+    numbers |= {"loss": masked.square().mean()} | weights_of(model, "audiomae_vit")
+    write_numbers(tmp_path / "audiomae_vit.safetensors", numbers, meta={"cfg/num_heads": 2})
+    assert failing(checks_of(CERTIFICATE, tmp_path)) == []
+    change_one_number(tmp_path / "audiomae_vit.safetensors", "logits", by=2e-5)
+    assert failing(checks_of(CERTIFICATE, tmp_path)) == ["fine-tuning: logits"]
 
 
 def test_swapped_positions_are_those_of_the_transposed_grid():

@@ -1,4 +1,3 @@
-import os
 import pickle
 from random import Random
 
@@ -8,7 +7,7 @@ import soundfile
 import torch
 
 from mae_audio.datasets import AudioFolder
-from mae_audio.synthetic import KINDS, SyntheticSounds, make_sound
+from mae_audio.demo import KINDS, SyntheticSounds, make_sound
 from mae_core.interfaces import BadSample
 from mae_registry import ConfigError
 
@@ -21,39 +20,14 @@ def save(path, *, seconds=0.5, seed=0, rate=16_000):
     soundfile.write(path, noise, rate, format="WAV")
 
 
-def test_audio_folder_lists_by_suffix_in_order(tmp_path):
-    wanted = ["Z.WAV", "a/b/x.Flac", "a/y.ogg", "b.mp3", "ü.wav"]
-    for name in [*wanted, "a/._y.wav", ".hidden/x.wav", "a/notes.txt", "wav"]:
+def test_audio_folder_takes_recordings_by_suffix(tmp_path):
+    for name in ("a.WAV", "b/c.flac", "d.ogg", "e.mp3", "f.txt"):
         save(tmp_path / name)
+    (tmp_path / "link").symlink_to(tmp_path / "b")
     folder = AudioFolder(SHAPE, root=str(tmp_path))
-    found = [os.path.relpath(folder.describe(index), tmp_path) for index in range(len(folder))]
-    assert found == sorted(wanted, key=os.fsencode)
-
-
-def test_audio_folder_takes_names_that_are_not_utf8(tmp_path):
-    save(tmp_path / "a.wav")
-    os.rename(tmp_path / "a.wav", os.path.join(os.fsencode(tmp_path), b"caf\xe9.wav"))
-    folder = AudioFolder(SHAPE, root=str(tmp_path))
-    assert os.fsencode(folder.describe(0)).endswith(b"/caf\xe9.wav")
-    assert folder.load(0, random=Random(0)).shape == SHAPE
-
-
-def test_audio_folder_errors_say_what_is_wrong_and_where(tmp_path):
-    (tmp_path / "file.wav").touch()
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other/notes.txt").touch()
-    for root, message in (
-        (None, "audio_folder does not know where the data are: give data.audio.root=DIR, a folder of recordings"),
-        (tmp_path / "none", f"data.audio.root: {tmp_path}/none does not exist"),
-        (tmp_path / "file.wav", f"data.audio.root: {tmp_path}/file.wav is a file; give the folder that holds the recordings"),
-        (
-            tmp_path / "other",
-            f"data.audio.root: {tmp_path}/other holds 1 other files but no recordings; read are .wav, .flac, .ogg, .mp3",
-        ),
-    ):
-        with pytest.raises(ConfigError) as caught:
-            AudioFolder(SHAPE, root=root and str(root))
-        assert str(caught.value) == message
+    assert [folder.name(index) for index in range(len(folder))] == ["a.WAV", "b/c.flac", "d.ogg", "e.mp3"]
+    with pytest.raises(ConfigError, match=r"give data\.audio\.root=DIR, a folder of recordings"):
+        AudioFolder(SHAPE)
     with pytest.raises(ConfigError, match="a spectrogram has the shape"):
         AudioFolder((3, 32, 32), root=str(tmp_path))
 
@@ -92,14 +66,13 @@ def test_loudness_is_the_only_augmentation_of_short_clips(tmp_path):
     assert np.std(gains) == pytest.approx((1 / 84) ** 0.5, rel=0.2)
 
 
-def test_previews_are_spread_and_skip_what_cannot_be_read(tmp_path):
-    for number in range(10):
+def test_previews_are_the_beginnings(tmp_path):
+    for number in range(4):
         save(tmp_path / f"{number}.wav", seed=number)
     folder = AudioFolder(SHAPE, root=str(tmp_path))
-    assert [(p.title, p.note) for p in folder.previews(2)] == [("0.wav", "training"), ("5.wav", "training")]
-    (tmp_path / "5.wav").write_text("")
-    assert [p.title for p in folder.previews(2)] == ["0.wav"]
-    assert len(folder.previews(99)) == 9
+    previews = folder.previews(2)
+    assert [preview.title for preview in previews] == ["0.wav", "2.wav"]
+    assert torch.equal(previews[1].sample, folder.read(2))
 
 
 def test_synthetic_sounds_are_the_same_every_time_and_held_out_ones_are_others():

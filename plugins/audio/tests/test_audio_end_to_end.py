@@ -7,9 +7,9 @@ import pytest
 import soundfile
 import torch
 
+from mae_audio.demo import SyntheticSounds
 from mae_audio.pictures import draw
 from mae_audio.reading import read_spectrogram
-from mae_audio.synthetic import SyntheticSounds
 from mae_core import build_model, load_config
 from mae_core.interfaces import Mask, Masker, Preview
 from mae_core.pictures.reconstruction import reconstruct

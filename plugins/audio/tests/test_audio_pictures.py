@@ -9,11 +9,11 @@ import soundfile
 import torch
 from PIL import Image
 
+from mae_audio.demo import make_sound
 from mae_audio.fbank import fbank, num_samples
-from mae_audio.pictures import MAX_HEADING, MAX_TITLE, compose, draw, sounds
+from mae_audio.pictures import MAX_HEADING, MAX_TITLE, compose, sounds, write_picture
 from mae_audio.reading import to_spectrogram
 from mae_audio.sounds import to_wave
-from mae_audio.synthetic import make_sound
 from mae_core.interfaces import Reconstruction
 from mae_core.pictures.panels import panels
 from mae_registry import MaeError
@@ -63,8 +63,8 @@ def test_axes_are_seconds_and_mel_bins(raw):
     assert len(bars) == 2
 
 
-def test_draw_writes_a_picture_and_sounds_beside_it(tmp_path):
-    draw([reconstruction(title="鳥\udce9 $x.wav"), reconstruction(raw=False)][:1], tmp_path / "step-1.png")
+def test_there_is_a_picture_and_sounds_beside_it(tmp_path):
+    write_picture([reconstruction(title="鳥\udce9 $x.wav"), reconstruction(raw=False)][:1], tmp_path / "step-1.png")
     with Image.open(tmp_path / "step-1.png") as picture:
         assert picture.size == (5 * 340, 220 + 50)
         assert len(picture.convert("RGB").getcolors(1_000_000)) > 100
@@ -78,16 +78,27 @@ def test_draw_writes_a_picture_and_sounds_beside_it(tmp_path):
     assert matplotlib.get_backend().lower() != "tkagg"  # a figure of its own, nothing global
 
 
-def test_silence_and_constant_samples_are_drawn(tmp_path):
+@pytest.mark.parametrize("milliseconds", range(25, 61, 5))
+def test_very_short_sounds_have_pictures_and_are_heard(milliseconds, tmp_path):
+    short = to_spectrogram(sine(700, num=16 * milliseconds), 64, 32)
+    write_picture([reconstruction(original=short)], tmp_path / "a.png")
+    for what in ("original", "output", "pasted"):
+        wave, _ = soundfile.read(tmp_path / f"a-1-{what}.wav")
+        assert len(wave) >= 320
+        assert np.isfinite(wave).all()
+    assert np.abs(soundfile.read(tmp_path / "a-1-original.wav")[0]).max() > 0.05
+
+
+def test_silence_and_constant_samples_are_shown(tmp_path):
     silent = to_spectrogram(torch.zeros(num_samples(64)), 64, 32)
-    draw([reconstruction(original=silent, raw=False)], tmp_path / "a.png")
+    write_picture([reconstruction(original=silent, raw=False)], tmp_path / "a.png")
     wave, _ = soundfile.read(tmp_path / "a-1-original.wav")
     assert np.abs(wave).max() < 1e-3
 
 
-def test_nothing_to_draw(tmp_path):
-    with pytest.raises(MaeError, match=r"a\.png: there is nothing to draw; no preview of the data could be read"):
-        draw([], tmp_path / "a.png")
+def test_there_is_something_to_show(tmp_path):
+    with pytest.raises(MaeError, match="nothing to show"):
+        write_picture([], tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("hertz", [200, 440, 1000, 3000])

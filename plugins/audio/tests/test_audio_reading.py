@@ -188,7 +188,7 @@ def test_what_is_no_audio(tmp_path):
     for name, reason in (
         ("text.wav", "not audio, or of a format that cannot be read: Format not recognised."),
         ("empty.mp3", "the file is empty"),
-        ("folder.wav", "the file cannot be read: Is a directory"),
+        ("folder.wav", "the file cannot be read"),
         ("missing.wav", "the file cannot be read: No such file or directory"),
         ("junk.mp3", "not audio, or of a format that cannot be read: "),
         ("slow.wav", "its sample rate of 1000 Hz is not one of sound (2000 to 384000 Hz)"),
@@ -197,6 +197,24 @@ def test_what_is_no_audio(tmp_path):
             read_wave(tmp_path / name)
         assert str(caught.value).startswith(f"{tmp_path / name}: {reason}")
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["AIFF", "AU", "CAF", "W64"])
+def test_formats_that_are_not_documented_are_not_read_whatever_a_file_is_called(kind, tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(), 16_000, format=kind)
+    with pytest.raises(BadSample, match=rf"its format, {kind}, is none of those"):
+        read_wave(tmp_path / "a.wav")
+
+
+def test_whatever_a_decoder_raises_is_a_bad_sample(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", tone(), 16_000)
+
+    def fail(*_, **__):
+        raise SystemError("of\nC")
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", fail)
+    with pytest.raises(BadSample, match="cannot be decoded: of C"):
+        read_wave(tmp_path / "a.wav")
 
 
 @pytest.mark.parametrize("suffix", ["flac", "mp3"])

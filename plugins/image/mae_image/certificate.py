@@ -50,9 +50,15 @@ def _training(numbers: Numbers) -> Iterator[Check]:
 
 
 def _model(numbers: Numbers) -> MaskedAutoencoder:
-    weights, side, patch = numbers.weights, numbers.size("img_size"), numbers.size("patch_size")
+    weights, channels = numbers.weights, numbers.size("in_chans")
     image: dict[str, Any] = {
-        "tokenizer": {"input_size": [side, side], "patch_size": [patch, patch], "channels": numbers.size("in_chans")},
+        "tokenizer": {
+            "input_size": [numbers.size("img_size")] * 2,
+            "patch_size": [numbers.size("patch_size")] * 2,
+            "channels": channels,
+            "mean": [0.0] * channels,  # the file's samples are normalised
+            "std": [1.0] * channels,
+        },
         "decoder": transformer(weights, "decoder_blocks", heads=numbers.size("decoder_num_heads")),
         "target": {"normalize": "patch" if numbers.size("norm_pix_loss") else "none"},
     }

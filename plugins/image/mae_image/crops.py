@@ -1,38 +1,24 @@
 """Photographs of any size -> samples of one shape: the random crop of pre-training and the central one of evaluation."""
 
-import math
 from random import Random
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from mae_core.data.boxes import Box, check_range, random_box
 from mae_registry import ConfigError
 
 Interpolation = Literal["bicubic", "bilinear"]
 AnyInterpolation = Interpolation | Literal["nearest-exact"]
 """Also of what may not be mixed: labels."""
-Probability = Annotated[float, Field(ge=0, le=1)]
-AreaRange = tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]]
-RatioRange = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 
-NUM_TRIES = 10
 CENTER_SHARE = 0.875
 """Side of the published evaluation crop over the side that the image is resized to (224 / 256)."""
 MAX_STRIP = 8
 """How many times longer than its sample an image may be, relative to its width, before its ends are cut off."""
-
-
-class Box(NamedTuple):
-    """A rectangle of pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
 
 
 class RandomCrop:
@@ -54,8 +40,8 @@ class RandomCrop:
         interpolation: AnyInterpolation,
     ) -> None:
         self.sample_shape = _checked_shape(sample_shape)
-        _check_range("crop_scale", scale, upper=1.0)
-        _check_range("crop_ratio", ratio, upper=math.inf)
+        check_range("crop_scale", scale, upper=1.0)
+        check_range("crop_ratio", ratio)
         self.scale, self.ratio, self.flip, self.interpolation = scale, ratio, flip, InterpolationMode(interpolation)
 
     def __call__(self, image: Tensor, *, random: Random) -> Tensor:
@@ -63,25 +49,14 @@ class RandomCrop:
         box = self.draw_box(image.shape[1], image.shape[2], random=random)
         flip = random.random() < self.flip
         channels, height, width = self.sample_shape
-        top, left = box.top, box.left
-        crop = _resize(image[:, top : top + box.height, left : left + box.width], (height, width), self.interpolation)
+        crop = _resize(box.cut(image), (height, width), self.interpolation)
         return _with_channels(crop.flip(2) if flip else crop, channels)
 
     def draw_box(self, height: int, width: int, *, random: Random) -> Box:
         """Where to crop an image of `height` x `width` pixels."""
         _, sample_height, sample_width = self.sample_shape
-        shape = sample_width / sample_height
-        low, high = (bound * shape for bound in self.ratio)
-        for _ in range(NUM_TRIES):
-            area = height * width * random.uniform(*self.scale)
-            ratio = math.exp(random.uniform(math.log(low), math.log(high)))
-            box_height, box_width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
-            if 0 < box_height <= height and 0 < box_width <= width:
-                return Box(random.randint(0, height - box_height), random.randint(0, width - box_width), box_height, box_width)
-        # the largest central crop whose ratio is in range
-        box_height = min(height, max(1, round(width / low)))
-        box_width = min(width, max(1, round(height * high)))
-        return Box((height - box_height) // 2, (width - box_width) // 2, box_height, box_width)
+        aspect = sample_width / sample_height
+        return random_box(height, width, scale=self.scale, ratio=self.ratio, aspect=aspect, random=random)
 
 
 def center_crop(image: Tensor, sample_shape: tuple[int, ...], *, interpolation: AnyInterpolation = "bicubic") -> Tensor:
@@ -130,10 +105,3 @@ def _checked_shape(sample_shape: tuple[int, ...]) -> tuple[int, int, int]:
             "set model.modalities.image.tokenizer.channels to one of these"
         )
     return channels, height, width
-
-
-def _check_range(name: str, bounds: tuple[float, float], *, upper: float) -> None:
-    low, high = bounds
-    if not 0 < low <= high <= upper:
-        limit = "" if upper == math.inf else f", at most {upper:g}"
-        raise ConfigError(f"{name} is [{low:g}, {high:g}]; it must be two numbers above 0{limit}, the lower one first")

@@ -12,7 +12,7 @@ IMAGE = Modality(
         "target": {"name": "pixels", "normalize": "patch"},
     },
     read="mae_image.reading:read_image",
-    draw="mae_image.pictures:draw",
+    picture="mae_image.pictures:write_picture",
     file_suffixes=(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"),
 )
 
@@ -26,7 +26,7 @@ DEPTH = Modality(
         "target": {"name": "pixels", "normalize": "none", "error": "l1", "reduction": "sample"},
     },
     read="mae_image.scene_files:read_depth",
-    draw="mae_image.scene_files:draw_depth",
+    picture="mae_image.pictures:write_picture",
     file_suffixes=(".png", ".tif", ".tiff"),
 )
 
@@ -40,6 +40,6 @@ SEMSEG = Modality(
         "target": {"name": "classes"},
     },
     read="mae_image.scene_files:read_semseg",
-    draw="mae_image.scene_files:draw_semseg",
+    picture="mae_image.scene_files:write_semseg_picture",
     file_suffixes=(".png",),
 )

@@ -26,9 +26,9 @@ def certify(numbers: Published) -> Iterator[Check]:
     """One forward pass of all tasks together."""
     golden = numbers.read("multimae")
     out = _forward(golden)
-    for task, pred in _predictions(out, golden["x/rgb"].shape[1]).items():
+    for task, pred in predictions_of(out, golden["x/rgb"].shape[1]).items():
         expected = golden[f"preds/{task}"]
-        yield check_prediction(f"forward: {task}", _as_maps(pred, expected), expected)
+        yield check_prediction(f"forward: {task}", as_maps(pred, expected), expected)
     for entry, tasks in LOSSES.items():
         expected = torch.stack([golden[f"losses/{task}"] for task in tasks]).sum()
         yield check_loss(f"forward: loss of {' and '.join(tasks)}", out.losses[entry], expected)
@@ -45,7 +45,7 @@ def _forward(golden: Numbers) -> Output:
             return _model(golden, heads, decoder_heads)(samples, masks=masks, predict="all")
 
     def error(*heads: int) -> float:
-        return largest_error(_as_maps(forward(*heads).pred["depth"], golden["preds/depth"]), golden["preds/depth"])
+        return largest_error(as_maps(forward(*heads).pred["depth"], golden["preds/depth"]), golden["preds/depth"])
 
     widths = golden.weights["output_adapters.depth.proj_context.weight"].shape  # of the decoder, of the encoder
     decoder_heads, heads = heads_that_agree(widths, error)
@@ -77,7 +77,7 @@ def _stride(golden: Numbers) -> int:
     return golden["x/rgb"].shape[-1] // golden["x/semseg"].shape[-1]
 
 
-def _predictions(out: Output, channels: int) -> dict[str, Tensor]:
+def predictions_of(out: Output, channels: int) -> dict[str, Tensor]:
     """By task; those of pixels in the published order of a patch's values, channels first."""
     plain, normalized = (
         part.unflatten(-1, (-1, channels)).transpose(-1, -2).flatten(-2) for part in out.pred["image"].chunk(2, dim=-1)
@@ -85,7 +85,7 @@ def _predictions(out: Output, channels: int) -> dict[str, Tensor]:
     return {"rgb": plain, "norm_rgb": normalized, "depth": out.pred["depth"], "semseg": out.pred["semseg"]}
 
 
-def _as_maps(pred: Tensor, maps: Tensor) -> Tensor:
+def as_maps(pred: Tensor, maps: Tensor) -> Tensor:
     """Predictions (B, N, C * P) in the published order -> (B, C, H, W)."""
     channels, height, width = maps.shape[1:]
     side = int((pred.shape[-1] // channels) ** 0.5)

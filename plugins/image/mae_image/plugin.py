@@ -34,7 +34,7 @@ def register_datasets(register: Register) -> None:
     register("depth_folder", "mae_image.datasets:DepthFolder")
     register("semseg_folder", "mae_image.datasets:SemsegFolder")
     register("cifar10", "mae_image.datasets:Cifar10")
-    register("photographs", "mae_image.datasets:Photographs")
+    register("photographs", "mae_image.demo:Photographs")
 
 
 @hookimpl

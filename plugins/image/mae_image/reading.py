@@ -6,7 +6,8 @@ Ordinary JPEGs are decoded by torchvision, a third faster than by Pillow and to 
 import io
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -15,8 +16,14 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+from mae_core.data.files import one_line, read_content
 from mae_core.interfaces import BadSample, Tokenizer
 from mae_image.crops import center_crop
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+"""What is opened, by Pillow's names. It knows more, and tells them by content: one of these runs PostScript."""
+MAX_PIXELS = 2**28
+"""Of a photograph, unless more are allowed: a damaged or malicious file of a few bytes may promise any number."""
 
 _UPRIGHT: dict[int, Callable[[Tensor], Tensor]] = {
     2: lambda image: image.flip(2),
@@ -38,47 +45,54 @@ def read_image(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Tensor:
     return center_crop(read_rgb(path), tokenizer.sample_shape)
 
 
-def read_rgb(source: str | os.PathLike[str] | bytes) -> Tensor:
+def read_rgb(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS) -> Tensor:
     """(3, H, W) uint8 of a file, or of a file's bytes: upright (EXIF), the first frame of an animation.
 
     Grey values fill all three channels; transparent pixels are laid over white; 16 bits are scaled to 8.
-    Raises BadSample, with the path and the reason on one line, for what is no complete image of at most
-    `PIL.Image.MAX_IMAGE_PIXELS` pixels.
+    Raises BadSample, with the path and the reason on one line, for what is no complete image of at most `max_pixels`.
     """
-    return read_upright(source, _rgb_pixels)
+    return read_upright(source, _rgb_pixels, max_pixels=max_pixels)
 
 
-def read_upright(source: str | os.PathLike[str] | bytes, pixels: Callable[[Image.Image, bytes], Tensor]) -> Tensor:
+def read_upright(
+    source: str | os.PathLike[str] | bytes,
+    pixels: Callable[[Image.Image, bytes], Tensor],
+    *,
+    formats: Sequence[str] = FORMATS,
+    max_pixels: int = MAX_PIXELS,
+) -> Tensor:
     """What `pixels` takes from the opened image and the file's bytes, (C, H, W), turned upright.
 
     Raises BadSample for whatever goes wrong, `pixels` raising anything included.
     """
     name = f"image of {len(source)} bytes" if isinstance(source, bytes) else os.fspath(source)
-    data = source if isinstance(source, bytes) else _read_bytes(name)
-    if not data:
-        raise BadSample(f"{name}: the file is empty")
+    data = source if isinstance(source, bytes) else read_content(source)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _at_most(max_pixels):
             warnings.simplefilter("ignore")  # odd metadata: none of a training run's business
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return _decode(data, pixels)
+            return _decode(data, pixels, formats)
     except UnidentifiedImageError as error:
-        raise BadSample(f"{name}: not an image, or of a format that cannot be read") from error
+        raise BadSample(f"{name}: not an image of a format that is read ({', '.join(formats)})") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        problem = f"it has more than {max_pixels:,} pixels; allow more with max_pixels of its dataset"
+        raise BadSample(f"{name}: {problem}") from error
     except Exception as error:  # decoders raise almost anything on damaged bytes
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadSample(f"{name}: the image cannot be decoded: {reason}") from error
+        raise BadSample(f"{name}: the image cannot be decoded: {one_line(error)}") from error
 
 
-def _read_bytes(path: str) -> bytes:
+@contextmanager
+def _at_most(max_pixels: int) -> Iterator[None]:
+    """Pillow's own limit, which is one for the whole process, is ours meanwhile."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
     try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise BadSample(f"{path}: the file cannot be read: {error.strerror}") from error
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
-def _decode(data: bytes, pixels: Callable[[Image.Image, bytes], Tensor]) -> Tensor:
-    with Image.open(io.BytesIO(data)) as image:  # reads the header only, and refuses decompression bombs
+def _decode(data: bytes, pixels: Callable[[Image.Image, bytes], Tensor], formats: Sequence[str]) -> Tensor:
+    with Image.open(io.BytesIO(data), formats=formats) as image:  # reads the header only, and refuses decompression bombs
         tensor = pixels(image, data)
         # asked after decoding, because Pillow turns TIFFs by itself and drops their orientation then
         orientation = _orientation(image)

@@ -17,27 +17,25 @@ from mae_image.reading import read_upright
 from mae_image.scenes import SemsegPatches
 from mae_registry import ConfigError
 
-Path = str | os.PathLike[str]
-
 GOLDEN_RATIO = (5**0.5 - 1) / 2
 PNG_BIT_DEPTH = 24
 """The byte of a PNG file that holds it."""
 
 
-def read_depth(path: Path, tokenizer: Tokenizer) -> Tensor:
+def read_depth(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Tensor:
     """One file as float32 of `tokenizer.sample_shape` (1, H, W), un-augmented (`crops.center_crop`). Raises BadSample."""
     return center_crop(read_depth_map(path), tokenizer.sample_shape, interpolation="bilinear")
 
 
-def read_depth_map(path: Path) -> Tensor:
+def read_depth_map(path: str | os.PathLike[str]) -> Tensor:
     """Float32 (1, H, W) in the file's own unit, from grey pixels of 8, 16 or 32 bits.
 
     Raises BadSample for files that cannot be read, of colours, and with a depth that is not a finite number.
     """
-    return read_upright(path, _depth_pixels)
+    return read_upright(path, _depth_pixels, formats=("PNG", "TIFF"))
 
 
-def read_semseg(path: Path, tokenizer: Tokenizer) -> Tensor:
+def read_semseg(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Tensor:
     """One file as int64 of `tokenizer.sample_shape` (H / stride, W / stride), un-augmented.
 
     Raises BadSample as `read_labels`, ConfigError if the tokenizer knows no number of classes.
@@ -52,27 +50,22 @@ def center_labels(labels: Tensor, sample_shape: tuple[int, ...]) -> Tensor:
     return center_crop(labels, (1, *sample_shape), interpolation="nearest-exact")[0].long()
 
 
-def read_labels(path: Path, *, num_classes: int) -> Tensor:
+def read_labels(path: str | os.PathLike[str], *, num_classes: int) -> Tensor:
     """Uint8 (1, H, W) class numbers, from the indices of a palette or 8-bit grey pixels.
 
     Raises BadSample for files that cannot be read, of other pixels, and with a label that is not below `num_classes`.
     """
-    labels = read_upright(path, _label_pixels)
+    labels = read_upright(path, _label_pixels, formats=("PNG",))
     largest = int(labels.max())
     if largest >= num_classes:
         raise BadSample(f"{os.fspath(path)}: holds the label {largest}; labels are from 0 to {num_classes - 1} (num_classes)")
     return labels
 
 
-def draw_depth(reconstructions: Sequence[Reconstruction], path: Path) -> None:
-    """Write a PNG as for photographs, in grey. Raises MaeError if the file cannot be written."""
-    pictures.draw(reconstructions, path)
-
-
-def draw_semseg(reconstructions: Sequence[Reconstruction], path: Path) -> None:
+def write_semseg_picture(reconstructions: Sequence[Reconstruction], path: str | os.PathLike[str]) -> None:
     """Write a PNG as for photographs, every class in a colour of its own. Raises MaeError if the file cannot be written."""
     coloured = [replace(r, sample=colours(r.sample), prediction=colours(r.prediction)) for r in reconstructions]
-    pictures.draw(coloured, path)
+    pictures.write_picture(coloured, path)
 
 
 def colours(labels: Tensor) -> Tensor:

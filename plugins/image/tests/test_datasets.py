@@ -1,6 +1,4 @@
-import contextlib
 import hashlib
-import os
 import pickle
 from pathlib import Path
 from random import Random
@@ -12,9 +10,10 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 
 from mae_core.interfaces import BadSample
-from mae_image import datasets
+from mae_image import demo
 from mae_image.crops import center_crop
-from mae_image.datasets import PHOTOGRAPHS, Cifar10, ImageFolder, Photographs
+from mae_image.datasets import Cifar10, ImageFolder
+from mae_image.demo import PHOTOGRAPHS, Photographs
 from mae_image.reading import read_rgb
 from mae_registry import ConfigError
 
@@ -26,96 +25,34 @@ def save(path, colour="red", size=(30, 20)):
     Image.new("RGB", size, colour).save(path, "PNG")
 
 
-def names(folder, root):
-    return [os.path.relpath(folder.describe(index), root) for index in range(len(folder))]
-
-
-def test_image_folder_lists_by_suffix_in_order(tmp_path):
-    wanted = ["Z.TIF", "a/b/x.JPEG", "a/y.jpg", "b.webp", "b/1.png", "b/2.bmp", "ü.tiff"]
-    for name in [*wanted, "a/.DS_Store", "a/._y.jpg", ".hidden/x.png", "a/notes.txt", "jpg"]:
+def test_image_folder_takes_photographs_by_suffix(tmp_path):
+    for name in ("a.JPG", "b.jpeg", "c.png", "d.webp", "e/f.tif", "g.tiff", "h.bmp", "i.txt"):
         save(tmp_path / name)
     folder = ImageFolder(SHAPE, root=str(tmp_path))
-    assert len(folder) == 7
-    assert names(folder, tmp_path) == sorted(wanted, key=os.fsencode)
-    assert folder.describe(0) == str(tmp_path / "Z.TIF")
+    assert [folder.name(index) for index in range(len(folder))] == [
+        *("a.JPG", "b.jpeg", "c.png", "d.webp", "e/f.tif", "g.tiff", "h.bmp")
+    ]
+    with pytest.raises(ConfigError, match=r"give data\.image\.root=DIR, a folder of photographs"):
+        ImageFolder(SHAPE)
 
 
-def test_image_folder_takes_names_that_are_not_utf8(tmp_path):
-    path = os.path.join(os.fsencode(tmp_path), b"caf\xe9.png")
-    save(tmp_path / "a.png", "blue")
-    os.rename(tmp_path / "a.png", path)
-    folder = ImageFolder(SHAPE, root=str(tmp_path))
-    assert os.fsencode(folder.describe(0)) == path
-    assert folder.load(0, random=Random(0))[2].unique().tolist() == [255]
+def test_labels_are_the_folders_and_travel_with_the_photographs(tmp_path):
+    for name in ("dog/a.png", "cat/b.png", "cat/deep/c.png"):
+        save(tmp_path / name)
+    samples = [ImageFolder(SHAPE, root=str(tmp_path), labels=True).load(i, random=Random(0)) for i in range(3)]
+    assert [int(sample.extras["label"]) for sample in samples] == [0, 0, 1]
+    assert samples[0].x.shape == SHAPE
+    assert torch.equal(ImageFolder(SHAPE, root=str(tmp_path)).load(0, random=Random(0)), samples[0].x)
+    save(tmp_path / "loose.png")
+    with pytest.raises(ConfigError, match=r"loose\.png"):
+        ImageFolder(SHAPE, root=str(tmp_path), labels=True)
 
 
-def test_image_folder_follows_links_once_and_no_cycles(tmp_path):
-    save(tmp_path / "elsewhere" / "far.png")
-    root = tmp_path / "root"
-    save(root / "b" / "near.png")
-    (root / "b" / "up").symlink_to(root)
-    (root / "b" / "self").symlink_to(root / "b")
-    (root / "a").symlink_to(tmp_path / "elsewhere")
-    (root / "c").symlink_to(tmp_path / "elsewhere")
-    (root / "file.png").symlink_to(root / "b" / "near.png")
-    (root / "dangling").symlink_to(tmp_path / "nowhere")
-    assert names(ImageFolder(SHAPE, root=str(root)), root) == ["a/far.png", "b/near.png", "file.png"]
-
-
-@pytest.mark.parametrize("backwards", [False, True])
-def test_which_way_into_a_folder_is_taken_does_not_depend_on_the_disk(backwards, tmp_path, monkeypatch):
-    save(tmp_path / "elsewhere" / "far.png")
-    for name in "cab":
-        (tmp_path / "root").mkdir(exist_ok=True)
-        (tmp_path / "root" / name).symlink_to(tmp_path / "elsewhere")
-    scandir = os.scandir
-
-    def in_order(path):
-        return contextlib.nullcontext(sorted(scandir(path), key=lambda entry: entry.name, reverse=backwards))
-
-    monkeypatch.setattr(os, "scandir", in_order)
-    root = tmp_path / "root"
-    assert names(ImageFolder(SHAPE, root=str(root)), root) == ["a/far.png"]
-
-
-def test_image_folder_expands_home_and_relative_paths(tmp_path, monkeypatch):
-    save(tmp_path / "photos" / "a.png")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    for root in ("~/photos", "photos", "./photos/"):
-        assert ImageFolder(SHAPE, root=root).describe(0) == str(tmp_path / "photos" / "a.png")
-
-
-def test_image_folder_errors_say_what_is_wrong_and_where(tmp_path):
-    (tmp_path / "file.jpg").touch()
-    (tmp_path / "bare").mkdir()
-    for name in ("a.npy", "b.npy", "README"):
-        (tmp_path / "other").mkdir(exist_ok=True)
-        (tmp_path / "other" / name).touch()
-    suffixes = ".jpg, .jpeg, .png, .webp, .tif, .tiff, .bmp"
-    for root, message in (
-        (None, "image_folder does not know where the data are: give data.image.root=DIR, a folder of photographs"),
-        (tmp_path / "none", f"data.image.root: there is no folder {tmp_path}/none"),
-        (tmp_path / "file.jpg", f"data.image.root: {tmp_path}/file.jpg is a file; give the folder that holds the photographs"),
-        (tmp_path / "bare", f"data.image.root: {tmp_path}/bare holds no files at all but no photographs; read are {suffixes}"),
-        (
-            tmp_path / "other",
-            f"data.image.root: {tmp_path}/other holds 3 other files (2 .npy, 1 without a suffix) but no photographs; "
-            f"read are {suffixes}",
-        ),
-    ):
-        with pytest.raises(ConfigError) as caught:
-            ImageFolder(SHAPE, root=root and str(root))
-        assert str(caught.value) == message
-
-
-def test_image_folder_that_may_not_be_listed(tmp_path, monkeypatch):
-    def refuse(path):
-        raise PermissionError(13, "Permission denied", path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(ConfigError, match=f"{tmp_path} cannot be listed: Permission denied"):
-        ImageFolder(SHAPE, root=str(tmp_path))
+def test_large_photographs_can_be_allowed(tmp_path):
+    save(tmp_path / "a.png", size=(40, 50))
+    with pytest.raises(BadSample, match=r"more than 1,999 pixels; .*max_pixels"):
+        ImageFolder(SHAPE, root=str(tmp_path), max_pixels=1999).load(0, random=Random(0))
+    assert ImageFolder(SHAPE, root=str(tmp_path), max_pixels=2000).load(0, random=Random(0)).shape == SHAPE
 
 
 def test_image_folder_load(tmp_path):
@@ -132,21 +69,12 @@ def test_image_folder_load(tmp_path):
         folder.load(1, random=Random(0))
 
 
-def test_image_folder_previews_are_spread_and_skip_what_cannot_be_read(tmp_path):
-    for number in range(10):
+def test_image_folder_previews_are_central_crops(tmp_path):
+    for number in range(4):
         save(tmp_path / f"{number}.png", (number, 0, 0))
-    folder = ImageFolder(SHAPE, root=str(tmp_path))
-    previews = folder.previews(3)
-    assert [(preview.title, preview.note) for preview in previews] == [
-        ("0.png", "training"),
-        ("3.png", "training"),
-        ("6.png", "training"),
-    ]
-    assert [preview.sample[0, 0, 0].item() for preview in previews] == [0, 3, 6]
-    (tmp_path / "3.png").write_text("")
-    assert [preview.title for preview in folder.previews(3)] == ["0.png", "6.png"]
-    assert len(folder.previews(99)) == 9
-    assert folder.previews(0) == []
+    previews = ImageFolder(SHAPE, root=str(tmp_path)).previews(2)
+    assert [preview.title for preview in previews] == ["0.png", "2.png"]
+    assert torch.equal(previews[1].sample, center_crop(read_rgb(tmp_path / "2.png"), SHAPE))
 
 
 @pytest.fixture
@@ -177,8 +105,14 @@ def test_cifar10(cifar10):
     # the published rows are the planes of red, green and blue
     image = torch.from_numpy(np.random.default_rng(6).integers(0, 256, (10, 3072), np.uint8)[4].reshape(3, 32, 32))
     whole = Cifar10((3, 32, 32), root=str(cifar10), split="test", crop_scale=(1, 1), crop_ratio=(1, 1), flip=0)
-    assert torch.equal(whole.load(4, random=Random(0)), image)
-    assert train.load(0, random=Random(0)).shape == SHAPE
+    assert torch.equal(whole.load(4, random=Random(0)).x, image)
+    assert train.load(0, random=Random(0)).x.shape == SHAPE
+
+
+def test_cifar10_knows_its_labels(cifar10):
+    labels = [Cifar10(SHAPE, root=str(cifar10)).load(index, random=Random(0)).extras["label"] for index in (3, 14)]
+    assert [int(label) for label in labels] == [3, 4]
+    assert {(label.dtype, label.shape) for label in labels} == {(torch.int64, ())}
 
 
 def test_cifar10_previews_come_from_the_other_split(cifar10):
@@ -195,7 +129,7 @@ def test_cifar10_previews_come_from_the_other_split(cifar10):
 
 
 def test_cifar10_errors(cifar10, tmp_path):
-    with pytest.raises(ConfigError, match=r"cifar10 does not know where the data are: give data\.image\.root=DIR"):
+    with pytest.raises(ConfigError, match=r"give data\.image\.root=DIR, the folder that holds cifar-10-batches-py"):
         Cifar10(SHAPE)
     (cifar10 / CIFAR10.base_folder / "data_batch_2").write_bytes(b"damaged")
     for root in (cifar10, tmp_path / "none"):
@@ -235,7 +169,7 @@ def test_photographs_previews_begin_with_those_held_out():
 
 def test_photographs_are_decoded_once_and_not_sent_to_workers(monkeypatch):
     paths = []
-    monkeypatch.setattr(datasets, "read_rgb", lambda path: paths.append(path.name) or read_rgb(path))
+    monkeypatch.setattr(demo, "read_rgb", lambda path: paths.append(path.name) or read_rgb(path))
     photographs = Photographs(SHAPE, repeats=2)
     for index in (0, 0, 10):
         photographs.load(index, random=Random(0))

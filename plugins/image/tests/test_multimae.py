@@ -1,6 +1,7 @@
 """The published MultiMAE: its numbers, and the names of its checkpoints."""
 
 from importlib import resources
+from typing import Any
 
 import pytest
 import torch
@@ -9,27 +10,21 @@ from safetensors.torch import load
 import mae_core
 from mae_core import build_model, load_config
 from mae_core.model.autoencoder import MaskedAutoencoder
-from mae_image.multimae_certificate import _config, certify
 from mae_registry import MaeError
 
 
 def make_model(*overrides: str) -> MaskedAutoencoder:
-    return build_model(load_config(_config(), overrides))
+    tokenizer, decoder = {"input_size": [64, 64], "patch_size": [16, 16]}, {"width": 32, "depth": 2, "heads": 4}
+    modalities: dict[str, Any] = {name: {"tokenizer": tokenizer, "decoder": decoder} for name in ("image", "depth", "semseg")}
+    modalities["semseg"]["tokenizer"] = {**tokenizer, "num_classes": 134, "class_width": 8}
+    model = {"encoder": {"width": 48, "depth": 2, "heads": 4}, "masker": {"num_keep": 12}, "modalities": modalities}
+    return build_model(load_config({"extends": "image/multimae_base", "model": model}, overrides))
 
 
 @pytest.fixture(scope="module")
 def published() -> dict[str, torch.Tensor]:
     golden = load((resources.files("mae_image") / "published" / "multimae.safetensors").read_bytes())
     return {name.removeprefix("state_dict/"): tensor for name, tensor in golden.items() if name.startswith("state_dict/")}
-
-
-def test_the_certificate() -> None:
-    checks = list(certify())
-    assert [check.name.removeprefix("forward: ") for check in checks] == [
-        *("rgb", "norm_rgb", "depth", "semseg"),
-        *("loss of rgb and norm_rgb", "loss of depth", "loss of semseg", "sum of the losses"),
-    ]
-    assert [check.name for check in checks if not check.passed] == []
 
 
 def test_a_checkpoint_goes_there_and_back_unchanged(published: dict[str, torch.Tensor]) -> None:

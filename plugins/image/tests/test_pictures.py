@@ -6,8 +6,10 @@ import torch
 from PIL import Image
 
 from mae_core.interfaces import Reconstruction
-from mae_core.pictures.panels import FONT, panels
-from mae_image.pictures import LABEL_WIDTH, MARGIN, Layout, compose, draw
+from mae_core.pictures.panels import panels
+from mae_core.pictures.sheets import LABEL_WIDTH, MARGIN
+from mae_core.pictures.text import FONT
+from mae_image.pictures import compose, write_picture
 from mae_registry import MaeError
 
 
@@ -21,9 +23,9 @@ def reconstruction(shape=(3, 64, 64), *, raw=True, seed=0, title="cat.jpg"):
     return Reconstruction(title, "held out", sample, hidden, prediction, values, 0.75, 0.4321)
 
 
-def tile(picture, layout, row, column, height, width):
-    left, top = layout.origin(row, column)
-    box = (left, top, left + width * layout.factor, top + height * layout.factor)
+def tile(picture, sheet, row, column, height, width):
+    left, top = sheet.origin(row, column)
+    box = (left, top, left + width * sheet.factor, top + height * sheet.factor)
     return np.asarray(picture.crop(box))
 
 
@@ -35,34 +37,34 @@ def quantized(values):
 @pytest.mark.parametrize("raw", [True, False])
 def test_every_tile_is_what_its_heading_says(shape, raw, tmp_path):
     rows = [reconstruction(shape, raw=raw, seed=seed) for seed in range(2)]
-    draw(rows, tmp_path / "a.png")
+    write_picture(rows, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as picture:
         picture.load()
     channels, height, width = shape
-    layout = Layout.of(height, width, [panel.heading for panel in panels(rows[0])])
+    sheet = compose(rows)
     num_columns = 5 if raw else 4
-    assert picture.size == layout.origin(2, num_columns)
+    assert picture.size == sheet.origin(2, num_columns)
     for row, shown in enumerate(rows):
-        tiles = [tile(picture, layout, row, column, height, width) for column in range(num_columns)]
+        tiles = [tile(picture, sheet, row, column, height, width) for column in range(num_columns)]
         original, masked, output, pasted = tiles[0], tiles[1], tiles[2], tiles[-1]
-        small = np.s_[:: layout.factor, :: layout.factor]
+        small = np.s_[:: sheet.factor, :: sheet.factor]
         if channels == 3:
             assert np.array_equal(original[small], quantized(shown.sample))
             assert np.array_equal(output[small], quantized(shown.prediction))
         else:
             assert np.array_equal(original[small], np.repeat(quantized(shown.sample), 3, -1))
-        half = height // 2 * layout.factor  # hidden above, visible below
+        half = height // 2 * sheet.factor  # hidden above, visible below
         assert np.array_equal(pasted[half:], original[half:])
         assert np.array_equal(pasted[:half], output[:half])
         assert np.array_equal(masked[half:], original[half:])
         assert (masked[:half] == 128).all()
 
 
-def test_other_channel_counts_are_drawn_as_their_mean():
+def test_other_channel_counts_are_shown_as_their_mean():
     shown = reconstruction((5, 64, 64), raw=False)
-    picture = compose([shown])
-    layout = Layout.of(64, 64, [f"{panel.heading} (mean of 5 channels)" for panel in panels(shown)])
-    found = tile(picture, layout, 0, 0, 64, 64)[:: layout.factor, :: layout.factor]
+    sheet = compose([shown])
+    assert sheet.headings == [f"{panel.heading} (mean of 5 channels)" for panel in panels(shown)]
+    found = tile(sheet.picture(), sheet, 0, 0, 64, 64)[:: sheet.factor, :: sheet.factor]
     assert np.array_equal(found, np.repeat(quantized(shown.sample.mean(0, keepdim=True)), 3, -1))
 
 
@@ -71,16 +73,16 @@ def test_other_channel_counts_are_drawn_as_their_mean():
 def test_labels_stay_in_their_places(num_rows, side):
     title = "a/very/long/folder/name/" * 5 + "n01440764_tench\udce9\n.JPEG"
     shown = [reconstruction((3, side, side), title=title)] * num_rows
-    picture = np.asarray(compose(shown))
-    layout = Layout.of(side, side, [panel.heading for panel in panels(shown[0])])
+    sheet = compose(shown)
+    picture = np.asarray(sheet.picture())
     ink = (picture != 255).any(-1)
-    left, top = layout.origin(0, 0)
+    left, top = sheet.origin(0, 0)
     assert ink[top:, MARGIN : MARGIN + LABEL_WIDTH].any()
     assert not ink[:, MARGIN + LABEL_WIDTH : left].any()
-    assert not ink[layout.origin(num_rows, 0)[1] - MARGIN :].any()
+    assert not ink[sheet.origin(num_rows, 0)[1] - MARGIN :].any()
     for column in range(5):
-        begin = layout.origin(0, column)[0]
-        assert ink[:top, begin : begin + layout.column_width].any()
+        begin = sheet.origin(0, column)[0]
+        assert ink[:top, begin : begin + sheet.column_width].any()
         assert not ink[:, begin - MARGIN : begin].any()
     assert all(FONT.getlength(line) <= LABEL_WIDTH for line in ("mask ratio 100%", "loss 12345.6789"))
 
@@ -88,15 +90,20 @@ def test_labels_stay_in_their_places(num_rows, side):
 def test_a_file_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(MaeError, match=r"cannot write .*/file/a\.png"):
-        draw([reconstruction()], tmp_path / "file" / "a.png")
+        write_picture([reconstruction()], tmp_path / "file" / "a.png")
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(MaeError, match=r"cannot write .*/folder\.png"):
-        draw([reconstruction()], tmp_path / "folder.png")
+        write_picture([reconstruction()], tmp_path / "folder.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.png"]
 
 
-def test_half_precision_predictions_can_be_drawn(tmp_path):
+def test_there_is_something_to_show(tmp_path):
+    with pytest.raises(MaeError, match="nothing to show"):
+        write_picture([], tmp_path / "a.png")
+
+
+def test_half_precision_predictions_can_be_shown(tmp_path):
     shown = reconstruction()
-    draw([dataclasses.replace(shown, prediction=shown.prediction.bfloat16())], str(tmp_path / "a.png"))
+    write_picture([dataclasses.replace(shown, prediction=shown.prediction.bfloat16())], str(tmp_path / "a.png"))
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.mode == "RGB"

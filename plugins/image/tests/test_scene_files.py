@@ -12,15 +12,14 @@ from PIL import Image
 from mae_core.interfaces import BadSample, Reconstruction
 from mae_core.pictures.panels import panels
 from mae_image.datasets import DepthFolder, ImageFolder, SemsegFolder
-from mae_image.pictures import Layout
+from mae_image.pictures import compose, write_picture
 from mae_image.scene_files import (
     colours,
-    draw_depth,
-    draw_semseg,
     read_depth,
     read_depth_map,
     read_labels,
     read_semseg,
+    write_semseg_picture,
 )
 from mae_image.scenes import DepthPatches, SemsegPatches
 from mae_image.tokenizer import ImagePatches
@@ -184,8 +183,8 @@ def test_previews_of_folders(scene):
 
 def test_folder_errors_name_the_modality(scene, tmp_path):
     for make, shape, message in (
-        (DepthFolder, (1, 8, 8), r"depth_folder .* give data\.depth\.root=DIR, a folder of depth maps"),
-        (SemsegFolder, (8, 8), r"semseg_folder .* give data\.semseg\.root=DIR, a folder of label maps"),
+        (DepthFolder, (1, 8, 8), r"give data\.depth\.root=DIR, a folder of depth maps"),
+        (SemsegFolder, (8, 8), r"give data\.semseg\.root=DIR, a folder of label maps"),
     ):
         with pytest.raises(ConfigError, match=message):
             make(shape)
@@ -215,22 +214,22 @@ def test_colours_of_classes_differ_and_are_never_grey():
 
 def test_pictures_show_labels_in_their_colours(tmp_path):
     sample = torch.arange(64.0).reshape(8, 8) % 5
-    draw_semseg([reconstruction(sample, sample.flip(0))], tmp_path / "a.png")
+    write_semseg_picture([reconstruction(sample, sample.flip(0))], tmp_path / "a.png")
     shown = reconstruction(colours(sample), colours(sample.flip(0)))
-    layout = Layout.of(8, 8, [panel.heading for panel in panels(shown)])
+    sheet = compose([shown])
     with Image.open(tmp_path / "a.png") as picture:
         for column, panel in enumerate(panels(shown)):
-            left, top = layout.origin(0, column)
+            left, top = sheet.origin(0, column)
             for row in range(8):
-                found = picture.getpixel((left + 6 * layout.factor, top + row * layout.factor))
+                found = picture.getpixel((left + 6 * sheet.factor, top + row * sheet.factor))
                 assert found == tuple((panel.values.nan_to_num(0.5)[:, row, 6] * 255).round().int().tolist())
 
 
 def test_pictures_show_depth_in_grey(tmp_path):
     sample = torch.linspace(0, 1, 64).reshape(1, 8, 8)
-    draw_depth([reconstruction(sample, 1 - sample)], tmp_path / "a.png")
-    layout = Layout.of(8, 8, [panel.heading for panel in panels(reconstruction(sample, sample))])
+    write_picture([reconstruction(sample, 1 - sample)], tmp_path / "a.png")
+    sheet = compose([reconstruction(sample, sample)])
     with Image.open(tmp_path / "a.png") as picture:
-        assert picture.getpixel(layout.origin(0, 0)) == (0, 0, 0)
-        assert picture.getpixel(layout.origin(0, 1)) == (128, 128, 128)
-        assert picture.getpixel(layout.origin(0, 2)) == (255, 255, 255)
+        assert picture.getpixel(sheet.origin(0, 0)) == (0, 0, 0)
+        assert picture.getpixel(sheet.origin(0, 1)) == (128, 128, 128)
+        assert picture.getpixel(sheet.origin(0, 2)) == (255, 255, 255)

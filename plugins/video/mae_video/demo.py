@@ -5,19 +5,18 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import skimage
 from PIL import Image
-from pydantic import Field
 from torch import Tensor
 
 from mae_core.files import write_atomically
 from mae_core.interfaces import Dataset, Preview
+from mae_core.interfaces.numbers import Positive, Probability, Share
 from mae_video.avi import encode_avi
 from mae_video.clips import checked_shape
-from mae_video.crops import Probability, Share
 from mae_video.datasets import MULTI_SCALE, VideoFolder
 from mae_video.reading import Reader
 
@@ -62,8 +61,8 @@ class MovingPhotographs(Dataset):
         *,
         folder: str | None = None,
         split: Literal["train", "held_out"] = "train",
-        repeats: Annotated[int, Field(ge=1)] = 1,
-        stride: Annotated[int, Field(ge=1)] = 1,
+        repeats: Positive = 1,
+        stride: Positive = 1,
         multi_scale: tuple[Share, ...] = MULTI_SCALE,
         flip: Probability = 0.0,
         reader: Reader = "auto",

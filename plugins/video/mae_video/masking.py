@@ -1,7 +1,7 @@
 """Running-cell masking of the decoder (VideoMAE V2, Wang et al. 2023, section 3.2)."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -26,15 +26,19 @@ class RunningCellMasker(Masker):
     """
 
     def __init__(self, *, ratio: Ratio, over: Sequence[str] = ("h", "w"), truncate: Truncate = "hidden") -> None:
-        self._random = RandomMasker(ratio=ratio, over=over, truncate=truncate)
+        super().__init__()
+        self.encoder = RandomMasker(ratio=ratio, over=over, truncate=truncate)
 
-    def __call__(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
+    def forward(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
         """A mask on the CPU; see the class."""
-        mask = self._random(grid, batch_size, generator=generator)
+        mask = self.encoder(grid, batch_size, generator=generator)
         phases = torch.randint(NUM_PHASES, (batch_size,), generator=generator)
-        predicted = running_cells(grid, phases)
-        ids_predict = Mask.from_hidden(predicted).ids_predict
-        return replace(mask, ids_predict=ids_predict, ids_restore=None)
+        predicted = Mask.from_hidden(running_cells(grid, phases)).ids_predict
+        return mask.asking(predicted)
+
+    def with_ratio(self, ratio: float) -> Self:
+        """With another ratio of the encoder's mask."""
+        return self.view(encoder=self.encoder.with_ratio(ratio))
 
 
 def running_cells(grid: Grid, phases: Tensor) -> Tensor:

@@ -12,6 +12,6 @@ VIDEO = Modality(
         "target": {"name": "channel_pixels"},
     },
     read="mae_video.clips:read_clip",
-    draw="mae_video.pictures:draw",
+    picture="mae_video.pictures:write_picture",
     file_suffixes=(".mp4", ".webm", ".mkv", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ogv"),
 )

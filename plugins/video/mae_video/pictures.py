@@ -2,43 +2,33 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from mae_core.files import write_atomically
 from mae_core.interfaces import Reconstruction
-from mae_core.pictures.panels import LINE_HEIGHT, Panel, facts, panels, shorten, tile, wrap, write_lines
+from mae_core.pictures.panels import Panel, headings, panels
+from mae_core.pictures.sheets import LABEL_WIDTH, Row, Sheet, Tile, label
+from mae_core.pictures.text import wrap
 
 NUM_FRAMES = 6
 """Frames of a clip in a PNG, evenly spaced."""
 MAX_MOVING = 4
 """Clips in a GIF: more make a large file."""
-TILE_SIDE = 128
-"""Pixels; smaller frames are enlarged by the largest whole factor that stays within it."""
-MIN_COLUMN = 150
-MARGIN = 10
-LABEL_WIDTH = 210
+MAX_SIDE = 128
+"""Pixels; smaller frames are enlarged as long as they stay within it."""
 GIF_MILLISECONDS = 120
 
 
-@dataclass(frozen=True)
-class Row:
-    """A label and the frames beside it: (panel, number of the frame)."""
-
-    label: Sequence[str]
-    frames: Sequence[tuple[Panel, int]]
-
-
-def draw(reconstructions: Sequence[Reconstruction], path: str | os.PathLike[str]) -> None:
+def write_picture(reconstructions: Sequence[Reconstruction], path: str | os.PathLike[str]) -> None:
     """Write a PNG, one row a kind of frames of each reconstruction (all of one shape), and a GIF beside it.
 
     The GIF, of the same name, shows all frames of the first reconstructions, one a row. Raises MaeError if a file cannot be
-    written.
+    written, or there is nothing to show.
     """
-    picture, moving = compose(reconstructions), animate(reconstructions)
+    picture, moving = compose(reconstructions).picture(), animate(reconstructions)
     write_atomically(Path(path), lambda file: picture.save(file, format="PNG"))
     options = {"save_all": True, "append_images": moving[1:], "duration": GIF_MILLISECONDS, "loop": 0}
     write_atomically(Path(path).with_suffix(".gif"), lambda file: moving[0].save(file, format="GIF", **options))
@@ -51,48 +41,28 @@ def chosen_frames(reconstruction: Reconstruction) -> list[int]:
     return [predicted[place] for place in np.linspace(0, len(predicted) - 1, count).round().astype(int)]
 
 
-def compose(reconstructions: Sequence[Reconstruction]) -> Image.Image:
-    """The picture that `draw` writes as a PNG."""
+def compose(reconstructions: Sequence[Reconstruction]) -> Sheet:
+    """What `write_picture` writes as a PNG."""
+    kinds = headings(reconstructions)
     frames = chosen_frames(reconstructions[0])
     rows = []
     for reconstruction in reconstructions:
-        for number, panel in enumerate(panels(reconstruction)):
-            own = _label(reconstruction) if number == 0 else []
-            rows.append(Row([*own, *wrap(panel.heading, LABEL_WIDTH)], [(panel, frame) for frame in frames]))
-    return table([f"frame {frame + 1}" for frame in frames], rows)
+        for number, (kind, panel) in enumerate(zip(kinds, panels(reconstruction), strict=True)):
+            own = label(reconstruction) if number == 0 else []
+            rows.append(Row([*own, *wrap(kind, LABEL_WIDTH)], [_tile(panel, frame) for frame in frames]))
+    return Sheet([f"frame {frame + 1}" for frame in frames], rows, MAX_SIDE)
 
 
 def animate(reconstructions: Sequence[Reconstruction]) -> list[Image.Image]:
-    """The pictures that `draw` writes as a GIF, one a frame."""
-    moving = [(reconstruction, panels(reconstruction)) for reconstruction in reconstructions[:MAX_MOVING]]
-    headings = [panel.heading for panel in moving[0][1]]
-    return [
-        table(headings, [Row(_label(reconstruction), [(panel, frame) for panel in shown]) for reconstruction, shown in moving])
-        for frame in range(moving[0][0].sample.shape[1])
-    ]
+    """The pictures that `write_picture` writes as a GIF, one a frame."""
+    kinds = headings(reconstructions)
+    moving = [(label(each), panels(each)) for each in reconstructions[:MAX_MOVING]]
+
+    def sheet(frame: int) -> Sheet:
+        return Sheet(kinds, [Row(lines, [_tile(panel, frame) for panel in shown]) for lines, shown in moving], MAX_SIDE)
+
+    return [sheet(frame).picture() for frame in range(reconstructions[0].sample.shape[1])]
 
 
-def table(headings: Sequence[str], rows: Sequence[Row]) -> Image.Image:
-    """Frames in rows with labels, under headings."""
-    height, width = rows[0].frames[0][0].values.shape[2:]
-    factor = max(1, TILE_SIDE // max(height, width))
-    column = max(width * factor, MIN_COLUMN)
-    wrapped = [wrap(heading, column) for heading in headings]
-    heights = [max(height * factor, LINE_HEIGHT * len(row.label)) + MARGIN for row in rows]
-    top = MARGIN + LINE_HEIGHT * max(map(len, wrapped)) + MARGIN // 2
-    left = MARGIN + LABEL_WIDTH + MARGIN
-    picture = Image.new("RGB", (left + len(headings) * (column + MARGIN), top + sum(heights)), "white")
-    canvas = ImageDraw.Draw(picture)
-    for number, lines in enumerate(wrapped):
-        write_lines(canvas, (left + number * (column + MARGIN), MARGIN), lines)
-    for row, row_height in zip(rows, heights, strict=True):
-        write_lines(canvas, (MARGIN, top), row.label)
-        for number, (panel, frame) in enumerate(row.frames):
-            shown = tile(panel.values[:, frame], is_raw=panel.is_raw, factor=factor)
-            picture.paste(shown, (left + number * (column + MARGIN), top))
-        top += row_height
-    return picture
-
-
-def _label(reconstruction: Reconstruction) -> list[str]:
-    return [shorten(line, LABEL_WIDTH) for line in facts(reconstruction)]
+def _tile(panel: Panel, frame: int) -> Tile:
+    return Tile(panel.values[:, frame], panel.is_raw)

@@ -13,12 +13,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mae_core.data.files import require_content
 from mae_core.interfaces import BadSample
 from mae_registry import ConfigError
 
 Reader = Literal["auto", "decord", "pyav", "torchcodec"]
 MODULES = {"decord": "decord", "pyav": "av", "torchcodec": "torchcodec"}
 """Import name of each reader's package, in the order in which "auto" looks for them."""
+CONTAINERS = re.compile(
+    rb"....(ftyp|moov|mdat|free|skip|wide|pnot)"  # MP4, MOV
+    rb"|\x1a\x45\xdf\xa3"  # Matroska, WebM
+    rb"|RIFF....AVI[ X\x19]"
+    rb"|OggS"
+    rb"|\x00\x00\x01[\xb3\xba]"  # an MPEG video stream, an MPEG program stream
+    rb"|\x47.{187}\x47",  # an MPEG transport stream
+    re.DOTALL,
+)
+CONTAINER_BYTES = 189
 TIME_TOLERANCE = 6e-4
 """Seconds: containers round a frame's time, Matroska to a millisecond."""
 
@@ -56,21 +67,32 @@ def open_video(path: str | os.PathLike[str], reader: Reader = "auto") -> Iterato
 
     Raises ConfigError if the reader is not installed.
     """
-    name = os.fspath(path)
     open_file = READERS[find_reader(reader)]
+    name = require_content(path)
     try:
-        if os.stat(name).st_size == 0:
-            raise BadSample(f"{name}: the file is empty")
+        _require_container(name)
         with open_file(name) as video:
             if video.num_frames < 1:
                 raise BadSample(f"{name}: the file holds no video frames")
             yield video
-    except (BadSample, ConfigError, MemoryError):
+    except (BadSample, ConfigError):
         raise
     except OSError as error:
         raise BadSample(f"{name}: the file cannot be read: {error.strerror or _one_line(error)}") from error
     except Exception as error:  # decoders raise almost anything on damaged bytes
         raise BadSample(f"{name}: the video cannot be decoded: {_one_line(error)}") from error
+
+
+def _require_container(name: str) -> None:
+    """Raise BadSample unless the file begins as one of the containers that are documented.
+
+    Decoders tell files by content, whatever they are called, and know many more: a playlist would have them open other files,
+    and addresses on the network.
+    """
+    with open(name, "rb") as file:
+        start = file.read(CONTAINER_BYTES)
+    if not CONTAINERS.match(start):
+        raise BadSample(f"{name}: not a video, or of a container that is not read (MP4, MOV, Matroska, WebM, AVI, MPEG, Ogg)")
 
 
 def find_reader(reader: Reader) -> str:

@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from mae_core.data.boxes import Box
 from mae_core.interfaces import BadSample
 from mae_registry import ConfigError
-from mae_video.crops import Box, center_crop, crop, multi_scale_box, random_area_box
+from mae_video.crops import center_crop, crop, multi_scale_box
 from mae_video.datasets import MULTI_SCALE, VideoFolder
 from mae_video.demo import (
     MAX_PAN,
@@ -116,17 +117,12 @@ def test_wrong_folders_and_options(tmp_path, write_avi):
         VideoFolder(SHAPE)
     with pytest.raises(ConfigError, match=f"there is no folder {tmp_path}/none"):
         VideoFolder(SHAPE, root=str(tmp_path / "none"))
-    with pytest.raises(ConfigError, match=f"{tmp_path} holds no files at all but no videos; read are .mp4"):
+    with pytest.raises(ConfigError, match=f"{tmp_path} holds no videos; .* .mp4"):
         VideoFolder(SHAPE, root=str(tmp_path))
-    (tmp_path / "a.txt").touch()
-    with pytest.raises(ConfigError, match=r"holds 1 other files \(1 \.txt\) but no videos"):
-        VideoFolder(SHAPE, root=str(tmp_path))
-    path = write_avi()
-    with pytest.raises(ConfigError, match=f"{path} is a file; give the folder"):
-        VideoFolder(SHAPE, root=str(path))
+    write_avi()
     with pytest.raises(ConfigError, match=r"give multi_scale, or crop_scale, and set the other to null"):
         VideoFolder(SHAPE, root=str(tmp_path), crop_scale=(0.5, 1.0))
-    with pytest.raises(ConfigError, match=r"crop_scale is \[1, 0\.5\]; the lower number comes first"):
+    with pytest.raises(ConfigError, match=r"crop_scale is \[1, 0\.5\]; .* the lower one first"):
         VideoFolder(SHAPE, root=str(tmp_path), multi_scale=None, crop_scale=(1.0, 0.5))
 
 
@@ -147,26 +143,13 @@ def test_a_side_near_the_samples_is_the_samples():
     assert {(box.height, box.width) for box in boxes} == {(224, 224)}
 
 
-def test_area_boxes_stay_inside_with_area_and_ratio_in_range():
-    for seed in range(300):
-        box = random_area_box(240, 320, (3, 16, 64, 64), (0.5, 1.0), (3 / 4, 4 / 3), Random(seed))
-        assert 0 <= box.top <= box.top + box.height <= 240
-        assert 0 <= box.left <= box.left + box.width <= 320
-        assert 0.49 < box.height * box.width / (240 * 320) <= 1
-        assert 0.74 < box.width / box.height < 1.35
-    assert random_area_box(10, 1000, (3, 16, 64, 64), (1.0, 1.0), (1.0, 1.0), Random(0)) == Box(0, 495, 10, 10)
-
-
 @pytest.mark.parametrize("size", [(1, 1), (2, 300), (31, 33), (64, 48)])
 def test_frames_of_any_size_are_cropped(size):
     frames = torch.randint(256, (4, 3, *size), dtype=torch.uint8)
     assert center_crop(frames, SHAPE).shape == SHAPE
     for seed in range(20):
-        for box in (
-            multi_scale_box(*size, SHAPE, MULTI_SCALE, Random(seed)),
-            random_area_box(*size, SHAPE, (0.5, 1.0), (0.75, 1.33), Random(seed)),
-        ):
-            assert crop(frames, box, SHAPE, antialias=True).shape == SHAPE
+        box = multi_scale_box(*size, SHAPE, MULTI_SCALE, Random(seed))
+        assert crop(frames, box, SHAPE, antialias=True).shape == SHAPE
 
 
 def test_all_frames_are_cropped_alike():

@@ -3,7 +3,6 @@ import torch
 
 from mae_core import build_model, export_state_dict, import_state_dict, load_config
 from mae_registry import MaeError
-from mae_video.certificate import certify
 
 
 def small(recipe, **video):
@@ -17,12 +16,6 @@ def small(recipe, **video):
     return build_model(
         load_config({"extends": f"video/{recipe}", "model": {"encoder": encoder, "modalities": {"video": parts}}})
     )
-
-
-def test_the_certificate_agrees():
-    checks = list(certify())
-    assert len(checks) == 27
-    assert [check.name for check in checks if not check.passed] == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from mae_core.interfaces import Preview, Reconstruction
 from mae_core.pictures.panels import panels
 from mae_core.pictures.reconstruction import reconstruct
 from mae_registry import MaeError
-from mae_video.pictures import LABEL_WIDTH, MARGIN, MIN_COLUMN, animate, chosen_frames, compose, draw
+from mae_video.pictures import animate, chosen_frames, compose, write_picture
 
 
 def reconstruction(*, num_frames=8, side=64, raw=True, seed=0):
@@ -36,20 +36,19 @@ def test_frames_are_spread_over_the_clip():
 
 def test_the_picture_shows_the_frames_where_it_says(tmp_path):
     rows = [reconstruction(seed=seed) for seed in range(2)]
-    draw(rows, tmp_path / "a.png")
+    write_picture(rows, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as picture:
         pixels = np.asarray(picture)
-    assert np.array_equal(pixels, np.asarray(compose(rows)))
-    left = MARGIN + LABEL_WIDTH + MARGIN
+    sheet = compose(rows)
+    assert np.array_equal(pixels, np.asarray(sheet.picture()))
     frame = (rows[0].sample[:, 7] * 255).round().byte().permute(1, 2, 0).numpy()  # the last column, the first row
-    column = left + 5 * (MIN_COLUMN + MARGIN)
-    strip = pixels[:200:, column : column + 128 : 2]
-    assert any(np.array_equal(strip[top : top + 128 : 2], frame) for top in range(60))
+    left, top = sheet.origin(0, 5)
+    assert np.array_equal(pixels[top : top + 128 : 2, left : left + 128 : 2], frame)
 
 
 def test_the_gif_moves_beside_the_png(tmp_path):
     rows = [reconstruction(seed=seed) for seed in range(6)]
-    draw(rows, tmp_path / "a.png")
+    write_picture(rows, tmp_path / "a.png")
     pictures = animate(rows)
     assert len(pictures) == 8
     with Image.open(tmp_path / "a.gif") as gif:
@@ -61,7 +60,7 @@ def test_the_gif_moves_beside_the_png(tmp_path):
 def test_a_folder_that_cannot_be_written_to_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(MaeError, match="cannot write"):
-        draw([reconstruction(num_frames=2, side=16)], tmp_path / "file" / "a.png")
+        write_picture([reconstruction(num_frames=2, side=16)], tmp_path / "file" / "a.png")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +71,7 @@ def test_a_folder_that_cannot_be_written_to_is_an_error(tmp_path):
         ("mae_st_base", {"target": {"num_frames": 2}}, True),
     ],
 )
-def test_every_published_model_can_be_drawn(recipe, video, gaps, tmp_path):
+def test_every_published_model_can_be_shown(recipe, video, gaps, tmp_path):
     parts = {
         "tokenizer": {"input_size": [4, 64, 64]},
         "decoder": {"width": 16, "depth": 1, "heads": 2},
@@ -87,5 +86,5 @@ def test_every_published_model_can_be_drawn(recipe, video, gaps, tmp_path):
     rows = reconstruct(model, "video", [Preview("clip.mp4", sample)])
     assert bool(rows[0].prediction.isnan().any()) == gaps
     assert any("not predicted" in panel.heading for panel in panels(rows[0])) == gaps
-    draw(rows, tmp_path / "a.png")
+    write_picture(rows, tmp_path / "a.png")
     assert (tmp_path / "a.gif").exists()

@@ -74,18 +74,47 @@ def test_a_corrupt_file_is_refused_on_one_line(reader, data):
     assert "\n" not in str(error.value)
 
 
+PLAYLISTS = (
+    b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nsecret.avi\n#EXT-X-ENDLIST\n",
+    b"ffconcat version 1.0\nfile secret.avi\n",
+    b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+)
+
+
+@readers
+@pytest.mark.parametrize("playlist", PLAYLISTS)
+def test_playlists_open_no_other_file(reader, playlist, write_avi, tmp_path):
+    write_avi("secret.avi", num_frames=4)
+    for name in ("a.mp4", "a.avi"):
+        (tmp_path / name).write_bytes(playlist)
+        with pytest.raises(BadSample, match="not a video"), open_video(tmp_path / name, reader):
+            pass
+
+
+@pytest.mark.parametrize("error", [MemoryError(), SystemError("of C"), ValueError("a\nb")])
+def test_whatever_a_decoder_raises_is_a_bad_sample(error, write_avi):
+    with pytest.raises(BadSample, match="the video cannot be decoded: "), open_video(write_avi(num_frames=4)):
+        raise error
+
+
+JUNK = b"\0\0\0\x18ftypisom" + b"no video " * 100
+"""What begins as an MP4 file."""
+
+
 @readers
 def test_what_is_no_video_is_refused(reader, tmp_path):
-    empty, text, sound = tmp_path / "empty.mp4", tmp_path / "text.mp4", tmp_path / "sound.mp4"
+    empty, text, junk, sound = (tmp_path / f"{name}.mp4" for name in ("empty", "text", "junk", "sound"))
     empty.touch()
     text.write_text("no video " * 100)
+    junk.write_bytes(JUNK)
     with wave.open(str(sound), "wb") as file:
         file.setparams((1, 2, 8000, 0, "NONE", ""))
         file.writeframes(bytes(16000))
     expected = {
         empty: "the file is empty",
-        text: "the video cannot be decoded: .*",
-        sound: "the video cannot be decoded: .*(no video stream|best video stream|find video stream).*",
+        text: "not a video, or of a container that is not read .*",
+        junk: "the video cannot be decoded: .*",
+        sound: "not a video, or of a container that is not read .*",
         tmp_path / "missing.mp4": "the file cannot be read: No such file or directory",
     }
     for path, reason in expected.items():
@@ -94,10 +123,10 @@ def test_what_is_no_video_is_refused(reader, tmp_path):
 
 
 def test_messages_do_not_change_from_run_to_run(tmp_path):
-    text = tmp_path / "text.mp4"
-    text.write_text("no video " * 100)
+    junk = tmp_path / "junk.mp4"
+    junk.write_bytes(JUNK)
     for reader in INSTALLED:
-        with pytest.raises(BadSample) as error, open_video(text, reader):
+        with pytest.raises(BadSample) as error, open_video(junk, reader):
             pass
         assert "[" not in str(error.value).replace("[Errno", "")  # decord's begin with the time of day
 

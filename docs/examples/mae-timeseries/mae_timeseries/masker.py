@@ -32,12 +32,13 @@ class Spans(Masker):
         axis: str = "t",
         shared: bool = False,
     ) -> None:
+        super().__init__()
         self.ratio = ratio
         self.mean_length = mean_length
         self.axis = axis
         self.shared = shared
 
-    def __call__(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
+    def forward(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
         """A mask of `batch_size` samples. Raises ConfigError if the grid lacks the axis, or all or nothing of it is hidden."""
         size = grid[self.axis]
         num_hidden = round(self.ratio * size)

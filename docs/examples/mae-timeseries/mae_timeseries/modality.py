@@ -12,7 +12,7 @@ MODALITY = Modality(
         "target": {"name": "pixels", "normalize": "none"},
     },
     read="mae_timeseries.reading:read",
-    draw="mae_timeseries.pictures:draw",
+    picture="mae_timeseries.pictures:write_picture",
     measure="mae_timeseries.reading:measure",
     file_suffixes=(".csv",),
 )

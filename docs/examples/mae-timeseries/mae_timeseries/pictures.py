@@ -13,7 +13,7 @@ from mae_core.interfaces import Reconstruction
 from mae_core.pictures.panels import Panel, facts, panels
 
 
-def draw(reconstructions: Sequence[Reconstruction], path: Path) -> None:
+def write_picture(reconstructions: Sequence[Reconstruction], path: Path) -> None:
     """Write a PNG: a row for each channel of each reconstruction, a column for each of its panels."""
     headings = [panel.heading for panel in panels(reconstructions[0])]
     num_channels = len(reconstructions[0].sample)
@@ -28,11 +28,11 @@ def draw(reconstructions: Sequence[Reconstruction], path: Path) -> None:
         hidden = reconstruction.hidden.expand_as(reconstruction.sample)
         for channel, row in enumerate(rows):
             for axis, panel in zip(row, panels(reconstruction), strict=True):
-                _draw_panel(axis, panel, reconstruction.sample[channel], hidden[channel], channel)
+                _plot(axis, panel, reconstruction.sample[channel], hidden[channel], channel)
     write_atomically(Path(path), lambda file: figure.savefig(file, format="png", dpi=100))
 
 
-def _draw_panel(axis: Axes, panel: Panel, original: Tensor, hidden: Tensor, channel: int) -> None:
+def _plot(axis: Axes, panel: Panel, original: Tensor, hidden: Tensor, channel: int) -> None:
     """One channel of a panel, hidden spans shaded; behind what the model made of them, the original as a thin grey line."""
     steps = range(len(original))
     axis.fill_between(steps, 0, 1, where=hidden.tolist(), step="mid", color="0.9", transform=axis.get_xaxis_transform())

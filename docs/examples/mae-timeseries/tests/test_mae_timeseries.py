@@ -17,7 +17,7 @@ from mae_timeseries.compare import interpolate
 from mae_timeseries.dataset import TimeseriesCsv
 from mae_timeseries.make_waves import DELAY, LEVELS, write_recordings
 from mae_timeseries.masker import Spans
-from mae_timeseries.pictures import draw
+from mae_timeseries.pictures import write_picture
 from mae_timeseries.reading import measure, read_series
 from mae_timeseries.tokenizer import TimeseriesPatches
 
@@ -259,7 +259,7 @@ def test_pictures(tmp_path, num_channels, has_raw):
     x = torch.randn(num_channels, 16)
     hidden = torch.arange(16) < 8
     one = Reconstruction("a", "held out", x, hidden, -x, x if has_raw else None, mask_ratio=0.5, loss=1.0)
-    draw([one, one], tmp_path / "a.png")
+    write_picture([one, one], tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -1,17 +1,17 @@
-"""Sounds that are made up on the spot: nothing to download, and enough structure to see training work."""
+"""Sounds to try audio with, where there are none: made up on the spot, with enough structure to see training work."""
 
 import math
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from mae_audio.fbank import SAMPLE_RATE, num_samples
 from mae_audio.reading import checked_shape, to_spectrogram
 from mae_core.interfaces import Dataset, Preview
+from mae_core.interfaces.numbers import Positive
 
 LOUDEST = 0.5
 """Peak of a sound, where 1 is full scale."""
@@ -32,7 +32,7 @@ class SyntheticSounds(Dataset):
         sample_shape: tuple[int, ...],
         *,
         split: Literal["train", "held_out"] = "train",
-        count: Annotated[int, Field(ge=1)] = 512,
+        count: Positive = 512,
     ) -> None:
         _, self._num_frames, self._num_mels = checked_shape(sample_shape)
         self._split = split

@@ -1,0 +1,148 @@
+"""Folders of files, whatever is in them."""
+
+import os
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mae_core.interfaces import BadSample, Dataset, Modality, Preview
+from mae_registry import ConfigError
+
+
+class Classes(NamedTuple):
+    """Names of classes, and the number of each sample's class."""
+
+    names: tuple[str, ...]
+    labels: Tensor
+    """(samples,) int64."""
+
+
+class FileFolder(Dataset):
+    """The files of a folder and of the folders in it, by suffix (the modality's, in any case), sorted by name.
+
+    Symbolic links are followed, each folder being read once; names that begin with a dot, and what is no regular file, are left
+    out. `what` is the plural of what one file is ("recordings"), for messages.
+    """
+
+    def __init__(self, root: str | None, *, modality: Modality, what: str) -> None:
+        key = f"data.{modality.name}.root"
+        self._root = absolute(root, key=key, what=f"a folder of {what}")
+        names = list_files(self._root, suffixes=modality.file_suffixes, key=key, what=what)
+        # one bytes object rather than a million: small, quick to send to workers, and never copied by reference counts
+        self._names = b"".join(names)
+        self._ends = np.cumsum([len(name) for name in names])
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @abstractmethod
+    def read(self, index: int) -> Tensor:
+        """One file as a sample, un-augmented. Raises BadSample."""
+
+    def name(self, index: int) -> str:
+        """The path of a file from the folder on."""
+        start = self._ends[index - 1] if index > 0 else 0
+        return os.fsdecode(self._names[start : self._ends[index]])
+
+    def describe(self, index: int) -> str:
+        """The absolute path."""
+        return os.path.join(self._root, self.name(index))
+
+    def previews(self, count: int) -> Sequence[Preview]:
+        """Files spread evenly over the folder, all of them training ones; those that cannot be read are left out."""
+        previews: list[Preview] = []
+        for index in spread(count, len(self)):
+            try:
+                previews.append(Preview(self.name(index), self.read(index), "training"))
+            except BadSample:
+                continue
+        return previews
+
+    def classes(self) -> Classes:
+        """What each file is of, where every class has a folder of its own. Raises ConfigError for a file outside of these."""
+        folders: list[str] = []
+        for index in range(len(self)):
+            folder, found, _ = self.name(index).partition("/")
+            if not found:
+                raise ConfigError(
+                    f"{self.describe(index)} lies in no folder of a class; with labels, {self._root} holds a folder for each"
+                )
+            folders.append(folder)
+        names, labels = np.unique(np.array(folders), return_inverse=True)
+        return Classes(tuple(names.tolist()), torch.from_numpy(labels))
+
+
+def absolute(root: str | None, *, key: str, what: str) -> str:
+    """`root` as a full path. Raises ConfigError, with the key to give, if there is none."""
+    if not root:
+        raise ConfigError(f"the recipe does not say where the data are: give {key}=DIR, {what}")
+    return os.path.abspath(os.path.expanduser(root))
+
+
+def list_files(root: str, *, suffixes: Sequence[str], key: str, what: str) -> list[bytes]:
+    """Names of the files below `root` with these suffixes, relative to it, sorted. Raises ConfigError if there are none.
+
+    `key` is that of the recipe which says `root`.
+    """
+    names: list[bytes] = []
+    others: Counter[str] = Counter()
+    try:
+        _scan(os.fsencode(root), frozenset(map(os.fsencode, suffixes)), names, others)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{key}: there is no folder {os.fsdecode(error.filename)}") from error
+    except NotADirectoryError as error:
+        raise ConfigError(f"{key}: {root} is a file; give the folder that holds the {what}") from error
+    except (OSError, ValueError) as error:
+        place, reason = (error.filename, error.strerror) if isinstance(error, OSError) else (root, str(error))
+        raise ConfigError(f"{key}: {os.fsdecode(place)} cannot be listed: {reason}") from error
+    if not names:
+        raise ConfigError(f"{key}: {root} holds no {what}{_what_else(others)}; files read end in {', '.join(suffixes)}")
+    return sorted(names)
+
+
+def _what_else(others: Counter[str]) -> str:
+    """What a folder holds instead, for the message that says what it lacks."""
+    if not others:
+        return "; it is empty"
+    most = ", ".join(f"{number} {kind}" for kind, number in others.most_common(5))
+    return f" but {others.total()} other {'file' if others.total() == 1 else 'files'} ({most})"
+
+
+def _scan(root: bytes, suffixes: frozenset[bytes], names: list[bytes], others: Counter[str]) -> None:
+    """Append to `names`; count other files by kind. Asks nothing of a file but its folder's entry: a million are common."""
+    seen: set[tuple[int, int]] = set()
+    pending = [b""]
+    while pending:
+        folder = pending.pop()
+        path = os.path.join(root, folder) if folder else root
+        status = os.stat(path)
+        if (status.st_dev, status.st_ino) in seen:  # reached again, through a symbolic link
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders: list[bytes] = []
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.name.startswith(b"."):
+                    continue
+                name = os.path.join(folder, entry.name)
+                suffix = os.path.splitext(entry.name)[1].lower()
+                if entry.is_dir():
+                    folders.append(name)
+                elif suffix not in suffixes:
+                    others[os.fsdecode(suffix) or "without a suffix"] += 1
+                elif entry.is_file():
+                    names.append(name)
+                else:  # a pipe, or a link to nothing
+                    others[f"{os.fsdecode(suffix)} that is no regular file"] += 1
+        pending += sorted(folders, reverse=True)  # which of two ways into a folder is taken must not depend on the disk
+
+
+def spread(count: int, total: int) -> list[int]:
+    """Up to `count` different indices below `total`, spread evenly."""
+    count = min(count, total)
+    return [i * total // count for i in range(count)]

@@ -1,0 +1,188 @@
+"""Folders of files: what is found in them, in which order, and what is said where nothing is."""
+
+import contextlib
+import os
+import pickle
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from torch import Tensor
+
+from mae_core.data.folders import FileFolder, spread
+from mae_core.interfaces import BadSample, Modality
+from mae_registry import ConfigError
+
+NUMBERS = Modality(name="numbers", defaults={}, read="", picture="", file_suffixes=(".num", ".txt"))
+
+
+class NumberFolder(FileFolder):
+    """Files that hold one number."""
+
+    def __init__(self, root: str | None) -> None:
+        super().__init__(root, modality=NUMBERS, what="numbers")
+
+    def load(self, index: int, *, random: Random) -> Tensor:
+        """The number."""
+        return self.read(index)
+
+    def read(self, index: int) -> Tensor:
+        """The number. Raises BadSample."""
+        text = Path(self.describe(index)).read_text(encoding="utf-8")
+        if not text:
+            raise BadSample(self.describe(index))
+        return torch.tensor(float(text))
+
+
+def save(path: Path, number: float = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(str(number), encoding="utf-8")
+
+
+def names(root: Path) -> list[str]:
+    folder = NumberFolder(str(root))
+    return [os.path.relpath(folder.describe(index), root) for index in range(len(folder))]
+
+
+def test_files_are_listed_by_suffix_and_sorted_by_the_bytes_of_their_names(tmp_path: Path) -> None:
+    wanted = ["Z.NUM", "a/b/x.Txt", "a/y.num", "b.txt", "b/1.num", "ü.num"]
+    for name in [*wanted, "a/.DS_Store", "a/._y.num", ".hidden/x.num", "a/notes.md", "num"]:
+        save(tmp_path / name)
+    assert names(tmp_path) == sorted(wanted, key=os.fsencode)
+
+
+def test_names_need_not_be_utf8(tmp_path: Path) -> None:
+    path = os.path.join(os.fsencode(tmp_path), b"caf\xe9.num")
+    save(tmp_path / "a.num", 7)
+    os.rename(tmp_path / "a.num", path)
+    folder = NumberFolder(str(tmp_path))
+    assert os.fsencode(folder.describe(0)) == path
+    assert folder.load(0, random=Random(0)) == 7
+
+
+def test_links_are_followed_and_each_folder_is_read_once(tmp_path: Path) -> None:
+    save(tmp_path / "elsewhere" / "far.num")
+    root = tmp_path / "root"
+    save(root / "b" / "near.num")
+    (root / "b" / "up").symlink_to(root)
+    (root / "b" / "self").symlink_to(root / "b")
+    (root / "a").symlink_to(tmp_path / "elsewhere")
+    (root / "c").symlink_to(tmp_path / "elsewhere")
+    (root / "file.num").symlink_to(root / "b" / "near.num")
+    (root / "dangling").symlink_to(tmp_path / "nowhere")
+    assert names(root) == ["a/far.num", "b/near.num", "file.num"]
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_which_way_into_a_folder_is_taken_does_not_depend_on_the_disk(
+    backwards: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "elsewhere" / "far.num")
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in "cab":
+        (root / name).symlink_to(tmp_path / "elsewhere")
+    scandir = os.scandir
+
+    def in_order(path: bytes) -> contextlib.nullcontext[Sequence[os.DirEntry[bytes]]]:
+        return contextlib.nullcontext(sorted(scandir(path), key=lambda entry: entry.name, reverse=backwards))
+
+    monkeypatch.setattr(os, "scandir", in_order)
+    assert names(root) == ["a/far.num"]
+
+
+def bind_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, bind_socket, lambda path: path.symlink_to("nowhere")])
+def test_only_regular_files_are_data(make: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    make(Path("odd.num"))
+    (tmp_path / "link.num").symlink_to("odd.num")
+    with pytest.raises(ConfigError, match=r"holds no numbers but 2 other files \(2 \.num that is no regular file\)"):
+        NumberFolder(str(tmp_path))
+    save(tmp_path / "1.num", 1)
+    assert names(tmp_path) == ["1.num"]
+
+
+def test_home_and_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "some" / "a.num")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for root in ("~/some", "some", "./some/"):
+        assert NumberFolder(root).describe(0) == str(tmp_path / "some" / "a.num")
+
+
+def test_errors_name_the_key_the_place_and_what_is_there_instead(tmp_path: Path) -> None:
+    (tmp_path / "file.num").touch()
+    (tmp_path / "bare").mkdir()
+    for name in ("a.npy", "b.npy", "README"):
+        save(tmp_path / "other" / name)
+    for root, parts in (
+        (None, ["give data.numbers.root=DIR, a folder of numbers"]),
+        (tmp_path / "none", [f"data.numbers.root: there is no folder {tmp_path}/none"]),
+        (tmp_path / "file.num", ["data.numbers.root", f"{tmp_path}/file.num is a file"]),
+        (tmp_path / "bare", ["data.numbers.root", f"{tmp_path}/bare holds no numbers; it is empty", ".num, .txt"]),
+        (tmp_path / "other", ["holds no numbers but 3 other files (2 .npy, 1 without a suffix)", ".num, .txt"]),
+        ("a\0b", ["data.numbers.root"]),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            NumberFolder(root and str(root))
+        assert [part for part in parts if part not in str(caught.value)] == []
+
+
+def test_a_folder_that_may_not_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: bytes) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ConfigError, match=f"{tmp_path} cannot be listed: Permission denied"):
+        NumberFolder(str(tmp_path))
+
+
+def test_many_names_are_sent_to_workers_as_one_object(tmp_path: Path) -> None:
+    for number in range(200):
+        (tmp_path / f"{number:03}.num").touch()
+    folder = NumberFolder(str(tmp_path))
+    sent = pickle.dumps(folder)
+    assert len(sent) < 200 * 20
+    assert pickle.loads(sent).describe(150) == str(tmp_path / "150.num")
+
+
+def test_previews_are_spread_and_leave_out_what_cannot_be_read(tmp_path: Path) -> None:
+    for number in range(10):
+        save(tmp_path / f"{number}.num", number)
+    folder = NumberFolder(str(tmp_path))
+    previews = folder.previews(3)
+    assert [(preview.title, preview.note) for preview in previews] == [(f"{n}.num", "training") for n in (0, 3, 6)]
+    assert [float(preview.sample) for preview in previews] == [0, 3, 6]
+    (tmp_path / "3.num").write_text("")
+    assert [preview.title for preview in folder.previews(3)] == ["0.num", "6.num"]
+    assert len(folder.previews(99)) == 9
+    assert folder.previews(0) == []
+
+
+def test_indices_are_spread_evenly() -> None:
+    assert spread(4, 10) == [0, 2, 5, 7]
+    assert spread(9, 3) == [0, 1, 2]
+    assert spread(0, 3) == spread(2, 0) == []
+
+
+def test_the_folders_of_a_folder_are_its_classes(tmp_path: Path) -> None:
+    for name in ("dog/1.num", "cat/deep/2.num", "cat/3.num", "eel/4.num"):
+        save(tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    folder = NumberFolder(str(tmp_path))
+    classes = folder.classes()
+    assert classes.names == ("cat", "dog", "eel")
+    of_file = {folder.name(index): classes.names[label] for index, label in enumerate(classes.labels.tolist())}
+    assert of_file == {"cat/3.num": "cat", "cat/deep/2.num": "cat", "dog/1.num": "dog", "eel/4.num": "eel"}
+    assert classes.labels.dtype == torch.int64
+    save(tmp_path / "loose.num")
+    with pytest.raises(ConfigError, match=f"{tmp_path}/loose.num"):
+        NumberFolder(str(tmp_path)).classes()
