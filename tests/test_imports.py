@@ -25,6 +25,7 @@ LAYERS = [
     {"training"},
     {"tasks"},
     {"evaluation"},
+    {"tasks"},
     {"testing"},
     {"cli"},
 ]

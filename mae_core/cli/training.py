@@ -57,7 +57,7 @@ def pretrain(
 
 
 def _say_what_next(config: "Config", folder: Path) -> None:
-    """Where everything is, and three commands to try."""
+    """Where everything is, and some commands to try."""
     modalities = list(config["model"]["modalities"])
     pictures = sorted((folder / "pictures").glob("step-*.png"))
     lines = [f"run folder  {folder}/"]
@@ -69,9 +69,20 @@ def _say_what_next(config: "Config", folder: Path) -> None:
     commands = [
         ["reconstruct", str(folder), "-o", "reconstruction.png", *drawn],
         ["config", "show", str(folder / "config.yaml")],
-        ["verify", *modalities],
     ]
+    if certificates := _certificates(config):
+        commands.append(["verify", *certificates])
     typer.echo("\n".join([*lines, *(f"  {_shell(command)}" for command in commands)]))
+
+
+def _certificates(config: "Config") -> list[str]:
+    """Those of the plugins that the recipe's modalities come from."""
+    from mae_core.build import modality_of
+    from mae_core.registry import registry
+
+    entries = config["model"]["modalities"]
+    plugins = {registry().get("modalities", modality_of(config, entry)).plugin for entry in entries}
+    return [component.name for component in registry() if component.kind == "certificates" and component.plugin in plugins]
 
 
 def _shell(words: Sequence[str]) -> str:
