@@ -83,8 +83,8 @@ class DatePositions(Positions):
         if dates.shape != (num_rows, self.num_images, NUM_UNITS):
             expected = (num_rows, self.num_images, NUM_UNITS)
             raise MaeError(
-                f"{TIMESTAMPS!r} has the shape {tuple(dates.shape)}; for {num_rows} samples of {self.num_images} images it must "
-                f"be {expected}: the year less 2002, the month less 1, and the hour of each"
+                f"{TIMESTAMPS!r} has the shape {tuple(dates.shape)}; for {num_rows} samples of {self.num_images} images it "
+                f"must be {expected}: the year less 2002, the month less 1, and the hour of each"
             )
         return dates
 

@@ -29,7 +29,7 @@ def read_bands(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Tensor:
     if planes.dtype != torch.uint8 or len(planes) != num_bands:
         raise BadSample(
             f"{os.fspath(path)}: has {len(planes)} bands of {str(planes.dtype).removeprefix('torch.')}, and the model takes "
-            f"{num_bands} of bytes; only the dataset satmae_bands_folder knows which bands are meant, and what their values mean"
+            f"{num_bands} of bytes; only the dataset satmae_bands_folder knows which bands these are, and what values mean"
         )
     return resized(planes, largest_box(*planes.shape[1:], like=(size[0], size[1])), size)
 
