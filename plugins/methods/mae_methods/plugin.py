@@ -33,6 +33,7 @@ def register_decoders(register: Register) -> None:
 @hookimpl
 def register_targets(register: Register) -> None:
     """Latents of a teacher, and the pixels of Hiera and SatMAE."""
+    register("jepa_latents", "mae_methods.jepa.target:JepaLatents")
     register("satmae_pixels", "mae_methods.satmae.target:GroupPixels")
 
 
@@ -46,8 +47,9 @@ def register_datasets(register: Register) -> None:
 
 
 @hookimpl
-def register_certificates(register: Register) -> None:
-    """One for each method."""
+def register_layouts(register: Register) -> None:
+    """Names and shapes of the published checkpoints."""
+    register("jepa", "mae_methods.jepa.layouts:JepaLayout")
 
 
 @hookimpl
@@ -55,3 +57,9 @@ def register_modalities(register: Register) -> None:
     """SatMAE's two kinds of satellite images: of many spectral bands, and of one place at several dates."""
     register("multispectral", "mae_methods.satmae.modality:MULTISPECTRAL")
     register("dated_images", "mae_methods.satmae.modality:DATED_IMAGES")
+
+
+@hookimpl
+def register_certificates(register: Register) -> None:
+    """One for each method."""
+    register("jepa", "mae_methods.jepa.certificate:certify")
