@@ -7,7 +7,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from mae_core.build import build_component
 from mae_core.evaluation.certificate import (
     GRADIENT,
     LOSS,
@@ -19,7 +18,8 @@ from mae_core.evaluation.certificate import (
 )
 from mae_core.interfaces import Batch, Check, Numbers, StepInputs, Task
 from mae_core.layouts.published import export_state_dict
-from mae_core.training.step import set_lr, train_step
+from mae_core.registry import build_component
+from mae_core.training.step import Scheduled, train_step
 from mae_core.training.world import World
 
 
@@ -29,9 +29,8 @@ class Trajectory:
     def __init__(self, task: Task[Any], recipe: Mapping[str, Any]) -> None:
         self.task = task
         self.steps_per_epoch: int = recipe["steps_per_epoch"]
-        self.peak: float = recipe["lr"]
         optimizer = build_component("optimizers", _optimizer_section(recipe), task.model, recipe["batch"])
-        self.schedule = build_component("schedules", _schedule_section(recipe), recipe["epochs"])
+        self._scheduled = Scheduled(optimizer, build_component("schedules", _schedule_section(recipe), recipe["epochs"]))
         self.losses: list[float] = []
         self.rates: list[float] = []
         self.first_gradients: dict[str, Tensor] = {}
@@ -42,8 +41,7 @@ class Trajectory:
 
     def step(self, batch: Batch, inputs: StepInputs) -> None:
         """One optimizer step, as the trainer takes it."""
-        self.rates.append(self.schedule(len(self.rates) / self.steps_per_epoch, self.peak))
-        set_lr(self._optimizer, self.rates[-1])
+        self.rates.append(self._scheduled.set(len(self.rates) / self.steps_per_epoch))
         weights = self.task.weigh(inputs)
         assert weights is not None, "published inputs are known before the samples are seen"
         decision, _ = train_step(

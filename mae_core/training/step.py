@@ -8,7 +8,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from mae_core.interfaces import Batch, Losses, Task
+from mae_core.interfaces import Batch, Losses, Schedule, Task
 from mae_core.training.world import Decision
 from mae_registry import MaeError
 
@@ -62,10 +62,21 @@ def train_step(
     return decision, is_finite
 
 
-def set_lr(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group the step's learning rate."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+class Scheduled:
+    """Gives every group of an optimizer its learning rate and weight decay. Made before a checkpoint's state is loaded."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, schedule: Schedule) -> None:
+        self._optimizer = optimizer
+        self._schedule = schedule
+        self._full = [(group["lr"], group.get("weight_decay", 0.0)) for group in optimizer.param_groups]
+
+    def set(self, epoch: float) -> float:
+        """Set those of a fractional epoch; returns the first group's learning rate, for the log."""
+        for group, (peak, decay) in zip(self._optimizer.param_groups, self._full, strict=True):
+            group["lr"] = self._schedule(epoch, peak)
+            if decay > 0:
+                group["weight_decay"] = self._schedule.weight_decay(epoch, decay)
+        return self._optimizer.param_groups[0]["lr"]
 
 
 class _Total:

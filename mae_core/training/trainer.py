@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mae_core.build import build_component
 from mae_core.config import Config
 from mae_core.files import write_atomically
-from mae_core.interfaces import Losses, Schedule, Task
+from mae_core.interfaces import Losses, Task
 from mae_core.masking.sampling import derive_seed
+from mae_core.registry import build_component
 from mae_core.runs.checkpoint import Checkpoint, list_checkpoints, plugin_versions, save_checkpoint
 from mae_core.runs.folder import write_facts
 from mae_core.runs.outputs import count_parameters, describe_device, describe_run, remove_pictures
@@ -26,7 +26,7 @@ from mae_core.training.interrupts import Interrupted, Interrupts, interrupts
 from mae_core.training.journal import Journal, MakeDisplay
 from mae_core.training.plan import MicroBatches, Plan
 from mae_core.training.settings import TrainSettings
-from mae_core.training.step import NonFiniteStep, set_lr, train_step
+from mae_core.training.step import NonFiniteStep, Scheduled, train_step
 from mae_core.training.stream import Samples, make_loader, running
 from mae_core.training.world import Decision, World
 from mae_registry import ConfigError, MaeError, cause_of
@@ -62,11 +62,10 @@ class Trainer:
         torch.manual_seed(derive_seed(settings.seed, "init"))
         task.build_model(fresh=checkpoint is None)
         optimizer = build_component("optimizers", config["optimizer"], task.model, settings.batch_size)
-        self.peak_lr: float = optimizer.param_groups[0]["lr"]
-        self.schedule: Schedule = build_component("schedules", config["schedule"], settings.epochs)
         if settings.compile:
             compile_blocks(task.model)
         self.model, self.optimizer = self.fabric.setup(task.model, optimizer)
+        self.scheduled = Scheduled(self.optimizer.optimizer, build_component("schedules", config["schedule"], settings.epochs))
         self.steps_done = 0
         if checkpoint is None:
             self.device_batch = {name: self._choose_device_batch(name) for name in task.sources}
@@ -127,8 +126,7 @@ class Trainer:
     def _take_step(self, session: _Session) -> Decision:
         """The next step, from its learning rate to its line in the log."""
         step = self.steps_done
-        rate = self.schedule(step / self.plan.steps_per_epoch, self.peak_lr)
-        set_lr(self.optimizer, rate)
+        rate = self.scheduled.set(step / self.plan.steps_per_epoch)
         session.journal.begin_step()
         try:
             decision, taken = self._optimize(session, session.feed.step(step))
