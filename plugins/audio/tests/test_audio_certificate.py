@@ -115,7 +115,7 @@ def test_weights_that_do_not_fit():
         import_state_dict(small(positions={"name": "sincos"}), state, layout="audiomae")
     with pytest.raises(MaeError, match=r"pos_embed: the checkpoint has shape \(1, 32, 24\), this model \(1, 33, 24\)"):
         import_state_dict(model, {**state, "pos_embed": state["pos_embed"][:, 1:]}, layout="audiomae")
-    with pytest.raises(MaeError, match="patch_embed.proj.weight has shape"):
+    with pytest.raises(MaeError, match=r"patch_embed\.proj\.weight has shape"):
         import_state_dict(model, {**state, "patch_embed.proj.weight": torch.zeros(24, 256)}, layout="audiomae")
     with pytest.raises(MaeError, match="gives the class token a position"):
         import_state_dict(model, {**state, "decoder_pos_embed": state["decoder_pos_embed"] + 1}, layout="audiomae")
