@@ -157,7 +157,7 @@ def _modality_of(inputs: Sequence[Path], model: "MaskedAutoencoder") -> str:
 def _read(inputs: Sequence[Path], model: "MaskedAutoencoder", name: str) -> "list[Preview]":
     """Each file as the modality reads it; folders stand for the files in them that it can read."""
     from mae_core.build import modality as find_modality
-    from mae_core.interfaces import Preview
+    from mae_core.interfaces import Preview, as_sample
     from mae_registry import resolve
 
     modality = find_modality(model.backbone.types[name])
@@ -171,7 +171,8 @@ def _read(inputs: Sequence[Path], model: "MaskedAutoencoder", name: str) -> "lis
         else:
             files.append(path)
     read, tokenizer = resolve(modality.read), model.parts(name).tokenizer
-    return [Preview(file.name, read(file, tokenizer)) for file in files]
+    samples = [as_sample(read(file, tokenizer)) for file in files]
+    return [Preview(file.name, sample.x, extras=sample.extras) for file, sample in zip(files, samples, strict=True)]
 
 
 def _examples(config: "Config", name: str) -> "Sequence[Preview]":

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mae_core.build import build_component
 from mae_core.config import Config
 from mae_core.files import write_atomically
 from mae_core.interfaces import Losses, Task
 from mae_core.masking.sampling import derive_seed
+from mae_core.registry import build_component
 from mae_core.runs.checkpoint import Checkpoint, list_checkpoints, plugin_versions, save_checkpoint
 from mae_core.runs.folder import write_facts
 from mae_core.runs.outputs import count_parameters, describe_device, describe_run, remove_pictures

@@ -38,6 +38,15 @@ def register_targets(register: Register) -> None:
 
 
 @hookimpl
+def register_datasets(register: Register) -> None:
+    """Folders of satellite images for SatMAE, and made-up ones to try it with."""
+    register("satmae_bands_folder", "mae_methods.satmae.datasets:BandFolder")
+    register("satmae_dates_folder", "mae_methods.satmae.datasets:DatedFolder")
+    register("satmae_synthetic_bands", "mae_methods.satmae.demo:SyntheticBands")
+    register("satmae_synthetic_dates", "mae_methods.satmae.demo:SyntheticDates")
+
+
+@hookimpl
 def register_layouts(register: Register) -> None:
     """Names and shapes of the published checkpoints."""
     register("jepa", "mae_methods.jepa.layouts:JepaLayout")

@@ -17,7 +17,7 @@ Band = Annotated[int, Field(ge=0)]
 Group = Annotated[tuple[Band, ...], Field(min_length=1)]
 
 GROUPS = ((0, 1, 2, 6), (3, 4, 5, 7), (8, 9))
-"""The published groups of Sentinel-2's ten bands of 10 m and 20 m: red, green, blue and near infrared; the red edge; short wave."""
+"""The published groups of Sentinel-2's ten bands: blue, green, red and near infrared; the red edge; short wave."""
 
 
 class GroupedBands(Tokenizer):
@@ -48,9 +48,7 @@ class GroupedBands(Tokenizer):
         _require_partition(groups)
         num_bands = sum(len(group) for group in groups)
         mean, std = mean or (0.0,) * num_bands, std or (1.0,) * num_bands
-        self.images = ImagePatches(
-            None, input_size=input_size, patch_size=patch_size, channels=num_bands, mean=mean, std=std
-        )
+        self.images = ImagePatches(None, input_size=input_size, patch_size=patch_size, channels=num_bands, mean=mean, std=std)
         self.groups = groups
         self.num_places = self.images.grid.num_patches
         self.num_pixels = patch_size[0] * patch_size[1]

@@ -8,7 +8,7 @@ from mae_core.parts.positions import sincos_table
 from mae_registry import ConfigError, MaeError
 
 TIMESTAMPS = "timestamps"
-"""The extras of dated images: (images, 3), the year less 2002, the month less 1, and the hour of each."""
+"""The extra of dated images: (images, 3), the year less 2002, the month less 1, and the hour of each."""
 NUM_UNITS = 3
 
 
@@ -46,7 +46,7 @@ class GroupPositions(Positions):
 class DatePositions(Positions):
     """Sine-cosine positions of the place, then those of the image's year, month and hour, on a grid of images and places.
 
-    The dates come with each sample, as the extras `timestamps`: (images, 3), the year less 2002, the month less 1, and the hour.
+    The dates come with each sample, as the extra `timestamps`: (images, 3), the year less 2002, the month less 1, and the hour.
 
     Args:
         unit_width: the columns of the year, of the month and of the hour, the last ones. Published: 128 each in the encoder,
@@ -75,15 +75,16 @@ class DatePositions(Positions):
     def _dates(self, extras: Extras, num_rows: int) -> Tensor:
         if TIMESTAMPS not in extras:
             raise MaeError(
-                f"the positions satmae_dates need to know when each image was taken, and the samples do not say it: the dataset "
-                f"must load Sample(x, {{'{TIMESTAMPS}': dates}}), dates of shape ({self.num_images}, {NUM_UNITS}) being the year "
-                "less 2002, the month less 1, and the hour of each image"
+                "the positions satmae_dates need to know when each image was taken, and the samples do not say it: the dataset "
+                f"must load Sample(x, {{{TIMESTAMPS!r}: dates}}); dates, of shape ({self.num_images}, {NUM_UNITS}), are the "
+                "year less 2002, the month less 1, and the hour of each image"
             )
         dates = extras[TIMESTAMPS]
         if dates.shape != (num_rows, self.num_images, NUM_UNITS):
+            expected = (num_rows, self.num_images, NUM_UNITS)
             raise MaeError(
-                f"{TIMESTAMPS!r} has the shape {tuple(dates.shape)}; for {num_rows} samples of {self.num_images} images it must be "
-                f"{(num_rows, self.num_images, NUM_UNITS)}: year less 2002, month less 1, and hour of each"
+                f"{TIMESTAMPS!r} has the shape {tuple(dates.shape)}; for {num_rows} samples of {self.num_images} images it "
+                f"must be {expected}: the year less 2002, the month less 1, and the hour of each"
             )
         return dates
 
