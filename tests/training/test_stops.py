@@ -122,6 +122,7 @@ def test_half_written_files_are_removed_on_resume(tiny_recipe, tmp_path):
 def test_a_process_that_outlives_a_killed_run_does_not_hold_its_folder(tmp_path):
     script = f"""
 import multiprocessing, os, signal, sys, time
+from pathlib import Path
 from mae_core.runs.lock import run_lock
 def outlive():
     print(os.getpid(), flush=True)
