@@ -166,7 +166,8 @@ class MaskedAutoencoder(nn.Module):
         if undrawn.masker.needs == "backbone":
             own = Batch({entry: batch.samples[entry]}, {entry: batch.patches[entry]})
             latent = self.backbone.encode_batch(own, nothing_hidden(own))
-        return undrawn.draw(self.parts(entry).tokenizer.grid, batch.patches[entry], latent=latent)
+        own_latent = None if latent is None else latent.of(entry)
+        return undrawn.draw(self.parts(entry).tokenizer.grid, batch.patches[entry], latent=own_latent)
 
     @torch.no_grad()
     def _prepare(self, batch: Batch) -> dict[str, Tensor]:

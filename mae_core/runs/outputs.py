@@ -35,8 +35,8 @@ def write_picture(model: MaskedAutoencoder, entry: str, dataset: Dataset, folder
     """`pictures/step-N-ENTRY.png`: the dataset's previews, with the same masks at every step."""
     previews = dataset.previews(NUM_PREVIEWS)
     if previews:  # none where no file can be read, of which the run tells elsewhere
-        picture = resolve(find_modality(model.backbone.types[entry]).picture)
-        picture(reconstruct(model, entry, previews), _picture(folder, step, entry))
+        write = resolve(find_modality(model.backbone.types[entry]).picture)
+        write(reconstruct(model, entry, previews), _picture(folder, step, entry))
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -48,7 +48,7 @@ class Feed:
         self._device_batch, self._device, self._world = device_batch, device, world
 
     def step(self, step: int) -> Fed:
-        """What step `step` is given. Raises MaeError, then or while its micro-batches are asked for, if data cannot be loaded."""
+        """What step `step` is given. If data cannot be loaded, MaeError is raised, here or where its micro-batches are used."""
         source = self._plan.source(step)
         num_rows = self._plan.batch_size * self._task.sources[source].num_views
         generator = torch.Generator().manual_seed(derive_seed(self._plan.seed, "mask", step))

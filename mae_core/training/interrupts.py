@@ -15,7 +15,7 @@ class Interrupted(MaeError):
     def __init__(self, message: str, *, signal: int) -> None:
         super().__init__(message)
         self.signal = signal
-        """What asked it: SIGINT for Ctrl-C, SIGTERM for a scheduler, SIGHUP for a closed terminal, SIGPIPE for a closed pipe."""
+        """What asked it: SIGINT is Ctrl-C, SIGTERM a scheduler, SIGHUP a closed terminal, SIGPIPE a closed pipe."""
 
 
 class Interrupts:

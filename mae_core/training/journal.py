@@ -76,8 +76,8 @@ class Journal:
         num_tried = num_samples + self._bad.count
         if self._bad.count > max(MIN_BAD_SAMPLES, max_share * num_tried):
             raise MaeError(
-                f"{self._bad.count} of the first {num_tried} samples could not be read, more than train.max_bad_share={max_share}; "
-                f"they are listed in {self._bad.path}"
+                f"{self._bad.count} of the first {num_tried} samples could not be read, more than train.max_bad_share="
+                f"{max_share}; they are listed in {self._bad.path}"
             )
 
     def sum_up(self) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mae_core.build import build_component
 from mae_core.config import Config
 from mae_core.files import write_atomically
 from mae_core.interfaces import Losses, Task
 from mae_core.masking.sampling import derive_seed
+from mae_core.registry import build_component
 from mae_core.runs.checkpoint import Checkpoint, list_checkpoints, plugin_versions, save_checkpoint
 from mae_core.runs.folder import write_facts
 from mae_core.runs.outputs import count_parameters, describe_device, describe_run, remove_pictures
@@ -131,7 +131,7 @@ class Trainer:
         try:
             decision, taken = self._optimize(session, session.feed.step(step))
         except MaeError as error:  # none of which is raised after the weights have changed
-            raise MaeError(f"step {step + 1}: {error}. {self._save_finite()}") from error
+            raise MaeError(f"step {step + 1}: {error}{self._save_finite()}") from error
         if taken:
             self.task.after_step(step, self.plan.num_steps)
         self.steps_done += 1
@@ -157,8 +157,8 @@ class Trainer:
             listed = self.folder / "non_finite_batch.txt"
             write_atomically(listed, lambda file: file.write("\n".join(names).encode(errors="surrogateescape")))
             raise MaeError(
-                f"{error}. The names of the batch's {len(names)} samples are in {listed}: look at these samples, or start a new "
-                "run with a lower learning rate or train.clip_grad"
+                f"{error}. The names of the batch's {len(names)} samples are in {listed}: look at these samples, or start a "
+                "new run with a lower learning rate or train.clip_grad"
             ) from error
 
     def _decide(self, session: _Session, fed: Fed, losses: Losses, grad_norm: Tensor) -> Decision:
@@ -214,16 +214,16 @@ class Trainer:
         return path
 
     def _save_finite(self) -> str:
-        """Keep what was learned before a step that ends the run, unless it is worth nothing: a sentence on where it is."""
+        """Keep what was learned before a step that ends the run, unless it is worth nothing. The end of a message on it."""
         if self.steps_done == 0:
-            return "No step had been taken before it."
+            return ""
         is_finite = all(bool(parameter.isfinite().all()) for parameter in self.task.model.parameters())
         if is_finite and self.steps_done > self._steps_saved:
-            return f"The weights from before it are in {self._save()}."
+            return f". The weights from before it are in {self._save()}"
         newest = next(iter(list_checkpoints(self.folder)), None)
         if is_finite:
-            return f"The weights from before it are in {newest}."
-        return f"The weights were no longer finite before it; the newest checkpoint is {newest or 'not there yet'}."
+            return f". The weights from before it are in {newest}"
+        return f". The weights were no longer finite before it; the newest checkpoint is {newest or 'not there yet'}"
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         """Everything as it was after the checkpoint's step."""
