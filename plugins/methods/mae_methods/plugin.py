@@ -26,7 +26,7 @@ def register_encoders(register: Register) -> None:
 
 @hookimpl
 def register_decoders(register: Register) -> None:
-    """I-JEPA's predictor, data2vec 2.0's convolutions, Hiera's decoder, SatMAE's head for each group of bands."""
+    """data2vec 2.0's convolutions, Hiera's decoder, SatMAE's head for each group of bands."""
     register("satmae_groups", "mae_methods.satmae.decoder:GroupDecoder")
 
 
