@@ -51,6 +51,7 @@ class GroupedBands(Tokenizer):
         self.images = ImagePatches(None, input_size=input_size, patch_size=patch_size, channels=num_bands, mean=mean, std=std)
         self.groups = groups
         self.num_places = self.images.grid.num_patches
+        self.patch_sides = patch_size
         self.num_pixels = patch_size[0] * patch_size[1]
         self.max_bands = max(len(group) for group in groups)
         self.grid = Grid(g=len(groups), h=self.images.grid["h"], w=self.images.grid["w"])
