@@ -80,12 +80,15 @@ def _group_model(numbers: Numbers) -> MaskedAutoencoder:
 
 
 def _date_model(numbers: Numbers) -> MaskedAutoencoder:
-    side, patch, num_images = numbers.size("img_size"), numbers.size("patch_size"), numbers["x"].shape[1]
+    side, patch = numbers.size("img_size"), numbers.size("patch_size")
+    num_images, channels = numbers["x"].shape[1:3]
     parts = {
         "tokenizer": {
             "input_size": [num_images, side, side],
             "patch_size": [1, patch, patch],
-            "channels": numbers.size("in_chans"),
+            "channels": channels,
+            "mean": [0.0] * channels,
+            "std": [1.0] * channels,
         },
         "positions": {"unit_width": _unit_width(numbers, "cls_token", "pos_embed")},
         "decoder_positions": {"unit_width": _unit_width(numbers, "mask_token", "decoder_pos_embed")},
