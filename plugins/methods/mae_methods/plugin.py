@@ -50,6 +50,8 @@ def register_datasets(register: Register) -> None:
 def register_layouts(register: Register) -> None:
     """Names and shapes of the published checkpoints."""
     register("jepa", "mae_methods.jepa.layouts:JepaLayout")
+    register("satmae_group", "mae_methods.satmae.layouts:GroupLayout")
+    register("satmae_temporal", "mae_methods.satmae.layouts:TemporalLayout")
 
 
 @hookimpl
@@ -63,3 +65,4 @@ def register_modalities(register: Register) -> None:
 def register_certificates(register: Register) -> None:
     """One for each method."""
     register("jepa", "mae_methods.jepa.certificate:certify")
+    register("satmae", "mae_methods.satmae.certificate:certify")
