@@ -23,7 +23,9 @@ LAYERS = [
     {"pictures"},
     {"runs"},
     {"training"},
+    {"tasks"},
     {"evaluation"},
+    {"tasks"},
     {"testing"},
     {"cli"},
 ]

@@ -37,7 +37,7 @@ def pretrain(
     from mae_core.config import load_config
     from mae_core.runs.folder import choose_folder
     from mae_core.training.interrupts import Interrupted
-    from mae_core.training.trainer import pretrain as run
+    from mae_core.training.run import train
 
     config = load_config(recipe, overrides or [])
     folder = choose_folder(config.name, out, resume=resume, overwrite=overwrite)
@@ -45,7 +45,7 @@ def pretrain(
     console.print(f"{'resuming' if resume else 'training'} {config.name} in {folder}")
     try:
         make_display = functools.partial(TrainingProgress, console=Console(stderr=True))
-        run(config, folder, make_display=make_display, resume=resume, overwrite=overwrite)
+        train(config, folder, make_display=make_display, resume=resume, overwrite=overwrite)
     except Interrupted as error:
         again = ["pretrain", recipe, *(overrides or []), "--out", str(folder), "--resume"]
         console.print(f"{error}\ngo on with:  {_shell(again)}")

@@ -5,7 +5,16 @@ from typing import Any
 
 from mae_core.config.maskers import MaskerChecker
 from mae_core.config.signature import parameters
-from mae_core.config.structure import RECIPE, ComponentSection, InstalledModality, Named, PerModality, SettingsSection, Shape
+from mae_core.config.structure import (
+    RECIPE,
+    TASK,
+    ComponentSection,
+    InstalledModality,
+    Named,
+    PerModality,
+    SettingsSection,
+    Shape,
+)
 from mae_core.config.yaml_tree import Node, Origin, from_python, plain
 from mae_registry import ConfigError, Registry, did_you_mean
 from mae_registry import resolve as resolve_target
@@ -85,6 +94,8 @@ class _Checker:
 
     def recipe(self, tree: Node) -> Node:
         """Only `model` is necessary: a model can be built, and looked at, without data or training."""
+        if "train" in (given := _given(tree)) and "task" not in given:
+            tree = Node({**tree.items, "task": from_python({"name": TASK}, Origin("default of recipes"))}, tree.origin)
         resolved = self.mapping(tree, RECIPE, (), required=["model"])
         model, data = (tree.items.get(key, Node({}, tree.origin)) for key in ("model", "data"))
         modalities = model.items.get("modalities", Node(None, model.origin))
@@ -213,7 +224,11 @@ class _Checker:
                         origin, (*path, key), f"is required by {called!r} and has no value; must be {parameter.allowed}"
                     )
                     continue
-                given = Node(parameter.default, Origin(f"default of {called}"))
+                given = from_python(parameter.default, Origin(f"default of {called}"))
+            if parameter.kind is not None:
+                section = Node({"name": given}, given.origin) if isinstance(given.value, str) else given
+                resolved[key] = self.component(section, parameter.kind, (*path, key))
+                continue
             try:
                 resolved[key] = _with_origins(parameter.validate(plain(given)), given)
             except ValueError as error:

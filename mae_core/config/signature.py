@@ -14,6 +14,14 @@ from mae_registry import PluginError, did_you_mean
 
 
 @dataclass(frozen=True)
+class Section:
+    """In the annotation of a parameter that is itself a section: `Annotated[Mapping[str, Any], Section("heads")]`."""
+
+    kind: str
+    """Of the component that the section describes."""
+
+
+@dataclass(frozen=True)
 class Parameter:
     """One keyword-only parameter. `default` is plain data, and means nothing where the parameter is `required`."""
 
@@ -21,6 +29,8 @@ class Parameter:
     schema: Mapping[str, Any]
     required: bool
     default: Any
+    kind: str | None = None
+    """Where it is the section of a component."""
 
     def validate(self, value: Any) -> Any:
         """Plain data -> the value for the component, e.g. a tuple for a list. Raises ValueError that says what is allowed."""
@@ -70,7 +80,9 @@ def parameters(component: Callable[..., Any], owner: str) -> dict[str, Parameter
             default = None if required else to_jsonable_python(parameter.default)
         except (PydanticSchemaGenerationError, PydanticSerializationError) as error:
             raise PluginError(f"{owner}: the parameter {name!r} cannot come from a recipe: {error}") from error
-        found[name] = Parameter(adapter, adapter.json_schema(), required, default)
+        marks = [mark for mark in getattr(hints[name], "__metadata__", ()) if isinstance(mark, Section)]
+        kind = marks[0].kind if marks else None
+        found[name] = Parameter(adapter, adapter.json_schema(), required, default, kind)
     return found
 
 

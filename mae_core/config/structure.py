@@ -45,6 +45,9 @@ class Named:
 
 Shape = Union[ComponentSection, SettingsSection, InstalledModality, PerModality, Named, Mapping[str, "Shape"]]  # noqa: UP007 - a forward reference
 
+TASK = "pretrain"
+"""What a recipe is for that says how to train, but not what."""
+
 RECIPE: dict[str, Shape] = {
     "maskers": Named(ComponentSection("maskers")),
     "model": {
@@ -63,6 +66,7 @@ RECIPE: dict[str, Shape] = {
             }
         ),
     },
+    "task": ComponentSection("tasks"),
     "data": PerModality(ComponentSection("datasets")),
     "optimizer": ComponentSection("optimizers"),
     "schedule": ComponentSection("schedules"),

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mae_core.build import build_model
+from mae_core.build import build_component, build_model
 from mae_core.config import load_config
-from mae_core.interfaces import Check
+from mae_core.interfaces import Check, Task
 from mae_core.layouts.published import export_state_dict, import_state_dict
 from mae_core.model.autoencoder import MaskedAutoencoder
 
@@ -58,6 +58,17 @@ def published_model(
     model = build_model(load_config({"extends": recipe, "model": sizes}))
     import_state_dict(model, weights, layout=layout)
     return model.eval()
+
+
+def published_task(
+    recipe: str | Mapping[str, Any], sizes: Mapping[str, Any], weights: Mapping[str, Tensor], *, layout: str
+) -> Task[Any]:
+    """As `published_model`, but the recipe's task, whose model has the published weights."""
+    config = load_config({"extends": recipe, "model": sizes})
+    task: Task[Any] = build_component("tasks", config["task"], config)
+    task.build_model(fresh=True)
+    import_state_dict(task.model, weights, layout=layout)
+    return task
 
 
 # ---- errors

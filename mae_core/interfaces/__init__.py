@@ -11,11 +11,13 @@ from mae_core.interfaces.mask import Mask, MaskSets, Query, each_mask, gather_pa
 from mae_core.interfaces.masker import Guide, JointMasker, Masker
 from mae_core.interfaces.sample import NO_EXTRAS, Extras, Sample, as_sample, repeat_extras
 from mae_core.interfaces.target import Momentum, Predicted, Seen, Target, TargetPlace, Teacher, Term
+from mae_core.interfaces.task import Batch, Losses, Source, StepInputs, Task
 from mae_core.interfaces.tokenizer import MakePositions, Positions, Tokenizer
 
 __all__ = [
     "NO_EXTRAS",
     "BadSample",
+    "Batch",
     "Certify",
     "Check",
     "Dataset",
@@ -29,6 +31,7 @@ __all__ = [
     "JointMasker",
     "Latent",
     "Layout",
+    "Losses",
     "MakeOptimizer",
     "MakePositions",
     "Mask",
@@ -46,8 +49,11 @@ __all__ = [
     "Sample",
     "Schedule",
     "Seen",
+    "Source",
+    "StepInputs",
     "Target",
     "TargetPlace",
+    "Task",
     "Teacher",
     "Term",
     "Tokenizer",

@@ -10,7 +10,8 @@ class Layout(ABC):
     """Names and shapes of a published family of checkpoints. Built as `layout()`."""
 
     modality: str
-    """The modality that it is of; the entry of a model that has this modality is what it is asked for."""
+    """The modality that it is of: the layout is asked for the entry of a model that has it. Empty where it is of several at
+    once, whose entries it finds by itself."""
 
     @abstractmethod
     def to_model(self, model: nn.Module, state_dict: Mapping[str, Tensor], *, entry: str) -> dict[str, Tensor]:

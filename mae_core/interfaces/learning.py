@@ -1,4 +1,4 @@
-"""What optimizers, learning-rate schedules and heads must offer."""
+"""What optimizers, schedules and heads must offer."""
 
 from abc import ABC, abstractmethod
 from typing import Any, Protocol
@@ -20,12 +20,19 @@ class MakeOptimizer(Protocol):
         ...
 
 
-class Schedule(Protocol):
-    """The learning rate over a run. Built as `schedule(num_epochs, **recipe)`."""
+class Schedule(ABC):
+    """The learning rate, and weight decay, over a run. Built as `schedule(num_epochs, **recipe)`."""
 
+    @abstractmethod
     def __call__(self, epoch: float, peak: float) -> float:
         """The learning rate at a fractional epoch, of parameters whose peak is `peak`."""
-        ...
+
+    def weight_decay(self, epoch: float, full: float) -> float:
+        """The weight decay at a fractional epoch, of parameters for which the optimizer has `full`: the same throughout.
+
+        Not asked for parameters that are exempt from weight decay.
+        """
+        return full
 
 
 class Head(nn.Module, ABC):

@@ -100,8 +100,8 @@ class Target(nn.Module, ABC):
         """(rows, M) bool or float, how much each prediction counts -> its weight: the same, for a mean over the batch."""
         return counts.float()
 
-    def metrics(self, pred: Tensor, truth: Tensor) -> Mapping[str, Tensor]:
-        """0-d numbers for the log, e.g. how far predictions have collapsed. Called without gradients."""
+    def metrics(self, predicted: "Predicted") -> Mapping[str, Tensor]:
+        """0-d numbers for the log, e.g. how far predictions have collapsed. Called for each query, without gradients."""
         return {}
 
     def read_weights(self) -> None:
@@ -126,7 +126,7 @@ class Target(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class Predicted:
-    """One query of one modality, as a term sees it."""
+    """One query of one modality, as a term and the metrics of a target see it."""
 
     mask: Mask
     latent: Latent

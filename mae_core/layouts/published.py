@@ -4,18 +4,24 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from mae_core.interfaces import Layout
+from mae_core.model.backbone import Backbone
 from mae_core.registry import registry
 from mae_registry import MaeError
 
 
-def import_state_dict(model: nn.Module, state_dict: Mapping[str, Tensor], *, layout: str) -> list[str]:
-    """Load published weights into `model`, in place.
+def import_state_dict(
+    model: nn.Module, state_dict: Mapping[str, Tensor], *, layout: str, entry: str | None = None
+) -> list[str]:
+    """Load published weights into `model`, a masked autoencoder or its backbone alone, in place.
 
-    Every tensor of `state_dict` must find its place. A layout may cover a part of the model only ("timm": the encoder); the
-    rest keeps its values, and its names are returned. Raises MaeError naming the tensor that is missing, left over, or of
+    Every tensor of `state_dict` must find its place; a backbone leaves those of the decoder. A layout may cover a part of the
+    model only ("timm": the encoder); the rest keeps its values, and its names are returned. `entry` is the modality's name in
+    the recipe, where the model has several of the layout's. Raises MaeError naming the tensor that is missing, left over, or of
     another shape.
     """
-    own = registry().get("layouts", layout).load()().to_model(model, state_dict)
+    found = _find(layout)
+    own = found.to_model(model, state_dict, entry=_find_entry(model, found, layout, entry))
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     for name, tensor in own.items():
         if tensor.shape != shapes[name]:
@@ -26,6 +32,33 @@ def import_state_dict(model: nn.Module, state_dict: Mapping[str, Tensor], *, lay
     return list(model.load_state_dict(own, strict=False).missing_keys)
 
 
-def export_state_dict(model: nn.Module, *, layout: str, tensors: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """The model's weights, or `tensors` by the weights' names, by the published names and shapes of `layout`."""
-    return registry().get("layouts", layout).load()().from_model(model, model.state_dict() if tensors is None else tensors)
+def export_state_dict(
+    model: nn.Module, *, layout: str, entry: str | None = None, tensors: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """The weights of a masked autoencoder, or of its backbone alone, by the published names and shapes of `layout`.
+
+    `entry` as for `import_state_dict`; `tensors`, by the weights' names, in place of the weights (their gradients). Raises
+    MaeError for a model that the layout cannot hold.
+    """
+    found = _find(layout)
+    given = model.state_dict() if tensors is None else tensors
+    return found.from_model(model, given, entry=_find_entry(model, found, layout, entry))
+
+
+def _find(layout: str) -> Layout:
+    return registry().get("layouts", layout).load()()
+
+
+def _find_entry(model: nn.Module, layout: Layout, name: str, entry: str | None) -> str:
+    """The modality's name in the model. Raises MaeError if it has none of the layout's, or several."""
+    backbone = model if isinstance(model, Backbone) else getattr(model, "backbone", None)
+    if not layout.modality or not isinstance(backbone, Backbone):
+        return entry or layout.modality  # a layout of several modalities finds them, one of another kind of model has one
+    fitting = [own for own, modality in backbone.types.items() if modality == layout.modality]
+    if entry is not None and entry not in fitting:
+        raise MaeError(f"layout {name!r} is of {layout.modality!r}; the model's {entry!r} is not one of these: {fitting}")
+    if not fitting:
+        raise MaeError(f"layout {name!r} is of {layout.modality!r}; the model has {', '.join(backbone.types)}")
+    if entry is None and len(fitting) > 1:
+        raise MaeError(f"the model has several modalities of layout {name!r}: {', '.join(fitting)}; say which with entry=NAME")
+    return entry or fitting[0]

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mae_core.interfaces import Grid, Mask, Masker
+from mae_core.interfaces.numbers import Positive
 from mae_core.masking.counts import Ratio, require_both, with_count
 from mae_core.masking.rectangles import as_tubes, plane_axes, rectangles, require_plane
 
@@ -32,7 +33,7 @@ class BlockMasker(Masker):
         self,
         *,
         ratio: Ratio,
-        min_patches: Annotated[int, Field(ge=1)] = 16,
+        min_patches: Positive = 16,
         min_aspect: Annotated[float, Field(gt=0, le=1)] = 0.3,
         exact: bool = True,
     ) -> None:

@@ -1,13 +1,12 @@
 """Masks of paired modalities, with a random share for each (MultiMAE, Bachmann et al. 2022, section 3.2)."""
 
 from collections.abc import Mapping
-from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import Field
 
 from mae_core.interfaces import Grid, JointMasker, Mask
+from mae_core.interfaces.numbers import Positive, PositiveFloat
 from mae_registry import ConfigError
 
 
@@ -22,7 +21,7 @@ class DirichletMasker(JointMasker):
     exactly `num_keep` are kept whatever the shares round to.
     """
 
-    def __init__(self, *, num_keep: Annotated[int, Field(ge=1)], alpha: Annotated[float, Field(gt=0)] = 1.0) -> None:
+    def __init__(self, *, num_keep: Positive, alpha: PositiveFloat = 1.0) -> None:
         super().__init__()
         self.num_keep = num_keep
         self.alpha = alpha

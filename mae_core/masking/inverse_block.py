@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 
 from mae_core.interfaces import Grid, Mask, Masker
+from mae_core.interfaces.numbers import Positive
 from mae_core.masking.counts import Ratio, count_kept, require_both, with_count
 from mae_core.masking.rectangles import as_tubes, plane_axes, rectangles, require_plane
 
@@ -27,7 +28,7 @@ class InverseBlockMasker(Masker):
         self,
         *,
         ratio: Ratio,
-        size: Annotated[int, Field(ge=1)] = 3,
+        size: Positive = 3,
         extra: Annotated[float, Field(ge=0)] = 0.07,
     ) -> None:
         super().__init__()

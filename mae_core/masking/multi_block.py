@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import TypedDict  # pydantic takes typing's from Python 3.12 on only
 
 from mae_core.interfaces import Grid, Mask, Masker, MaskSets, Query
+from mae_core.interfaces.numbers import Positive, PositiveRange
 from mae_core.masking.rectangles import as_tubes, rectangles, require_plane
 from mae_registry import ConfigError
 
@@ -26,7 +27,7 @@ def _ascending(pair: tuple[float, float]) -> tuple[float, float]:
 
 
 Scale = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]], AfterValidator(_ascending)]
-Aspect = Annotated[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], AfterValidator(_ascending)]
+Aspect = Annotated[PositiveRange, AfterValidator(_ascending)]
 
 
 class TargetBlocks(TypedDict):
@@ -34,7 +35,7 @@ class TargetBlocks(TypedDict):
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
-    num_blocks: Annotated[int, Field(ge=1)]
+    num_blocks: Positive
     scale: Scale
 
 
@@ -75,7 +76,7 @@ class MultiBlockMasker(Masker):
         context_scale: Scale | None = (0.85, 1.0),
         predict: Literal["blocks", "union"] = "blocks",
         counts: Literal["all", "hidden"] = "all",
-        min_keep: Annotated[int, Field(ge=1)] = 11,
+        min_keep: Positive = 11,
         reach_end: bool = True,
     ) -> None:
         super().__init__()

@@ -8,10 +8,9 @@ import torch
 from pydantic import Field
 
 from mae_core.interfaces import Grid, Mask, Masker
+from mae_core.interfaces.numbers import Positive
 from mae_core.masking.counts import Ratio, Truncate, count_kept, require_both
 from mae_registry import ConfigError
-
-Side = Annotated[int, Field(ge=1)]
 
 
 class RandomMasker(Masker):
@@ -35,7 +34,7 @@ class RandomMasker(Masker):
         ratio: Ratio,
         over: Sequence[str] | None = None,
         truncate: Truncate = "kept",
-        unit: Side | Annotated[Sequence[Side], Field(min_length=1)] = 1,
+        unit: Positive | Annotated[Sequence[Positive], Field(min_length=1)] = 1,
     ) -> None:
         super().__init__()
         self.ratio = ratio

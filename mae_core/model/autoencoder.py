@@ -191,11 +191,10 @@ class MaskedAutoencoder(nn.Module):
             asked = gather_patches(pred, mask.ids_predict) if raster else pred
             compared = pred if parts.target.everything else asked
             expected = _all_rows(truth, mask) if parts.target.everything else gather_patches(truth, mask.ids_predict)
-            error = parts.target.error(compared, expected)
+            predicted = Predicted(mask, latent, compared, truth, parts.target.error(compared, expected))
             with torch.no_grad():
-                metrics = parts.target.metrics(compared, expected)
-            shown = pred if everything else asked
-            predictions[entry] = _Prediction(Predicted(mask, latent, compared, truth, error), shown, dict(metrics))
+                metrics = parts.target.metrics(predicted)
+            predictions[entry] = _Prediction(predicted, pred if everything else asked, dict(metrics))
         return predictions
 
     def _lose(self, predictions: Mapping[str, "_Prediction"], weights: Weights, *, part: int) -> Output:

@@ -1,5 +1,7 @@
 """Transformer blocks of encoder and decoder: timm's, with the published LayerNorm and initialisation."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from timm.layers.attention import Attention
@@ -49,10 +51,18 @@ class QueryBlock(nn.Module):
         return queries + self.mlp(self.norm2(queries))
 
 
-def init_linear_and_norm(module: nn.Module) -> None:
-    """For `module.apply`: Xavier-uniform weights (the fused qkv as one matrix), zero biases, unit LayerNorm."""
+Init = Literal["xavier", "normal"]
+"""How weights of linear layers are drawn: "xavier": uniformly, the fused qkv as one matrix (MAE); "normal": truncated normal of
+standard deviation 0.02 (I-JEPA)."""
+
+
+def init_linear_and_norm(module: nn.Module, init: Init = "xavier") -> None:
+    """For `module.apply`: weights by `init`, zero biases, unit LayerNorm."""
     if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
+        if init == "xavier":
+            nn.init.xavier_uniform_(module.weight)
+        else:
+            nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.LayerNorm):

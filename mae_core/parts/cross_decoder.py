@@ -1,18 +1,15 @@
 """A decoder whose queries look at the context of every modality by cross-attention (MultiMAE, Bachmann et al. 2022)."""
 
 from collections.abc import Mapping
-from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
 from mae_core.interfaces import NO_EXTRAS, Decoder, DecoderPlace, Extras, Latent, gather_patches
+from mae_core.interfaces.numbers import Positive, PositiveFloat
 from mae_core.parts.blocks import LayerNorm, init_linear_and_norm, make_block, require_heads_divide
-
-Positive = Annotated[int, Field(ge=1)]
 
 
 class CrossAttention(nn.Module):
@@ -52,7 +49,7 @@ class CrossDecoder(Decoder):
         width: Positive = 256,
         depth: Positive = 2,
         heads: Positive = 8,
-        mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,
+        mlp_ratio: PositiveFloat = 4.0,
     ) -> None:
         super().__init__()
         require_heads_divide(width, heads)

@@ -7,9 +7,9 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from mae_core.interfaces.numbers import Positive, PositiveFloat
 from mae_registry import ConfigError
 
-Rate = Annotated[float, Field(gt=0)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -30,9 +30,9 @@ def adamw(
     model: nn.Module,
     batch_size: int,
     *,
-    base_lr: Rate | None = None,
-    lr: Rate | None = None,
-    base_batch: Annotated[int, Field(ge=1)] = 256,
+    base_lr: PositiveFloat | None = None,
+    lr: PositiveFloat | None = None,
+    base_batch: Positive = 256,
     betas: tuple[Beta, Beta] = (0.9, 0.95),
     weight_decay: Annotated[float, Field(ge=0)] = 0.05,
     no_decay: Sequence[str] = (),

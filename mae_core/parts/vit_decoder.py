@@ -1,16 +1,15 @@
 """The decoder: transformer blocks over context tokens and mask tokens, a set with positions."""
 
+import functools
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from mae_core.interfaces import NO_EXTRAS, Decoder, DecoderPlace, Extras, Latent, gather_patches, in_raster_order
-from mae_core.parts.blocks import LayerNorm, QueryBlock, init_linear_and_norm, make_block, require_heads_divide
-
-Positive = Annotated[int, Field(ge=1)]
+from mae_core.interfaces.numbers import Positive, PositiveFloat
+from mae_core.parts.blocks import Init, LayerNorm, QueryBlock, init_linear_and_norm, make_block, require_heads_divide
 
 
 class ViTDecoder(Decoder):
@@ -24,6 +23,7 @@ class ViTDecoder(Decoder):
         mlp_ratio: hidden width of the MLPs, as a multiple of `width`.
         class_token: "keep" the encoder's class token as context (the published MAE), "drop" it, or put the decoder's "own" in
             its place (MAE-ST).
+        init: weights of linear layers at the start; see the encoder `vit`.
         embed_bias: whether the projection of the latents to the decoder's width has a bias (VideoMAE's has none).
     """
 
@@ -34,9 +34,10 @@ class ViTDecoder(Decoder):
         width: Positive,
         depth: Positive,
         heads: Positive,
-        mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,
+        mlp_ratio: PositiveFloat = 4.0,
         class_token: Literal["keep", "drop", "own"] = "keep",
         embed_bias: bool = True,
+        init: Init = "xavier",
     ) -> None:
         super().__init__()
         require_heads_divide(width, heads)
@@ -53,7 +54,7 @@ class ViTDecoder(Decoder):
         self.norm = LayerNorm(width)
         self.head = nn.Linear(width, place.out_dim)
         for module in (self.embed, self.blocks, self.norm, self.head):
-            module.apply(init_linear_and_norm)
+            module.apply(functools.partial(init_linear_and_norm, init=init))
 
     def forward(self, latent: Latent, ids: Tensor, *, extras: Mapping[str, Extras], everything: bool = False) -> Tensor:
         """The latent of all modalities, (rows, M) -> (rows, M, T); with `everything` (rows, N, T) in raster order."""

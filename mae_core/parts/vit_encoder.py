@@ -1,16 +1,14 @@
 """The encoder: transformer blocks over the visible tokens only."""
 
+import functools
 from collections.abc import Mapping, Sequence
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import nn
 
 from mae_core.interfaces import Encoder, Latent, Tokenizer, Visible
-from mae_core.parts.blocks import LayerNorm, init_linear_and_norm, make_block, require_heads_divide
-
-Positive = Annotated[int, Field(ge=1)]
+from mae_core.interfaces.numbers import Positive, PositiveFloat
+from mae_core.parts.blocks import Init, LayerNorm, init_linear_and_norm, make_block, require_heads_divide
 
 
 class ViTEncoder(Encoder):
@@ -22,6 +20,8 @@ class ViTEncoder(Encoder):
         class_token: prepend a learned token; it has no position.
         final_norm: normalise the latents after the last block.
         mask_tokens: encode all tokens, the hidden ones replaced by a learned mask token (Table 1c: slower and worse).
+        init: weights of linear layers at the start: "xavier" draws them uniformly (MAE), "normal" from a truncated normal
+            distribution of standard deviation 0.02 (I-JEPA).
     """
 
     def __init__(
@@ -31,10 +31,11 @@ class ViTEncoder(Encoder):
         width: Positive,
         depth: Positive,
         heads: Positive,
-        mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,
+        mlp_ratio: PositiveFloat = 4.0,
         class_token: bool = True,
         final_norm: bool = True,
         mask_tokens: bool = False,
+        init: Init = "xavier",
     ) -> None:
         super().__init__()
         require_heads_divide(width, heads)
@@ -46,7 +47,7 @@ class ViTEncoder(Encoder):
         self.mask_token = nn.Parameter(0.02 * torch.randn(1, 1, width)) if mask_tokens else None
         self.blocks = nn.ModuleList(make_block(width, heads, mlp_ratio) for _ in range(depth))
         self.norm = LayerNorm(width) if final_norm else nn.Identity()
-        self.apply(init_linear_and_norm)
+        self.apply(functools.partial(init_linear_and_norm, init=init))
 
     def forward(self, visible: Visible, *, layers: Sequence[int] = ()) -> Latent:
         """The class token, if there is one, comes first; layer i is the output of block i, layer 0 the first one's input."""

@@ -37,9 +37,9 @@ class Checkpoint:
     """The resolved recipe, as YAML."""
     model: dict[str, Tensor]
     training: dict[str, Any]
-    """The optimizer's state and the fp16 scaler's."""
+    """The states of the optimizer and of the fp16 scaler, and what was found out at the start."""
     plugins: dict[str, str]
-    """Versions of the plugins that the model's parts come from."""
+    """Versions of the plugins that the task and the model's parts come from."""
 
 
 class DamagedCheckpoint(MaeError):
@@ -47,9 +47,9 @@ class DamagedCheckpoint(MaeError):
 
 
 def plugin_versions(config: Config) -> dict[str, str]:
-    """Of the plugins that the parts of this recipe's model come from."""
-    sections = component_sections(config.to_dict())
-    used = {registry().get(kind, section["name"]).plugin for path, kind, section in sections if path.startswith("model.")}
+    """Of the plugins that the task and the parts of the model of this recipe come from."""
+    tree = {key: section for key, section in config.to_dict().items() if key in ("model", "task")}
+    used = {registry().get(kind, section["name"]).plugin for _, kind, section in component_sections(tree)}
     return {plugin.name: plugin.version for plugin in registry().plugins if plugin.name in used}
 
 

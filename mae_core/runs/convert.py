@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from mae_core.build import build_model
-from mae_core.runs.checkpoint import Checkpoint, DamagedCheckpoint, load_model, load_tensors, plugin_versions, write_checkpoint
 from mae_core.config import load_config
 from mae_core.files import write_atomically
 from mae_core.layouts.published import export_state_dict, import_state_dict
+from mae_core.runs.checkpoint import Checkpoint, DamagedCheckpoint, load_model, load_tensors, plugin_versions, write_checkpoint
 from mae_registry import MaeError
 
 

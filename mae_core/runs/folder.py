@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mae_core.runs.checkpoint import FOLDER, Checkpoint, load_config_text
 from mae_core.config import Config
 from mae_core.files import write_atomically
+from mae_core.runs.checkpoint import FOLDER, Checkpoint, load_config_text
 from mae_registry import ConfigError, MaeError
 
 CONFIG = "config.yaml"

@@ -64,14 +64,14 @@ class BadSampleLog:
 
     def __init__(self, folder: Path, *, from_step: int = 0) -> None:
         """Continue after step `from_step` (0: a new run) in `folder`. Entries of later steps are deleted."""
-        self._path = folder / "bad_samples.jsonl"
-        self.count = len(cut_back(self._path, step=from_step))
+        self.path = folder / "bad_samples.jsonl"
+        self.count = len(cut_back(self.path, step=from_step))
         """Entries so far, those of earlier sessions included. A sample that is met in two epochs counts twice."""
 
     def log(self, step: int, *, epoch: int, sample: str, replaced_by: str, reason: str) -> None:
         """Write down that in `step`, `sample` (a path) could not be read because of `reason`, and what took its place."""
         entry = {"step": step, "epoch": epoch, "sample": sample, "replaced_by": replaced_by, "reason": reason}
-        with self._path.open("a", encoding="utf-8") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
         self.count += 1
 

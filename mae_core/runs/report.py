@@ -9,8 +9,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from mae_core.runs.curves import draw_curve, short, smooth
 from mae_core.files import write_atomically
+from mae_core.runs.curves import draw_curve, short, smooth
 from mae_core.runs.logs import read_json_lines, read_metrics
 from mae_registry import MaeError
 

@@ -1,36 +1,41 @@
 """How many samples go through one device at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
 
+from mae_core.interfaces import Sample, Task
+from mae_core.training.plan import Key
 from mae_core.training.settings import TrainSettings
-from mae_core.training.sources import Source
+from mae_core.training.stream import Samples
+from mae_core.training.world import World
 from mae_registry import ConfigError, MaeError
 
 MAX_ON_CPU = 64
 
 
-def choose_device_batch(model: Any, source: Source, settings: TrainSettings, fabric: Fabric) -> int:
+def choose_device_batch(
+    task: Task[Any], source: str, settings: TrainSettings, *, fabric: Fabric, world: World, model: Any
+) -> int:
     """`train.device_batch_size`, or for "auto" the largest divisor of the device's share that fits its memory.
 
-    Where all samples hide equally many patches, every divisor gives the same step but for rounding, and this is a matter of
-    speed. Raises ConfigError for one that does not divide.
+    Every divisor gives the same step but for rounding: this is a matter of speed. `model` is the task's as `fabric` wraps it.
+    Raises ConfigError for one that does not divide.
     """
-    share, rest = divmod(settings.batch_size, fabric.world_size)
-    if rest:
-        raise ConfigError(f"train.batch_size={settings.batch_size} is not divisible by the {fabric.world_size} devices")
-    wanted = settings.device_batch_size
-    require_divisor(wanted, share)
-    if wanted != "auto":
-        return wanted
+    if settings.batch_size % world.size:
+        raise ConfigError(f"train.batch_size={settings.batch_size} is not divisible by the {world.size} devices")
+    share = len(world.share(settings.batch_size))
+    require_divisor(settings.device_batch_size, share)
+    if settings.device_batch_size != "auto":
+        return settings.device_batch_size
     candidates = _divisors(share)
     if fabric.device.type != "cuda":
         return max(size for size in candidates if size <= MAX_ON_CPU)
+    sample = Samples({source: task.sources[source]}, settings.seed)[Key(source, 0, 0)].to(fabric.device)
     for size in reversed(candidates):
-        if _fits(model, list(source.datasets), size * source.num_views, fabric):
+        if _fits(task, source, _repeated(sample, size), size * task.sources[source].num_views, fabric, model):
             return size
     raise MaeError("not even one sample fits the device's memory; choose a smaller model")
 
@@ -48,21 +53,35 @@ def _divisors(number: int) -> list[int]:
     return [size for size in range(1, number + 1) if number % size == 0]
 
 
-def _fits(model: Any, modalities: Sequence[str], size: int, fabric: Fabric) -> bool:
-    """Try a forward and a backward pass on zeros, with room for the optimizer's two moments."""
-    tokenizers = {name: model.module.parts(name).tokenizer for name in modalities}
+def _repeated(batch: Mapping[str, Sample], size: int) -> dict[str, Sample]:
+    def repeat(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.repeat(size, *[1] * (tensor.ndim - 1))
+
+    return {
+        entry: Sample(repeat(sample.x), {name: repeat(extra) for name, extra in sample.extras.items()})
+        for entry, sample in batch.items()
+    }
+
+
+def _fits(task: Task[Any], source: str, batch: dict[str, Sample], num_rows: int, fabric: Fabric, model: Any) -> bool:
+    """Try a forward and a backward pass, with room for the optimizer's two moments."""
     try:
-        moments = [torch.empty_like(p) for p in model.parameters() for _ in range(2)]
-        zeros = {name: torch.zeros(size, *t.sample_shape, device=fabric.device) for name, t in tokenizers.items()}
-        x = {name: tokenizers[name].normalize(zeros[name]) for name in modalities}
+        moments = [torch.empty_like(p) for p in task.model.parameters() if p.requires_grad for _ in range(2)]
+        samples = task.normalize(batch)
         for progress in (0.0, 1.0):  # a schedule may keep most at either end
-            masks = model.module.draw_masks(modalities, size, generator=torch.Generator().manual_seed(0), progress=progress)
-            fabric.backward(model(x, masks=masks).loss * 0)
-        del moments, zeros, x
+            inputs = task.begin(source, num_rows, generator=torch.Generator().manual_seed(0), progress=progress)
+            weights = task.weigh(inputs)
+            if weights is None:
+                inputs = task.settle(samples, inputs)
+                weights = task.weigh(inputs)
+                assert weights is not None
+            losses = task.losses(model, samples, inputs, weights)
+            fabric.backward(torch.stack(list(losses.parts.values())).sum() * 0)
+        del moments, samples, losses
     except torch.OutOfMemoryError:
         fits = False
     else:
         fits = True
-    model.zero_grad(set_to_none=True)
+    task.model.zero_grad(set_to_none=True)
     torch.cuda.empty_cache()
     return fits

@@ -1,30 +1,54 @@
-"""Stopping a run: by Ctrl-C, or by a scheduler's SIGTERM."""
+"""Stopping a run: by Ctrl-C, by a scheduler, or because nobody watches it any more."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mae_registry import MaeError
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class Interrupted(MaeError):
-    """The run was asked to stop (Ctrl-C, SIGTERM) and has saved a checkpoint."""
+    """The run was asked to stop, and has saved a checkpoint."""
+
+    def __init__(self, message: str, *, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal
+        """What asked it: SIGINT is Ctrl-C, SIGTERM a scheduler, SIGHUP a closed terminal, SIGPIPE a closed pipe."""
+
+
+class Interrupts:
+    """What has asked the run to stop."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        """The first signal; 0: none yet."""
+
+    def note(self, number: int) -> None:
+        """The run is to stop, for this reason, after the step that it is in."""
+        self.received = self.received or number
 
 
 @contextmanager
-def interrupts() -> Iterator[Callable[[], bool]]:
-    """While inside, the first SIGINT or SIGTERM is noted and the step is finished; a second one is not waited for."""
-    received: list[int] = []
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+def interrupts() -> Iterator[Interrupts]:
+    """While inside, the first signal is noted, and the step is finished; a second SIGINT or SIGTERM is not waited for.
+
+    A signal that the process was started to ignore, as `nohup` does with SIGHUP, is still ignored.
+    """
+    noted = Interrupts()
+    previous = {number: signal.getsignal(number) for number in SIGNALS}
+    heeded = {number: handler for number, handler in previous.items() if handler is not signal.SIG_IGN}
 
     def note(number: int, frame: object) -> None:
-        received.append(number)
-        signal.signal(number, previous[signal.Signals(number)])
+        noted.note(number)
+        if number != signal.SIGHUP:  # which may come from the terminal and from the shell
+            signal.signal(number, heeded[signal.Signals(number)])
 
-    for number in previous:
+    for number in heeded:
         signal.signal(number, note)
     try:
-        yield lambda: bool(received)
+        yield noted
     finally:
-        for number, handler in previous.items():
+        for number, handler in heeded.items():
             signal.signal(number, handler)

@@ -78,16 +78,18 @@ class Plan:
 
 
 class MicroBatches(Sampler[list[Key]]):
-    """The plan's samples from `first_step` on, cut into what the device holds at once."""
+    """The plan's samples from `first_step` on, those that are this device's, cut into what it holds at once."""
 
-    def __init__(self, plan: Plan, *, device_batch: Mapping[str, int], first_step: int) -> None:
+    def __init__(self, plan: Plan, *, device_batch: Mapping[str, int], share: range, first_step: int) -> None:
+        """`share`: which of an effective batch's samples are this device's."""
         self.plan = plan
         self.device_batch = device_batch
+        self.share = share
         self.first_step = first_step
 
     def __iter__(self) -> Iterator[list[Key]]:
         for step in range(self.first_step, self.plan.num_steps):
-            keys = self.plan.keys(step)
+            keys = self.plan.keys(step)[self.share.start : self.share.stop]
             size = self.device_batch[keys[0].source]
             for start in range(0, len(keys), size):
                 yield keys[start : start + size]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-Positive = Annotated[int, Field(ge=1)]
+from mae_core.interfaces.numbers import Positive, PositiveFloat, Probability
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +26,9 @@ class TrainSettings:
     """auto: bf16-mixed on a GPU that has it, 16-mixed on an older one, 32-true on a CPU."""
     compile: bool = False
     """Compile encoder and decoder with torch.compile."""
-    weights: Mapping[str, Annotated[float, Field(gt=0)]] | None = None
+    weights: Mapping[str, PositiveFloat] | None = None
     """How often a step takes each modality's data, where there are several. null: in proportion to their sizes."""
-    clip_grad: Annotated[float, Field(gt=0)] | None = None
+    clip_grad: PositiveFloat | None = None
     """Largest norm of all gradients together."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of everything: weights, order, crops, masks."""
@@ -40,5 +40,5 @@ class TrainSettings:
     """Newest checkpoints kept."""
     num_pictures: Annotated[int, Field(ge=0)] = 5
     """How often in a run reconstructions are drawn, evenly spaced, the last at the end."""
-    max_bad_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    max_bad_share: Probability = 0.05
     """Share of samples that may be unreadable (and so replaced) before the run stops; the first ten never stop it."""

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from torch import Tensor
-
 from mae_core.build import build_component, sample_shape
 from mae_core.config import Config
-from mae_core.interfaces import Dataset
+from mae_core.interfaces import Dataset, Sample, as_sample
 from mae_registry import ConfigError
 
 
@@ -31,14 +29,21 @@ class Source:
     def _first(self) -> Dataset:
         return next(iter(self.datasets.values()))
 
-    def load(self, index: int, *, seed: int) -> dict[str, Tensor]:
-        """(num_views, *sample_shape) by modality, each from equal random numbers, so that paired ones are cropped alike."""
-        samples = {name: dataset.load(index, random=Random(seed)) for name, dataset in self.datasets.items()}
-        return {name: sample if self.num_views > 1 else sample.unsqueeze(0) for name, sample in samples.items()}
+    def load(self, index: int, *, seed: int) -> dict[str, Sample]:
+        """Samples by modality, each from equal random numbers, so that paired ones are cropped alike.
+
+        The first axis of every tensor, extras included, is the views.
+        """
+        loaded = {name: as_sample(dataset.load(index, random=Random(seed))) for name, dataset in self.datasets.items()}
+        return loaded if self.num_views > 1 else {name: _one_view(sample) for name, sample in loaded.items()}
 
     def describe(self, index: int) -> str:
         """The first modality's name of the sample."""
         return self._first.describe(index)
+
+
+def _one_view(sample: Sample) -> Sample:
+    return Sample(sample.x.unsqueeze(0), {name: tensor.unsqueeze(0) for name, tensor in sample.extras.items()})
 
 
 def build_datasets(config: Config) -> dict[str, Dataset]:

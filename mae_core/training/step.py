@@ -1,61 +1,122 @@
 """One optimizer step over one effective batch."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from mae_core.masking.sampling import Drawn
+from mae_core.interfaces import Batch, Losses, Schedule, Task
+from mae_core.training.world import Decision
 from mae_registry import MaeError
 
-MicroBatch = tuple[Mapping[str, Tensor], Mapping[str, Drawn]]
-"""Normalised samples and their masks, by modality."""
+MIN_SCALE = 1.0
+"""In fp16, steps whose gradients overflow are skipped while the loss is scaled up. Below this, the gradients are at fault."""
+
+Decide = Callable[[Losses, Tensor], Decision]
+"""This device's part of the losses, and the norm of the gradients -> what all devices decide; `World.decide` is one."""
 
 
-class NonFiniteLoss(MaeError):
-    """The loss of a step is NaN or infinite; the optimizer has not been stepped."""
+class NonFiniteStep(MaeError):
+    """The loss or the gradients of a step are NaN or infinite; the optimizer has not been stepped."""
 
 
 def train_step(
     fabric: Fabric,
+    task: Task[Any],
     model: Any,
     optimizer: Any,
-    micro_batches: Iterable[MicroBatch],
+    micro_batches: Iterable[tuple[Batch, Any]],
+    weights: Mapping[str, Tensor],
     *,
     num_micro_batches: int,
+    decide: Decide,
     clip_grad: float | None = None,
-) -> dict[str, float]:
-    """Accumulate the gradient of the mean loss over the micro-batches, then step.
+) -> tuple[Decision, bool]:
+    """Add up the gradients of all micro-batches, decide, and step. Returns the decision, and whether the step was taken.
 
-    Returns each modality's loss, from before the step; their sum is what was minimised.
-
-    `model` and `optimizer` are set up by `fabric`. Where all rows hide equally many patches, the mean over equal micro-batches
-    is the mean over the batch; with ragged or joint masks, micro-batches count alike though their patches differ in number.
-    Raises NonFiniteLoss with all weights as they were.
+    `model` and `optimizer` are set up by `fabric`. `weights` are those of the whole effective batch, so that the step is the
+    same however the batch is cut. Raises NonFiniteStep, with all weights as they were; but in fp16 gradients may overflow at
+    first, and then the step is not taken, and the next loss scaled by less.
     """
-    totals: dict[str, Tensor] = {}
-    for index, (samples, masks) in enumerate(micro_batches):
-        last = index + 1 == num_micro_batches
-        with fabric.no_backward_sync(model, enabled=not last):
-            out = model(samples, masks=masks)
-            fabric.backward(out.loss / num_micro_batches)
-        for name, loss in out.losses.items():
-            totals[name] = totals.get(name, torch.zeros_like(loss)) + loss.detach() / num_micro_batches
-    losses = {name: float(total) for name, total in totals.items()}
-    if not math.isfinite(sum(losses.values())):
+    total = _Total()
+    for index, (batch, inputs) in enumerate(micro_batches, start=1):
+        with fabric.no_backward_sync(model, enabled=index < num_micro_batches):
+            losses = task.losses(model, batch, inputs, weights)
+            loss = torch.stack(list(losses.parts.values())).sum()
+            fabric.backward(loss * fabric.world_size)  # of their gradients, devices take the mean; a step's is the sum
+        total.add(losses)
+
+    norm = _gradient_norm(fabric, optimizer)
+    decision = decide(total.losses(), norm)
+    if problem := _not_finite(decision, may_skip=_may_skip(fabric)):
         optimizer.zero_grad()
-        raise NonFiniteLoss(f"the loss is {sum(losses.values())}")
-    if clip_grad is not None:
-        fabric.clip_gradients(model, optimizer, max_norm=clip_grad)
-    optimizer.step()
+        raise NonFiniteStep(problem)
+    is_finite = math.isfinite(decision.grad_norm)
+    if clip_grad is not None and is_finite:
+        torch.nn.utils.clip_grads_with_norm_(_with_gradients(optimizer), clip_grad, norm)
+    optimizer.step()  # in fp16, it leaves the weights alone if a gradient is not finite
     optimizer.zero_grad()
-    return losses
+    return decision, is_finite
 
 
-def set_lr(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group the step's learning rate."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+class Scheduled:
+    """Gives every group of an optimizer its learning rate and weight decay. Made before a checkpoint's state is loaded."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, schedule: Schedule) -> None:
+        self._optimizer = optimizer
+        self._schedule = schedule
+        self._full = [(group["lr"], group.get("weight_decay", 0.0)) for group in optimizer.param_groups]
+
+    def set(self, epoch: float) -> float:
+        """Set those of a fractional epoch; returns the first group's learning rate, for the log."""
+        for group, (peak, decay) in zip(self._optimizer.param_groups, self._full, strict=True):
+            group["lr"] = self._schedule(epoch, peak)
+            if decay > 0:
+                group["weight_decay"] = self._schedule.weight_decay(epoch, decay)
+        return self._optimizer.param_groups[0]["lr"]
+
+
+class _Total:
+    """Losses and metrics of the micro-batches so far."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, Tensor] = {}
+        self._metrics: dict[str, list[Tensor]] = {}
+
+    def add(self, losses: Losses) -> None:
+        for name, part in losses.parts.items():
+            self._parts[name] = self._parts[name] + part.detach() if name in self._parts else part.detach()
+        for name, metric in losses.metrics.items():
+            self._metrics.setdefault(name, []).append(metric.detach().float())
+
+    def losses(self) -> Losses:
+        return Losses(self._parts, {name: torch.stack(metrics).mean() for name, metrics in self._metrics.items()})
+
+
+def _with_gradients(optimizer: Any) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"] if parameter.grad is not None]
+
+
+def _gradient_norm(fabric: Fabric, optimizer: Any) -> Tensor:
+    """0-d: of all gradients together, as the optimizer will see them."""
+    fabric.strategy.precision.unscale_gradients(optimizer.optimizer)
+    return torch.nn.utils.get_total_norm(
+        [parameter.grad for parameter in _with_gradients(optimizer) if parameter.grad is not None]
+    )
+
+
+def _not_finite(decision: Decision, *, may_skip: bool) -> str:
+    """What is wrong with a step that must not be taken; empty: nothing."""
+    if not math.isfinite(decision.loss):
+        return f"the loss is {decision.loss}"
+    if not math.isfinite(decision.grad_norm) and not may_skip:
+        return f"the loss is finite ({decision.loss:.6g}), but the norm of its gradients is {decision.grad_norm}"
+    return ""
+
+
+def _may_skip(fabric: Fabric) -> bool:
+    scaler = getattr(fabric.strategy.precision, "scaler", None)
+    return scaler is not None and scaler.get_scale() >= MIN_SCALE

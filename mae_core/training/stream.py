@@ -1,22 +1,30 @@
 """Loading the samples of a plan: augmented by their own random numbers, replaced where they cannot be read."""
 
+import multiprocessing
 import os
 import signal
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from mae_core.interfaces import BadSample
+from mae_core.interfaces import BadSample, Sample, Source
 from mae_core.masking.sampling import derive_seed
 from mae_core.training.plan import Key, MicroBatches
-from mae_core.training.sources import Source
+from mae_registry import MaeError, cause_of
 
 MAX_REPLACEMENTS = 10
 """Unreadable samples in a row, after which the data as a whole is taken to be unreadable."""
+GRACE = 3.0
+"""Seconds that workers have to end by themselves."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +37,43 @@ class Replaced:
     reason: str
 
 
-class Samples(TorchDataset):
+@dataclass
+class Loaded:
+    """Samples on the CPU, one or a micro-batch of them; the first axis of every tensor is the samples, all views counted."""
+
+    samples: dict[str, Sample] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    replaced: list[dict[str, Any]] = field(default_factory=list)
+    """Each a `Replaced`."""
+    failure: str = ""
+    """Why there are no samples. It is not raised where it happens: a worker's exception would arrive as its traceback."""
+
+    def to(self, device: torch.device) -> dict[str, Sample]:
+        """The samples on a device. Raises MaeError where there are none."""
+        if self.failure:
+            raise MaeError(self.failure)
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Loaded":
+        """What the loader asks for, so that samples reach a GPU without waiting."""
+        self.samples = self._map(lambda tensor: tensor.pin_memory())
+        return self
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> dict[str, Sample]:
+        return {
+            entry: Sample(function(sample.x), {name: function(extra) for name, extra in sample.extras.items()})
+            for entry, sample in self.samples.items()
+        }
+
+
+class Samples(TorchDataset[Loaded]):
     """Loads a key's sample with its own random numbers; replaces what cannot be read by one drawn from the same seed."""
 
     def __init__(self, sources: Mapping[str, Source], seed: int) -> None:
         self.sources = sources
         self.seed = seed
 
-    def __getitem__(self, key: Key) -> dict[str, Any]:
+    def __getitem__(self, key: Key) -> Loaded:
         name, epoch, index = key
         source = self.sources[name]
         failures: list[tuple[int, BadSample]] = []
@@ -49,20 +86,59 @@ class Samples(TorchDataset):
             except BadSample as error:
                 failures.append((chosen, error))
                 continue
+            except Exception as error:
+                return Loaded(failure=_mistake(name, source, chosen, error))
             used = source.describe(chosen)
             replaced = [asdict(Replaced(epoch, source.describe(bad), used, str(error))) for bad, error in failures]
-            return {"samples": samples, "name": used, "replaced": replaced}
-        # not raised here: a worker's exception arrives with its traceback in its message
-        return {"failure": f"{MAX_REPLACEMENTS} samples in a row cannot be read; the last one: {failures[-1][1]}"}
+            return Loaded(dict(samples), [used], replaced)
+        return Loaded(failure=f"{MAX_REPLACEMENTS} samples in a row cannot be read; the last one: {failures[-1][1]}")
+
+
+def _mistake(name: str, source: Source, index: int, error: Exception) -> str:
+    try:
+        described = source.describe(index)
+    except Exception:
+        described = f"number {index}"
+    return (
+        f"data.{name}: sample {described} could not be loaded: {cause_of(error)}. This is a mistake in the dataset's `load`, "
+        "which raises BadSample for a sample that is to be replaced"
+    )
+
+
+def collate(items: Sequence[Loaded]) -> Loaded:
+    """One micro-batch of samples."""
+    for item in items:
+        if item.failure:
+            return item
+    try:
+        samples = {entry: _joined(entry, [item.samples[entry] for item in items]) for entry in items[0].samples}
+    except MaeError as error:
+        return Loaded(failure=str(error))
+    names = [name for item in items for name in item.names]
+    return Loaded(samples, names, [replaced for item in items for replaced in item.replaced])
+
+
+def _joined(entry: str, samples: Sequence[Sample]) -> Sample:
+    names = list(samples[0].extras)
+    if any(set(sample.extras) != set(names) for sample in samples):
+        found = sorted({", ".join(sample.extras) or "none" for sample in samples})
+        raise MaeError(f"data.{entry}: every sample of a dataset has the same extras; found {' and '.join(found)}")
+    extras = {name: _cat(f"the extra {name!r}", entry, [sample.extras[name] for sample in samples]) for name in names}
+    return Sample(_cat("samples", entry, [sample.x for sample in samples]), extras)
+
+
+def _cat(what: str, entry: str, tensors: Sequence[Tensor]) -> Tensor:
+    shapes = sorted({tuple(tensor.shape[1:]) for tensor in tensors})
+    if len(shapes) > 1:
+        found = " and ".join(map(str, shapes[:3]))
+        raise MaeError(f"data.{entry}: in one batch, {what} must have one shape; found {found}")
+    return torch.cat(list(tensors))
 
 
 def make_loader(
     samples: Samples, batches: MicroBatches, *, num_workers: int | Literal["auto"], pin_memory: bool
-) -> DataLoader[dict[str, Any]]:
-    """Micro-batches: {"samples": {modality: (B * num_views, ...)}, "names": list of B, "replaced": list of dicts}.
-
-    Or {"failure": message}, where nothing can be read.
-    """
+) -> DataLoader[Loaded]:
+    """Micro-batches, in the order of `batches`."""
     if num_workers == "auto":
         num_workers = min(12, max(1, (os.cpu_count() or 1) - 1))
     return DataLoader(
@@ -70,24 +146,49 @@ def make_loader(
         batch_sampler=batches,
         num_workers=num_workers,
         pin_memory=pin_memory,
-        collate_fn=_collate,
-        worker_init_fn=_quiet_worker if num_workers else None,
+        collate_fn=collate,
+        worker_init_fn=_prepare_worker if num_workers else None,
     )
 
 
-def _collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    for item in items:
-        if "failure" in item:
-            return item
-    return {
-        "samples": {name: torch.cat([item["samples"][name] for item in items]) for name in items[0]["samples"]},
-        "names": [item["name"] for item in items],
-        "replaced": [replaced for item in items for replaced in item["replaced"]],
-    }
+@contextmanager
+def running(loader: DataLoader[Loaded]) -> Iterator[Iterator[Loaded]]:
+    """The loader's micro-batches. Its workers have ended when this is left, whatever they were doing.
+
+    Raises MaeError where one of them ended by itself.
+    """
+    others = set(multiprocessing.active_children())
+    batches = iter(loader)
+    workers = set(multiprocessing.active_children()) - others
+    try:
+        yield batches
+    except RuntimeError as error:  # which torch raises wherever the main process is when a worker dies
+        if all(worker.is_alive() for worker in workers):
+            raise
+        raise MaeError(
+            f"a process that loads data has ended ({str(error).splitlines()[0]}): the machine ran out of memory, or a decoder "
+            "crashed on a file. With train.num_workers=0 data is loaded in the main process, which shows where"
+        ) from error
+    finally:
+        _end(batches, workers)
 
 
-def _quiet_worker(worker: int) -> None:
-    """Ctrl-C and a scheduler's SIGTERM reach every process of the group; the main one decides, workers end with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def _end(batches: Iterator[Loaded], workers: Iterable[BaseProcess]) -> None:
+    """Ask workers to end, and kill those that have not after a while, e.g. in a decoder that hangs."""
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's would raise for a worker that was killed
+    timer = threading.Timer(GRACE, lambda: [worker.kill() for worker in workers])
+    timer.start()
+    if isinstance(batches, _MultiProcessingDataLoaderIter):
+        batches._shutdown_workers()  # else torch does it when it collects garbage, which may be never
+    timer.cancel()
+    for worker in workers:
+        worker.kill()
+        worker.join()
+    signal.signal(signal.SIGCHLD, handler)
+
+
+def _prepare_worker(worker: int) -> None:
+    """Ctrl-C and a scheduler's SIGTERM reach every process of the group; the main one decides, and workers end with it."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -1,297 +1,274 @@
-"""Pre-training, from a recipe to a run's folder. The loop reads straight down."""
+"""The trainer: what all trainings have in common, whatever they train."""
 
+import contextlib
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from lightning_fabric import Fabric
+from torch import Tensor
 
-from mae_core.build import build_component, build_model
+from mae_core.build import build_component
 from mae_core.config import Config
 from mae_core.files import write_atomically
-from mae_core.interfaces import Dataset
-from mae_core.masking.sampling import derive_seed, take_rows
-from mae_core.model.autoencoder import MaskedAutoencoder
-from mae_core.runs.checkpoint import (
-    Checkpoint,
-    list_checkpoints,
-    load_newest,
-    plugin_versions,
-    require_plugins,
-    save_checkpoint,
-)
-from mae_core.runs.folder import (
-    clear,
-    remove_unfinished,
-    require_free,
-    require_same_config,
-    run_lock,
-    write_config,
-    write_facts,
-)
-from mae_core.runs.logs import BadSampleLog, MetricLog
-from mae_core.runs.outputs import describe_run, draw_pictures, remove_pictures, save_encoder
+from mae_core.interfaces import Losses, Task
+from mae_core.masking.sampling import derive_seed
+from mae_core.runs.checkpoint import Checkpoint, list_checkpoints, plugin_versions, save_checkpoint
+from mae_core.runs.folder import write_facts
+from mae_core.runs.outputs import count_parameters, describe_device, describe_run, remove_pictures
 from mae_core.runs.report import write_report
 from mae_core.training.batching import choose_device_batch
-from mae_core.training.interrupts import Interrupted, interrupts
+from mae_core.training.devices import compile_blocks, make_fabric
+from mae_core.training.feed import Fed, Feed
+from mae_core.training.interrupts import Interrupted, Interrupts, interrupts
+from mae_core.training.journal import Journal, MakeDisplay
 from mae_core.training.plan import MicroBatches, Plan
-from mae_core.training.preflight import check_recipe
 from mae_core.training.settings import TrainSettings
-from mae_core.training.sources import build_datasets, make_sources
-from mae_core.training.step import MicroBatch, NonFiniteLoss, set_lr, train_step
-from mae_core.training.stream import Samples, make_loader
-from mae_registry import ConfigError, MaeError
+from mae_core.training.step import NonFiniteStep, Scheduled, train_step
+from mae_core.training.stream import Samples, make_loader, running
+from mae_core.training.world import Decision, World
+from mae_registry import ConfigError, MaeError, cause_of
 
 CHECKPOINT_SECONDS = 600
-MIN_BAD_SAMPLES = 10
-"""Unreadable samples before their share is looked at: one among the first few is no share."""
 
 
-class Display(Protocol):
-    """Shows a run's progress to a person; `mae_core.cli.progress.TrainingProgress` is one."""
+@dataclass(frozen=True)
+class _Session:
+    """What a run has from its start, or a resume, to its end or an interruption."""
 
-    def update(self, *, step: int, epoch: int, loss: float, samples_per_s: float) -> None:
-        """`step` steps are done."""
-
-    def message(self, text: str) -> None:
-        """Something worth a line of its own."""
-
-
-class MakeDisplay(Protocol):
-    """Makes the display when the length of the run is known."""
-
-    def __call__(self, num_steps: int, num_epochs: int, *, first_step: int) -> AbstractContextManager[Display]:
-        """A display, to be entered."""
-        ...
+    feed: Feed
+    journal: Journal
+    interrupts: Interrupts
 
 
-def pretrain(config: Config, folder: Path, *, make_display: MakeDisplay, resume: bool = False, overwrite: bool = False) -> None:
-    """Train the model of `config` and leave everything in `folder`.
+class Trainer:
+    """A run of a task: from here to its end, step by step, with everything that it leaves in its folder."""
 
-    Raises Interrupted after a clean stop, MaeError for what a person must mend; `folder` can be resumed after either.
-    """
-    check_recipe(config)  # before the data is looked for, which may take minutes
-    settings, datasets = TrainSettings(**config["train"]), build_datasets(config)
-    if resume:
-        with run_lock(folder):
-            remove_unfinished(folder)
-            Run(config, settings, datasets, folder, resume=True).train(make_display)
-        return
-    run = Run(config, settings, datasets, folder, resume=False)
-    with run_lock(folder):  # not before: a recipe that cannot be run leaves no folder, and loses no old run
-        require_free(folder, overwrite=overwrite)
-        clear(folder)
-        run.train(make_display)
-
-
-class Run:
-    """One training run: its state, and the steps between two checkpoints."""
-
-    def __init__(
-        self, config: Config, settings: TrainSettings, datasets: Mapping[str, Dataset], folder: Path, *, resume: bool
-    ) -> None:
-        self.config, self.settings, self.datasets, self.folder = config, settings, datasets, folder
-        self.sources = make_sources(config, datasets)
+    def __init__(self, task: Task[Any], config: Config, folder: Path, *, checkpoint: Checkpoint | None = None) -> None:
+        """`task` has its data open, and gets its model here. The run goes on from the checkpoint, if there is one."""
+        self.task, self.config, self.folder = task, config, folder
+        self.settings = settings = TrainSettings(**config["train"])
         self.plan = Plan(
-            {name: len(source) for name, source in self.sources.items()},
+            {name: len(source) for name, source in task.sources.items()},
             batch_size=settings.batch_size,
             num_epochs=settings.epochs,
             seed=settings.seed,
             weights=settings.weights,
         )
-        self.fabric = Fabric(accelerator="auto", devices=1, precision=_precision(settings))
+        self.fabric = make_fabric(settings)
+        self.world = World(self.fabric)
         torch.manual_seed(derive_seed(settings.seed, "init"))
-        self.raw_model: MaskedAutoencoder = build_model(config)
-        self.raw_optimizer = build_component("optimizers", config["optimizer"], self.raw_model, settings.batch_size)
-        self.peak_lr = self.raw_optimizer.param_groups[0]["lr"]
-        self.schedule = build_component("schedules", config["schedule"], settings.epochs)
+        task.build_model(fresh=checkpoint is None)
+        optimizer = build_component("optimizers", config["optimizer"], task.model, settings.batch_size)
         if settings.compile:
-            self.raw_model.encoder.compile()
-            for name in datasets:
-                self.raw_model.parts(name).decoder.compile()
-        self.model, self.optimizer = self.fabric.setup(self.raw_model, self.raw_optimizer)
-        self.first_step = self._restore() if resume else 0
-        self.device_batch = {
-            name: choose_device_batch(self.model, source, settings, self.fabric) for name, source in self.sources.items()
-        }
+            compile_blocks(task.model)
+        self.model, self.optimizer = self.fabric.setup(task.model, optimizer)
+        self.scheduled = Scheduled(self.optimizer.optimizer, build_component("schedules", config["schedule"], settings.epochs))
+        self.steps_done = 0
+        if checkpoint is None:
+            self.device_batch = {name: self._choose_device_batch(name) for name in task.sources}
+        else:
+            self._restore(checkpoint)
+        self._steps_saved, self._last_save = self.steps_done, time.monotonic()
 
     def train(self, make_display: MakeDisplay) -> None:
-        """Step by step to the end. However it ends, the report says how."""
-        write_config(self.folder, self.config)
-        write_facts(self.folder, self._facts("running"))
+        """To the end, or until the run is asked to stop. However it ends, the report says how."""
+        self._write_facts("running")
         try:
-            self._train(make_display)
+            with interrupts() as interrupted:
+                display = make_display(self.plan.num_steps, self.settings.epochs, first_step=self.steps_done)
+                with Journal(self.folder, display, interrupted, first_step=self.steps_done) as journal:
+                    self._take_all_steps(journal, interrupted)
         except BaseException as error:
-            why = str(error) if isinstance(error, MaeError) else f"{type(error).__name__}: {error}"
-            write_facts(self.folder, self._facts(f"stopped: {why}"))
+            self._tell_the_end(error)
             if isinstance(error, torch.OutOfMemoryError):
                 raise MaeError("the device's memory does not suffice; lower train.device_batch_size and --resume") from error
             raise
-        else:
-            save_encoder(self.raw_model, self.config, self.folder)
-            write_facts(self.folder, self._facts("finished"))
-        finally:
-            write_report(self.folder)
+        self.task.finish(self.folder)
+        self._write_facts("finished")
+        write_report(self.folder)
 
-    def _train(self, make_display: MakeDisplay) -> None:
-        settings, plan, step = self.settings, self.plan, self.first_step
-        picture_steps = {plan.num_steps * (i + 1) // settings.num_pictures for i in range(settings.num_pictures)}
-        loader = iter(self._loader())
-        last_save = time.monotonic()
-        with (
-            interrupts() as interrupted,
-            make_display(plan.num_steps, settings.epochs, first_step=step) as display,
-            MetricLog(self.folder, from_step=step) as metrics,
-        ):
-            bad = BadSampleLog(self.folder, from_step=step)
-            remove_pictures(self.folder, after_step=step)
-            while step < plan.num_steps:
-                started = time.monotonic()
-                lr = self.schedule(step / plan.steps_per_epoch, self.peak_lr)
-                set_lr(self.optimizer, lr)
-                source = plan.source(step)
-                losses = self._step(step, source, loader, bad)
-                step += 1
-
-                epoch = 1 + (step - 1) // plan.steps_per_epoch
-                loss, speed = sum(losses.values()), self._batch_rows(source) / (time.monotonic() - started)
-                own = {f"loss/{name}": value for name, value in losses.items()} if len(self.datasets) > 1 else {}
-                metrics.log(step, epoch=epoch, loss=loss, lr=lr, samples_per_s=speed, **own)
-                display.update(step=step, epoch=epoch, loss=loss, samples_per_s=speed)
-
-                # once in a while: pictures, a checkpoint
-                if step in picture_steps:
-                    for name, dataset in self.datasets.items():
-                        draw_pictures(self.raw_model, name, dataset, self.folder, step)
-                    write_report(self.folder)
-                if step == plan.num_steps or interrupted() or self._checkpoint_is_due(step, last_save):
-                    self._save(step)
-                    last_save = time.monotonic()
-                if interrupted() and step < plan.num_steps:
-                    raise Interrupted(f"interrupted after step {step} of {plan.num_steps}; saved in {self.folder}")
-
-    def _batch_rows(self, source: str) -> int:
-        """Samples of an effective batch, all views counted."""
-        return self.settings.batch_size * self.sources[source].num_views
-
-    def _step(self, step: int, source: str, loader: Iterator[dict[str, Any]], bad: BadSampleLog) -> dict[str, float]:
-        """One optimizer step. A non-finite loss ends the run with a checkpoint of before and the batch's samples."""
-        names: list[str] = []
-        num_micro = self.settings.batch_size // self.device_batch[source]
-        try:
-            return train_step(
-                self.fabric,
-                self.model,
-                self.optimizer,
-                self._micro_batches(step, source, loader, bad, names),
-                num_micro_batches=num_micro,
-                clip_grad=self.settings.clip_grad,
-            )
-        except NonFiniteLoss as error:
-            listed = self.folder / "non_finite_batch.txt"
-            write_atomically(listed, lambda file: file.write("\n".join(names).encode(errors="surrogateescape")))
-            raise MaeError(
-                f"step {step + 1}: {error}. {self._save_finite(step)} The names of the batch's {len(names)} samples are in "
-                f"{listed}. Look at these samples, or start a new run with a lower learning rate or train.clip_grad"
-            ) from error
-
-    def _save_finite(self, step: int) -> str:
-        """Save the weights from before a non-finite loss, if they are finite: a finite loss may have infinite gradients."""
-        if all(bool(parameter.isfinite().all()) for parameter in self.raw_model.parameters()):
-            return f"The weights from before it are in {self._save(step)}."
-        newest = next(iter(list_checkpoints(self.folder)), None)
-        return f"The weights were no longer finite before it; the newest checkpoint is {newest or 'not there yet'}."
-
-    def _micro_batches(
-        self, step: int, source: str, loader: Iterator[dict[str, Any]], bad: BadSampleLog, names: list[str]
-    ) -> Iterator[MicroBatch]:
-        """The step's micro-batches on the device, with masks drawn for the whole effective batch at once."""
-        generator = torch.Generator().manual_seed(derive_seed(self.settings.seed, "mask", step))
-        masks = self.raw_model.draw_masks(
-            self.sources[source].datasets,
-            self._batch_rows(source),
-            generator=generator,
-            progress=step / self.plan.num_steps,
+    def _take_all_steps(self, journal: Journal, interrupted: Interrupts) -> None:
+        num_steps, num_pictures = self.plan.num_steps, self.settings.num_pictures
+        picture_steps = {num_steps * (i + 1) // num_pictures for i in range(num_pictures)}
+        remove_pictures(self.folder, after_step=self.steps_done)
+        journal.say(self._summary())
+        batches = MicroBatches(
+            self.plan,
+            device_batch=self.device_batch,
+            share=self.world.share(self.settings.batch_size),
+            first_step=self.steps_done,
         )
-        num_rows = self.device_batch[source] * self.sources[source].num_views
-        for micro, start in enumerate(range(0, self._batch_rows(source), num_rows)):
-            batch = next(loader)
-            if "failure" in batch:
-                raise MaeError(batch["failure"])
-            names += batch["names"]
-            for replaced in batch["replaced"]:
-                bad.log(step + 1, **replaced)
-            self._require_readable(step, bad)
-            samples = {
-                name: self.raw_model.parts(name).tokenizer.normalize(x.to(self.fabric.device, non_blocking=True))
-                for name, x in batch["samples"].items()
-            }
-            torch.manual_seed(derive_seed(self.settings.seed, "noise", step, micro, self.fabric.global_rank))
-            yield samples, {name: take_rows(drawn, slice(start, start + num_rows)) for name, drawn in masks.items()}
-
-    def _require_readable(self, step: int, bad: BadSampleLog) -> None:
-        num_seen = (step + 1) * self.settings.batch_size
-        if bad.count > max(MIN_BAD_SAMPLES, self.settings.max_bad_share * num_seen):
-            raise MaeError(
-                f"{bad.count} of the first {num_seen} samples could not be read, more than train.max_bad_share="
-                f"{self.settings.max_bad_share}; they are listed in {self.folder / 'bad_samples.jsonl'}"
-            )
-
-    def _loader(self) -> Any:
-        batches = MicroBatches(self.plan, device_batch=self.device_batch, first_step=self.first_step)
-        return make_loader(
-            Samples(self.sources, self.settings.seed),
+        loader = make_loader(
+            Samples(self.task.sources, self.settings.seed),
             batches,
             num_workers=self.settings.num_workers,
             pin_memory=self.fabric.device.type == "cuda",
         )
-
-    def _checkpoint_is_due(self, step: int, last_save: float) -> bool:
-        if self.settings.checkpoint_steps == "auto":
-            return time.monotonic() - last_save > CHECKPOINT_SECONDS
-        return step % self.settings.checkpoint_steps == 0
-
-    def _save(self, step: int) -> Path:
-        training = {
-            "optimizer": self.raw_optimizer.state_dict(),
-            "precision": self.fabric.strategy.precision.state_dict(),
-            "samples": self.plan.sizes,
-        }
-        checkpoint = Checkpoint(
-            step, self.config.to_yaml(), self.raw_model.state_dict(), training, plugin_versions(self.config)
-        )
-        return save_checkpoint(self.folder, checkpoint, keep=self.settings.keep_checkpoints)
-
-    def _restore(self) -> int:
-        """Go on from the newest whole checkpoint; from the start if the run was killed before its first. Returns the step."""
-        checkpoint = load_newest(self.folder)
-        if checkpoint is None:
-            return 0
-        require_plugins(checkpoint, self.folder)
-        require_same_config(checkpoint, self.config)
-        if checkpoint.training["samples"] != self.plan.sizes:
-            raise ConfigError(
-                "a run is resumed with the data that it was started with; it had "
-                f"{checkpoint.training['samples']} samples, there are {self.plan.sizes} now"
+        with running(loader) as loaded:
+            feed = Feed(
+                self.task, self.plan, loaded, device_batch=self.device_batch, device=self.fabric.device, world=self.world
             )
-        self.raw_model.load_state_dict(checkpoint.model)
-        self.raw_optimizer.load_state_dict(checkpoint.training["optimizer"])
-        self.fabric.strategy.precision.load_state_dict(checkpoint.training["precision"])
-        return checkpoint.step
+            session = _Session(feed, journal, interrupted)
+            while self.steps_done < num_steps:
+                decision = self._take_step(session)
+                if decision.save or decision.signal or self.steps_done == num_steps:
+                    self._save()
+                if self.steps_done in picture_steps:
+                    self._write_pictures(journal)
+                if decision.signal and self.steps_done < num_steps:
+                    text = f"interrupted after step {self.steps_done} of {num_steps}; saved in {self.folder}"
+                    raise Interrupted(text, signal=decision.signal)
+        journal.sum_up()
 
-    def _facts(self, status: str) -> dict[str, Any]:
-        return describe_run(self.config, self.raw_model, self.fabric, status) | {
+    def _take_step(self, session: _Session) -> Decision:
+        """The next step, from its learning rate to its line in the log."""
+        step = self.steps_done
+        rate = self.scheduled.set(step / self.plan.steps_per_epoch)
+        session.journal.begin_step()
+        try:
+            decision, taken = self._optimize(session, session.feed.step(step))
+        except MaeError as error:  # none of which is raised after the weights have changed
+            raise MaeError(f"step {step + 1}: {error}{self._save_finite()}") from error
+        if taken:
+            self.task.after_step(step, self.plan.num_steps)
+        self.steps_done += 1
+        self._log(session.journal, decision, rate)
+        return decision
+
+    def _optimize(self, session: _Session, fed: Fed) -> tuple[Decision, bool]:
+        """Gradients, decision, optimizer. Of a step that is not finite, the samples are listed."""
+        try:
+            return train_step(
+                self.fabric,
+                self.task,
+                self.model,
+                self.optimizer,
+                fed.micro_batches,
+                fed.weights,
+                num_micro_batches=fed.num_micro_batches,
+                decide=partial(self._decide, session, fed),
+                clip_grad=self.settings.clip_grad,
+            )
+        except NonFiniteStep as error:
+            names = self.world.gather([name for loaded in fed.loaded for name in loaded.names])
+            listed = self.folder / "non_finite_batch.txt"
+            write_atomically(listed, lambda file: file.write("\n".join(names).encode(errors="surrogateescape")))
+            raise MaeError(
+                f"{error}. The names of the batch's {len(names)} samples are in {listed}: look at these samples, or start a "
+                "new run with a lower learning rate or train.clip_grad"
+            ) from error
+
+    def _decide(self, session: _Session, fed: Fed, losses: Losses, grad_norm: Tensor) -> Decision:
+        """What all devices do about this step. Raises MaeError where too many samples cannot be read."""
+        replaced = [entry for loaded in fed.loaded for entry in loaded.replaced]
+        decision = self.world.decide(
+            losses, grad_norm, num_bad=len(replaced), signal=session.interrupts.received, save=self._is_checkpoint_due()
+        )
+        if decision.num_bad:
+            step = self.steps_done + 1
+            num_samples, max_share = step * self.settings.batch_size, self.settings.max_bad_share
+            session.journal.log_bad(step, self.world.gather(replaced), num_samples=num_samples, max_share=max_share)
+        return decision
+
+    def _log(self, journal: Journal, decision: Decision, rate: float) -> None:
+        several = len(decision.losses) > 1 or len(self.task.sources) > 1
+        parts = {f"loss/{name}": loss for name, loss in decision.losses.items()} if several else {}
+        journal.log_step(
+            self.steps_done,
+            epoch=1 + (self.steps_done - 1) // self.plan.steps_per_epoch,
+            loss=decision.loss,
+            rate=rate,
+            num_rows=self.settings.batch_size * self.task.sources[self.plan.source(self.steps_done - 1)].num_views,
+            others={"grad_norm": decision.grad_norm, **parts, **decision.metrics},
+        )
+
+    def _write_pictures(self, journal: Journal) -> None:
+        """A picture is no reason to end a run."""
+        try:
+            self.task.write_pictures(self.folder, self.steps_done)
+        except Exception as error:
+            journal.say(f"no pictures after step {self.steps_done}: {cause_of(error)}")
+        write_report(self.folder)
+
+    def _is_checkpoint_due(self) -> bool:
+        """Whether one is to be written when the step has been taken."""
+        if self.settings.checkpoint_steps == "auto":
+            return time.monotonic() - self._last_save > CHECKPOINT_SECONDS
+        return (self.steps_done + 1) % self.settings.checkpoint_steps == 0
+
+    def _save(self) -> Path:
+        training = {
+            "optimizer": self.optimizer.optimizer.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
             "samples": self.plan.sizes,
             "device_batch_size": self.device_batch,
         }
+        checkpoint = Checkpoint(
+            self.steps_done, self.config.to_yaml(), self.task.model.state_dict(), training, plugin_versions(self.config)
+        )
+        path = save_checkpoint(self.folder, checkpoint, keep=self.settings.keep_checkpoints)
+        self._steps_saved, self._last_save = self.steps_done, time.monotonic()
+        return path
 
+    def _save_finite(self) -> str:
+        """Keep what was learned before a step that ends the run, unless it is worth nothing. The end of a message on it."""
+        if self.steps_done == 0:
+            return ""
+        is_finite = all(bool(parameter.isfinite().all()) for parameter in self.task.model.parameters())
+        if is_finite and self.steps_done > self._steps_saved:
+            return f". The weights from before it are in {self._save()}"
+        newest = next(iter(list_checkpoints(self.folder)), None)
+        if is_finite:
+            return f". The weights from before it are in {newest}"
+        return f". The weights were no longer finite before it; the newest checkpoint is {newest or 'not there yet'}"
 
-def _precision(settings: TrainSettings) -> Any:
-    if settings.precision != "auto":
-        return settings.precision
-    if not torch.cuda.is_available():
-        return "32-true"
-    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        """Everything as it was after the checkpoint's step."""
+        training = checkpoint.training
+        if training["samples"] != self.plan.sizes:
+            raise ConfigError(
+                f"a run is resumed with the data that it was started with; it had {training['samples']} samples, there are "
+                f"{self.plan.sizes} now"
+            )
+        self.task.model.load_state_dict(checkpoint.model)
+        self.optimizer.optimizer.load_state_dict(training["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(training["precision"])
+        self.device_batch = training["device_batch_size"]
+        self.steps_done = checkpoint.step
+
+    def _choose_device_batch(self, source: str) -> int:
+        return choose_device_batch(self.task, source, self.settings, fabric=self.fabric, world=self.world, model=self.model)
+
+    def _summary(self) -> str:
+        """What begins here, for a person: one line each on data, device, model and steps."""
+        data = ", ".join(f"{name} ({len(source):,} samples)" for name, source in self.task.sources.items())
+        at_once = ", ".join(map(str, sorted(set(self.device_batch.values()))))
+        begins = f", from step {self.steps_done + 1}" if self.steps_done else ""
+        return "\n".join(
+            (
+                f"data    {data}, such as {next(iter(self.task.sources.values())).describe(0)}",
+                f"device  {describe_device(self.fabric.device)}, {self.fabric.strategy.precision.precision}",
+                f"model   {count_parameters(self.task.model):,} trainable parameters",
+                f"steps   {self.plan.num_steps:,} of {self.settings.batch_size} samples, {at_once} at once{begins}",
+            )
+        )
+
+    def _write_facts(self, status: str) -> None:
+        facts = describe_run(
+            self.config,
+            self.task.model,
+            device=self.fabric.device,
+            precision=str(self.fabric.strategy.precision.precision),
+            status=status,
+        )
+        write_facts(self.folder, {**facts, "samples": self.plan.sizes, "device_batch_size": self.device_batch})
+
+    def _tell_the_end(self, error: BaseException) -> None:
+        """In the run's folder, as far as that can still be written to: what ends the run comes first."""
+        why = str(error) if isinstance(error, MaeError) else f"{type(error).__name__}: {error}"
+        with contextlib.suppress(MaeError, OSError):
+            self._write_facts(f"stopped: {why}")
+            write_report(self.folder)

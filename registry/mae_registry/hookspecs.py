@@ -85,7 +85,7 @@ def register_optimizers(register: Register) -> None:
 
 @hookspec
 def register_schedules(register: Register) -> None:
-    """Schedules: the learning rate over a run. `mae_core.interfaces.Schedule`."""
+    """Schedules: the learning rate and weight decay over a run. `mae_core.interfaces.Schedule`."""
 
 
 @hookspec

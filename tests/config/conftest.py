@@ -1,6 +1,6 @@
 """A registry of small components, so that these tests hold what configurations do and not what any real component takes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,6 +9,7 @@ import pytest
 from pydantic import Field
 
 from mae_core.config import Config, load_config
+from mae_core.config.signature import Section
 from mae_core.config.structure import RECIPE, SettingsSection
 from mae_core.interfaces import Modality
 from mae_registry import Component, PluginRecord, Registry
@@ -62,6 +63,20 @@ def unreadable(model: "Tensor", *, lr: float = 0.1) -> None: ...  # noqa: F821
 def cosine(epochs: int, *, warmup: float | Literal["auto"] = 40) -> None: ...
 
 
+class Head:
+    def __init__(self, width: int, *, pool: Literal["mean", "cls"] = "mean") -> None: ...
+
+
+class Classify:
+    def __init__(
+        self,
+        config: object,
+        *,
+        num_classes: Positive,
+        head: Annotated[Mapping[str, Any], Section("heads")] = {"name": "linear"},  # noqa: B006
+    ) -> None: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Train:
     epochs: Positive
@@ -97,6 +112,8 @@ _COMPONENTS = {
         "unserializable": "unserializable",
     },
     "schedules": {"cosine": "cosine"},
+    "heads": {"linear": "Head"},
+    "tasks": {"pretrain": "Plain", "classify": "Classify"},
     "modalities": {"image": "IMAGE"},
 }
 

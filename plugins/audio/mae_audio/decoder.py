@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from mae_audio.window_blocks import WindowBlock
 from mae_core.interfaces import NO_EXTRAS, Decoder, DecoderPlace, Extras, Grid, Latent, gather_patches, in_raster_order
+from mae_core.interfaces.numbers import Positive, PositiveFloat
 from mae_core.parts.blocks import LayerNorm, init_linear_and_norm, require_heads_divide
 from mae_registry import ConfigError
 
-Positive = Annotated[int, Field(ge=1)]
 Shift = Annotated[int, Field(ge=0)]
 
 
@@ -38,7 +38,7 @@ class LocalWindowsDecoder(Decoder):
         heads: Positive,
         window: tuple[Positive, Positive] = (4, 4),
         shift: tuple[Shift, Shift] = (2, 0),
-        mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,
+        mlp_ratio: PositiveFloat = 4.0,
     ) -> None:
         super().__init__()
         require_heads_divide(width, heads)

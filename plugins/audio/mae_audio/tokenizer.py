@@ -1,18 +1,15 @@
 """Spectrograms -> patches, which may overlap."""
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from pydantic import Field
 from torch import Tensor, nn
 
 from mae_core.interfaces import NO_EXTRAS, Extras, Grid, Tokenizer
+from mae_core.interfaces.numbers import Positive, PositiveFloat
 from mae_registry import ConfigError, MaeError
-
-Side = Annotated[int, Field(ge=1)]
 
 
 class SpectrogramPatches(Tokenizer):
@@ -27,7 +24,7 @@ class SpectrogramPatches(Tokenizer):
         input_size: frames (10 ms apart) and mel bins.
         patch_size: frames and mel bins of a patch.
         stride: frames and mel bins from one patch to the next, at most the patch. Default: the patch, no overlap.
-        mean, std: of the training set's log-mel values, which `python -m mae_audio.statistics` measures; the model takes
+        mean, std: of the training set's log-mel values, which `mae statistics` measures; the model takes
             (x - mean) / (2 std). Default: the published ones of AudioSet.
     """
 
@@ -38,11 +35,11 @@ class SpectrogramPatches(Tokenizer):
         self,
         width: int | None,
         *,
-        input_size: tuple[Side, Side] = (1024, 128),
-        patch_size: tuple[Side, Side] = (16, 16),
-        stride: tuple[Side, Side] | None = None,
+        input_size: tuple[Positive, Positive] = (1024, 128),
+        patch_size: tuple[Positive, Positive] = (16, 16),
+        stride: tuple[Positive, Positive] | None = None,
         mean: float = -4.2677393,
-        std: Annotated[float, Field(gt=0)] = 4.5689974,
+        std: PositiveFloat = 4.5689974,
     ) -> None:
         super().__init__()
         self.patch_size, self.stride = patch_size, stride or patch_size

@@ -11,11 +11,12 @@ from mae_core.evaluation.certificate import (
     check_mask,
     check_prediction,
     published_model,
+    published_task,
     transformer,
 )
 from mae_core.evaluation.trajectory import check_trajectory
-from mae_core.interfaces import Check, Mask, Numbers, Published
-from mae_core.model.autoencoder import MaskedAutoencoder
+from mae_core.interfaces import Check, Mask, Numbers, Published, Sample
+from mae_core.tasks.pretraining import StepMasks
 
 MANIFESTS = {"base": "base_patch16", "large": "large_patch16", "huge": "huge_patch14"}
 
@@ -32,8 +33,9 @@ def certify(numbers: Published) -> Iterator[Check]:
 def _forward(numbers: Numbers) -> Iterator[Check]:
     mask = Mask.from_noise(numbers["noise"], int((numbers["mask"][0] == 0).sum()))
     yield check_mask("forward", mask.hidden, numbers["mask"])
+    model = published_model("image/mae_vit_base", _sizes(numbers), numbers.weights, layout="mae")
     with torch.no_grad():
-        out = _model(numbers)({"image": numbers["x"]}, masks={"image": mask}, predict="all")
+        out = model({"image": numbers["x"]}, masks={"image": mask}, predict="all")
     yield check_prediction("forward: prediction", out.pred["image"], numbers["pred"])
     yield check_loss("forward: loss", out.loss, numbers["loss"])
 
@@ -42,14 +44,16 @@ def _training(numbers: Numbers) -> Iterator[Check]:
     """Some steps through the project's own grouping, schedule and training step, as `mae pretrain` takes them."""
     num_patches = numbers["input/noise"].shape[-1]
     num_keep = int(num_patches * (1 - numbers.recipe["mask_ratio"]))
-    batches = [
-        ({"image": x}, {"image": Mask.from_noise(noise, num_keep)})
+    steps = [
+        ({"image": Sample(x)}, StepMasks({"image": Mask.from_noise(noise, num_keep)}))
         for x, noise in zip(numbers["input/x"], numbers["input/noise"], strict=True)
     ]
-    yield from check_trajectory("training", _model(numbers), batches, numbers, layout="mae")
+    task = published_task("image/mae_vit_base", _sizes(numbers), numbers.weights, layout="mae")
+    yield from check_trajectory("training", task, steps, numbers, layout="mae")
 
 
-def _model(numbers: Numbers) -> MaskedAutoencoder:
+def _sizes(numbers: Numbers) -> dict[str, Any]:
+    """The section `model` of the file's model."""
     weights, channels = numbers.weights, numbers.size("in_chans")
     image: dict[str, Any] = {
         "tokenizer": {
@@ -63,4 +67,4 @@ def _model(numbers: Numbers) -> MaskedAutoencoder:
         "target": {"normalize": "patch" if numbers.size("norm_pix_loss") else "none"},
     }
     encoder = transformer(weights, "blocks", heads=numbers.size("num_heads"))
-    return published_model("image/mae_vit_base", {"encoder": encoder, "modalities": {"image": image}}, weights, layout="mae")
+    return {"encoder": encoder, "modalities": {"image": image}}

@@ -8,9 +8,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mae_core.interfaces import NO_EXTRAS, Extras, Grid, Seen, Target, TargetPlace, Tokenizer
+from mae_core.interfaces.numbers import Positive
 from mae_core.parts.patches import PatchTokenizer, grid_sizes
 from mae_core.parts.pixels import Reduction, weigh_counts
-from mae_image.tokenizer import Side
 from mae_registry import ConfigError, MaeError
 
 EPS = 1e-6
@@ -27,7 +27,11 @@ class DepthPatches(PatchTokenizer):
     axes = ("h", "w")
 
     def __init__(
-        self, width: int | None, *, input_size: tuple[Side, Side] = (224, 224), patch_size: tuple[Side, Side] = (16, 16)
+        self,
+        width: int | None,
+        *,
+        input_size: tuple[Positive, Positive] = (224, 224),
+        patch_size: tuple[Positive, Positive] = (16, 16),
     ) -> None:
         super().__init__(width, input_size=input_size, patch_size=patch_size, channels=1, mean=(0.0,), std=(1.0,))
         if self.proj is not None:
@@ -60,11 +64,11 @@ class SemsegPatches(Tokenizer):
         self,
         width: int | None,
         *,
-        input_size: tuple[Side, Side] = (224, 224),
-        patch_size: tuple[Side, Side] = (16, 16),
-        stride: Side = 4,
+        input_size: tuple[Positive, Positive] = (224, 224),
+        patch_size: tuple[Positive, Positive] = (16, 16),
+        stride: Positive = 4,
         num_classes: Annotated[int, Field(ge=2)] = 133,
-        class_width: Side = 64,
+        class_width: Positive = 64,
     ) -> None:
         super().__init__()
         height, width_labels = grid_sizes(("h", "w"), input_size, (stride, stride)).values()

@@ -1,16 +1,12 @@
 """Images -> patches."""
 
-from typing import Annotated
-
-from pydantic import Field
 from torch import nn
 
+from mae_core.interfaces.numbers import Positive, PositiveFloat
 from mae_core.parts.patches import PatchTokenizer
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-Side = Annotated[int, Field(ge=1)]
 
 
 class ImagePatches(PatchTokenizer):
@@ -29,11 +25,11 @@ class ImagePatches(PatchTokenizer):
         self,
         width: int | None,
         *,
-        input_size: tuple[Side, Side] = (224, 224),
-        patch_size: tuple[Side, Side] = (16, 16),
-        channels: Side = 3,
+        input_size: tuple[Positive, Positive] = (224, 224),
+        patch_size: tuple[Positive, Positive] = (16, 16),
+        channels: Positive = 3,
         mean: tuple[float, ...] = IMAGENET_MEAN,
-        std: tuple[Annotated[float, Field(gt=0)], ...] = IMAGENET_STD,
+        std: tuple[PositiveFloat, ...] = IMAGENET_STD,
     ) -> None:
         super().__init__(width, input_size=input_size, patch_size=patch_size, channels=channels, mean=mean, std=std)
         if self.proj is not None:

@@ -2,17 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from mae_core.interfaces import Decoder, DecoderPlace, Extras, Latent, Seen, Target, TargetPlace
+from mae_core.interfaces.numbers import Positive, PositiveFloat
 from mae_core.parts.cross_decoder import CrossDecoder
 from mae_core.parts.pixels import Pixels
-
-Positive = Annotated[int, Field(ge=1)]
 
 
 class TwinDecoder(Decoder):
@@ -30,7 +27,7 @@ class TwinDecoder(Decoder):
         width: Positive = 256,
         depth: Positive = 2,
         heads: Positive = 8,
-        mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,
+        mlp_ratio: PositiveFloat = 4.0,
     ) -> None:
         super().__init__()
         half = replace(place, out_dim=place.out_dim // 2)

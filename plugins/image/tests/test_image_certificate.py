@@ -6,10 +6,11 @@ import pytest
 import torch
 from golden_files import change_one_number, checks_of, failing, random_model, weights_of, write_numbers
 
-from mae_core import export_state_dict
+from mae_core import export_state_dict, load_config
 from mae_core.evaluation.trajectory import Trajectory
-from mae_core.interfaces import Mask, Published
+from mae_core.interfaces import Mask, Published, Sample
 from mae_core.model.autoencoder import MaskedAutoencoder
+from mae_core.tasks.pretraining import Pretraining, StepMasks
 from mae_image.certificate import certify
 from mae_image.multimae import TASKS
 from mae_image.multimae_certificate import as_maps, predictions_of
@@ -72,10 +73,12 @@ def training(tmp_path: Path) -> Path:
     """Numbers of five steps of training."""
     model = model_of_other_sizes(seed=4)
     numbers = weights_of(model, "mae")
-    trajectory = Trajectory(model, RECIPE)
+    task = Pretraining(load_config("image/mae_vit_base"))
+    task.model = model
+    trajectory = Trajectory(task, RECIPE)
     x, noise = torch.randn(5, 4, 2, 40, 40), torch.rand(5, 4, 25)
     for inputs, drawn in zip(x, noise, strict=True):
-        trajectory.step({"image": inputs}, {"image": Mask.from_noise(drawn, 10)})
+        trajectory.step({"image": Sample(inputs)}, StepMasks({"image": Mask.from_noise(drawn, 10)}))
     gradients = export_state_dict(model, layout="mae", tensors=trajectory.first_gradients)
     numbers |= {f"grad_step0/{name}": grad for name, grad in gradients.items() if not name.endswith("pos_embed")}
     numbers |= weights_of(model, "mae", folder="final_state_dict") | {"input/x": x, "input/noise": noise}

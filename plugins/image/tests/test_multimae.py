@@ -84,7 +84,7 @@ def test_what_does_not_fit_is_named(published: dict[str, torch.Tensor]) -> None:
             "model.modalities.image.decoder={name: vit, width: 32, depth: 1, heads: 2}",
             "the decoder 'cross_attention' for image",
         ),
-        ("model.modalities.depth.positions=learned", r"positions\.depth\.table: this layout has no place for it"),
+        ("model.modalities.depth.positions=learned", r"no place for the model's .*positions\.depth\.table"),
     ],
 )
 def test_models_that_the_layout_has_no_names_for(override: str, message: str) -> None:

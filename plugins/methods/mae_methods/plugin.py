@@ -19,8 +19,16 @@ def register_decoders(register: Register) -> None:
 @hookimpl
 def register_targets(register: Register) -> None:
     """Latents of a teacher, and the pixels of Hiera and SatMAE."""
+    register("jepa_latents", "mae_methods.jepa.target:JepaLatents")
 
 
 @hookimpl
 def register_certificates(register: Register) -> None:
     """One for each method."""
+    register("jepa", "mae_methods.jepa.certificate:certify")
+
+
+@hookimpl
+def register_layouts(register: Register) -> None:
+    """Names and shapes of the published checkpoints."""
+    register("jepa", "mae_methods.jepa.layouts:JepaLayout")

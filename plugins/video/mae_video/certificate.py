@@ -56,7 +56,7 @@ def _videomae_v2(numbers: Numbers) -> Iterator[Check]:
     predicted = running_cells(grid, phases)
     error, detail = float((predicted != expected).sum()), f"phases {', '.join(map(str, phases.tolist()))}"
     yield Check("VideoMAE V2: running cells", error, 0, detail)
-    mask = Mask.from_hidden(numbers["enc_mask"]).with_queries(Mask.from_hidden(predicted).ids_predict)
+    mask = Mask.from_hidden(numbers["enc_mask"]).asking(Mask.from_hidden(predicted).ids_predict)
     yield from _compare("VideoMAE V2", _forward(model, numbers, mask), numbers)
 
 

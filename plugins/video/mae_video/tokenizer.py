@@ -1,16 +1,14 @@
 """Clips -> tubelets."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
 from torch import nn
 
+from mae_core.interfaces.numbers import Positive, PositiveFloat
 from mae_core.parts.patches import PatchTokenizer
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-Size = Annotated[int, Field(ge=1)]
 
 
 class Tubelets(PatchTokenizer):
@@ -30,11 +28,11 @@ class Tubelets(PatchTokenizer):
         self,
         width: int | None,
         *,
-        input_size: tuple[Size, Size, Size] = (16, 224, 224),
-        patch_size: tuple[Size, Size, Size] = (2, 16, 16),
-        channels: Size = 3,
+        input_size: tuple[Positive, Positive, Positive] = (16, 224, 224),
+        patch_size: tuple[Positive, Positive, Positive] = (2, 16, 16),
+        channels: Positive = 3,
         mean: tuple[float, ...] = IMAGENET_MEAN,
-        std: tuple[Annotated[float, Field(gt=0)], ...] = IMAGENET_STD,
+        std: tuple[PositiveFloat, ...] = IMAGENET_STD,
         init: Literal["torch", "xavier"] = "torch",
     ) -> None:
         super().__init__(width, input_size=input_size, patch_size=patch_size, channels=channels, mean=mean, std=std)

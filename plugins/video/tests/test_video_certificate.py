@@ -57,7 +57,7 @@ def test_running_cells_of_any_phase_agree(tmp_path: Path, heads: dict[str, Any])
     model = model_of_other_sizes("video/videomae_v2_base", seed=2)
     predicted = running_cells(model.parts("video").tokenizer.grid, torch.tensor([3, 0, 1]))
     hidden = Mask.from_noise(torch.rand(3, 48), 6)
-    mask = hidden.with_queries(Mask.from_hidden(predicted).ids_predict)
+    mask = hidden.asking(Mask.from_hidden(predicted).ids_predict)
     numbers = outputs(model, torch.randn(3, 3, 6, 32, 32), mask) | {"enc_mask": hidden.hidden, "dec_mask": ~predicted}
     write_numbers(tmp_path / "videomaev2.safetensors", numbers | weights_of(model, "videomae"), meta=heads)
     checks = checks_of(CERTIFICATE, tmp_path)
@@ -68,7 +68,7 @@ def test_running_cells_of_any_phase_agree(tmp_path: Path, heads: dict[str, Any])
 def test_cells_that_run_in_no_phase_differ(tmp_path: Path, heads: dict[str, Any]) -> None:
     model = model_of_other_sizes("video/videomae_v2_base", seed=2)
     still = running_cells(model.parts("video").tokenizer.grid, torch.tensor([0]))[:, :16].tile(1, 3)
-    mask = Mask.from_noise(torch.rand(1, 48), 6).with_queries(Mask.from_hidden(still).ids_predict)
+    mask = Mask.from_noise(torch.rand(1, 48), 6).asking(Mask.from_hidden(still).ids_predict)
     numbers = outputs(model, torch.randn(1, 3, 6, 32, 32), mask) | {"enc_mask": mask.hidden, "dec_mask": ~still}
     write_numbers(tmp_path / "videomaev2.safetensors", numbers | weights_of(model, "videomae"), meta=heads)
     assert "VideoMAE V2: running cells" in failing(checks_of(CERTIFICATE, tmp_path))

@@ -10,17 +10,17 @@ from torch import Tensor
 
 from mae_core.files import write_atomically
 from mae_core.interfaces import Reconstruction
-from mae_core.pictures.panels import Panel, facts, panels
+from mae_core.pictures.panels import Panel, facts, headings, panels
 
 
 def write_picture(reconstructions: Sequence[Reconstruction], path: Path) -> None:
     """Write a PNG: a row for each channel of each reconstruction, a column for each of its panels."""
-    headings = [panel.heading for panel in panels(reconstructions[0])]
+    columns = headings(reconstructions)
     num_channels = len(reconstructions[0].sample)
     num_rows = len(reconstructions) * num_channels
-    figure = Figure((4 * len(headings), 1.3 * num_rows + 0.6), layout="constrained")
-    axes = figure.subplots(num_rows, len(headings), squeeze=False, sharex=True)
-    for axis, heading in zip(axes[0], headings, strict=True):
+    figure = Figure((4 * len(columns), 1.3 * num_rows + 0.6), layout="constrained")
+    axes = figure.subplots(num_rows, len(columns), squeeze=False, sharex=True)
+    for axis, heading in zip(axes[0], columns, strict=True):
         axis.set_title(fill(heading, 48), fontsize=9)
     for index, reconstruction in enumerate(reconstructions):
         rows = axes[index * num_channels : (index + 1) * num_channels]

@@ -1,16 +1,12 @@
 """Series <-> patches, and patches -> tokens."""
 
-from typing import Annotated
-
 import torch
 from einops import rearrange
-from pydantic import Field
 from torch import Tensor, nn
 
 from mae_core.interfaces import NO_EXTRAS, Extras, Grid, Tokenizer
+from mae_core.interfaces.numbers import Positive, PositiveFloat
 from mae_registry import ConfigError, MaeError
-
-Positive = Annotated[int, Field(ge=1)]
 
 
 class TimeseriesPatches(Tokenizer):
@@ -37,7 +33,7 @@ class TimeseriesPatches(Tokenizer):
         patch_length: Positive = 8,
         channels: Positive = 1,
         mean: tuple[float, ...] = (0.0,),
-        std: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,),
+        std: tuple[PositiveFloat, ...] = (1.0,),
     ) -> None:
         super().__init__()
         if length % patch_length:

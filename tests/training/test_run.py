@@ -8,15 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import running
 import torch
 from running import assert_same_bits, interrupt_at, run
 from safetensors import safe_open
 
 from mae_core import load_config
+from mae_core.interfaces import Losses
 from mae_core.registry import registry
 from mae_core.runs.checkpoint import list_checkpoints, load_checkpoint, load_model, load_newest
+from mae_core.runs.folder import run_lock
 from mae_core.runs.logs import read_metrics
-from mae_core.training import trainer as loop
+from mae_core.tasks.pretraining import Pretraining
 from mae_core.training.interrupts import Interrupted
 from mae_registry import ConfigError, MaeError
 
@@ -74,7 +77,7 @@ def test_learning_rates_follow_the_schedule_per_step(uninterrupted):
 def test_an_interrupted_and_resumed_run_ends_with_the_same_bits(uninterrupted, tiny_recipe, tmp_path, num_workers):
     config = load_config(tiny_recipe, [f"train.num_workers={num_workers}"])
     folder = tmp_path / "interrupted"
-    with pytest.raises(Interrupted, match="interrupted after step 5 of 12"):
+    with pytest.raises(Interrupted, match="interrupted after step 6 of 12"):
         run(config, folder, on_step=interrupt_at(5))
     assert json.loads((folder / "run.json").read_text())["status"].startswith("stopped: interrupted")
     run(config, folder, resume=True)
@@ -87,7 +90,7 @@ def test_a_killed_run_resumes_from_its_last_checkpoint_with_the_same_bits(uninte
     folder = tmp_path / "killed"
     script = f"""
 import os, signal, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(Path(running.__file__).parent)!r})
 from mae_core import load_config
 from pathlib import Path
 from running import run
@@ -142,40 +145,74 @@ def test_a_resumed_run_must_be_the_same_run(uninterrupted, tiny_recipe):
     assert "num_workers" not in str(error.value)
 
 
-def test_a_non_finite_loss_stops_with_the_weights_from_before(tiny_recipe, tmp_path, monkeypatch):
+def poison(monkeypatch, folder, spoil, *, steps_before):
+    """Give what the task says of the step after `steps_before` to `spoil`."""
+    true_losses = Pretraining.losses
+
+    def losses(self, forward, batch, inputs, weights):
+        found = true_losses(self, forward, batch, inputs, weights)
+        return spoil(self, found) if len(read_metrics(folder / "metrics.jsonl")) == steps_before else found
+
+    monkeypatch.setattr(Pretraining, "losses", losses)
+
+
+def times_nan(task, losses):
+    return Losses({name: loss * torch.nan for name, loss in losses.parts.items()})
+
+
+class OverflowInBackward(torch.autograd.Function):
+    """A finite number whose gradient is not."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * torch.inf
+
+
+def with_infinite_gradients(task, losses):
+    return Losses({name: OverflowInBackward.apply(loss) for name, loss in losses.parts.items()})
+
+
+@pytest.mark.parametrize("clip_grad", ["null", "1.0"])
+@pytest.mark.parametrize(
+    ("spoil", "problem"), [(times_nan, "the loss is nan"), (with_infinite_gradients, "the norm of its gradients is (nan|inf)")]
+)
+def test_what_is_not_finite_stops_with_the_weights_from_before(tiny_recipe, tmp_path, monkeypatch, spoil, problem, clip_grad):
     folder = tmp_path / "diverged"
-    true_step = loop.train_step
-
-    def poisoned(fabric, model, optimizer, micro_batches, **options):
-        if len(read_metrics(folder / "metrics.jsonl")) == 3:
-            micro_batches = [({"image": samples["image"] * torch.nan}, masks) for samples, masks in micro_batches]
-        return true_step(fabric, model, optimizer, micro_batches, **options)
-
-    monkeypatch.setattr(loop, "train_step", poisoned)
-    with pytest.raises(MaeError, match=r"step 4: the loss is nan\. The weights from before it are in .*step-00000003\.pt"):
-        run(load_config(tiny_recipe, ["train.checkpoint_steps=auto"]), folder)
+    poison(monkeypatch, folder, spoil, steps_before=3)
+    config = load_config(tiny_recipe, ["train.checkpoint_steps=auto", f"train.clip_grad={clip_grad}"])
+    with pytest.raises(MaeError, match=rf"step 4: .*{problem}.*The weights from before it are in \S+step-00000003\.pt"):
+        run(config, folder)
     names = (folder / "non_finite_batch.txt").read_text().splitlines()
     assert len(names) == 8
     assert all(name.endswith(".jpg") for name in names)
-    assert load_checkpoint(list_checkpoints(folder)[0]).step == 3
-    assert "the loss is nan" in json.loads((folder / "run.json").read_text())["status"]
+    before = load_checkpoint(list_checkpoints(folder)[0])
+    assert before.step == 3
+    assert all(bool(weight.isfinite().all()) for weight in before.model.values())
+    assert "step 4" in json.loads((folder / "run.json").read_text())["status"]
 
 
 def test_weights_that_are_not_finite_are_never_saved(tiny_recipe, tmp_path, monkeypatch):
     folder = tmp_path / "diverged"
-    true_step = loop.train_step
 
-    def poisoned(fabric, model, optimizer, micro_batches, **options):
-        losses = true_step(fabric, model, optimizer, micro_batches, **options)
-        if len(read_metrics(folder / "metrics.jsonl")) == 2:
-            with torch.no_grad():
-                model.module.encoder.norm.bias.fill_(torch.inf)
-        return losses
+    def spoil_weights(task, losses):
+        task.model.backbone.encoder.norm.bias.data.fill_(torch.inf)
+        return times_nan(task, losses)
 
-    monkeypatch.setattr(loop, "train_step", poisoned)
+    poison(monkeypatch, folder, spoil_weights, steps_before=3)
     with pytest.raises(MaeError, match=r"were no longer finite before it; the newest checkpoint is \S+step-00000002\.pt"):
         run(load_config(tiny_recipe, ["train.checkpoint_steps=2"]), folder)
     assert [path.name for path in list_checkpoints(folder)] == ["step-00000002.pt"]
+
+
+def test_a_first_step_that_is_not_finite_leaves_no_checkpoint(tiny_recipe, tmp_path, monkeypatch):
+    poison(monkeypatch, tmp_path / "run", times_nan, steps_before=0)
+    with pytest.raises(MaeError, match="step 1: the loss is nan"):
+        run(load_config(tiny_recipe), tmp_path / "run")
+    assert list_checkpoints(tmp_path / "run") == []
 
 
 def test_a_crash_is_told_in_the_run_folder(tiny_recipe, tmp_path):
@@ -239,7 +276,7 @@ def test_too_many_unreadable_samples_stop_the_run(photos, tiny_recipe, tmp_path)
 def test_nothing_readable_stops_at_once(photos, tiny_recipe, tmp_path, num_workers):
     data = spoil(photos, tmp_path / "data", num_bad=24)
     config = load_config(tiny_recipe, [f"data.image.root={data}", f"train.num_workers={num_workers}"])
-    with pytest.raises(MaeError, match=r"^10 samples in a row cannot be read; the last one: .*\.jpg"):
+    with pytest.raises(MaeError, match=r"10 samples in a row cannot be read; the last one: .*\.jpg"):
         run(config, tmp_path / "run")
 
 
@@ -249,7 +286,7 @@ def test_a_batch_larger_than_the_data_is_refused(tiny_recipe, tmp_path):
 
 
 def test_two_processes_do_not_share_a_folder(tiny_config, tmp_path):
-    with loop.run_lock(tmp_path), pytest.raises(MaeError, match="another process is writing to"):
+    with run_lock(tmp_path), pytest.raises(MaeError, match="another process is writing to"):
         run(tiny_config, tmp_path)
 
 

@@ -1,0 +1,91 @@
+"""Masked pre-training."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from mae_core.build import build_model
+from mae_core.config import Config
+from mae_core.interfaces import Batch, Losses, MaskSets, Sample, Task
+from mae_core.masking.sampling import Drawn, Undrawn, take_rows
+from mae_core.model.autoencoder import MaskedAutoencoder
+from mae_core.pictures.reconstruction import has_picture
+from mae_core.runs.backbone import save_backbone
+from mae_core.runs.outputs import write_picture
+from mae_core.training.sources import Source, build_datasets, make_sources
+
+
+@dataclass(frozen=True)
+class StepMasks:
+    """The masks of some rows, by the entries under `model.modalities`."""
+
+    drawn: Mapping[str, Drawn]
+
+    def __getitem__(self, rows: slice) -> Self:
+        """Those of some of these rows."""
+        return type(self)({entry: take_rows(drawn, rows) for entry, drawn in self.drawn.items()})
+
+
+class Pretraining(Task[StepMasks]):
+    """Hide patches, and predict them: the masked autoencoder of the recipe."""
+
+    model: MaskedAutoencoder
+    sources: Mapping[str, Source]
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def build_model(self, *, fresh: bool) -> None:
+        """The recipe's masked autoencoder."""
+        self.model = build_model(self.config, fresh=fresh)
+
+    def open_data(self) -> None:
+        """One source for each modality, or one of all where they are masked together."""
+        self.datasets = build_datasets(self.config)
+        self.sources = make_sources(self.config, self.datasets)
+
+    def begin(self, source: str, num_rows: int, *, generator: torch.Generator, progress: float) -> StepMasks:
+        """The masks of all rows."""
+        entries = self.sources[source].datasets
+        return StepMasks(self.model.draw_masks(entries, num_rows, generator=generator, progress=progress))
+
+    def weigh(self, inputs: StepMasks) -> Mapping[str, Tensor] | None:
+        """How much their predictions count; None for masks that depend on what is in the samples."""
+        masks: dict[str, MaskSets] = {}
+        for entry, drawn in inputs.drawn.items():
+            if isinstance(drawn, Undrawn):
+                return None
+            masks[entry] = drawn
+        return self.model.weigh(masks)
+
+    def settle(self, batch: Batch, inputs: StepMasks) -> StepMasks:
+        """The masks of these samples."""
+        return StepMasks(self.model.settle_masks(batch, inputs.drawn))
+
+    def normalize(self, batch: Batch) -> Batch:
+        """As each modality's tokenizer does it."""
+        tokenizers = {entry: self.model.parts(entry).tokenizer for entry in batch}
+        return {entry: Sample(tokenizers[entry].normalize(sample.x), sample.extras) for entry, sample in batch.items()}
+
+    def losses(self, forward: Callable[..., Any], batch: Batch, inputs: StepMasks, weights: Mapping[str, Tensor]) -> Losses:
+        """The errors of each modality and of each further term."""
+        out = forward(batch, masks=inputs.drawn, weights=weights)
+        return Losses(out.losses, out.metrics)
+
+    def after_step(self, step: int, num_steps: int) -> None:
+        """Move the teachers."""
+        self.model.after_step(step, num_steps)
+
+    def write_pictures(self, folder: Path, step: int) -> None:
+        """Reconstructions of each modality whose target can be shown."""
+        for entry, dataset in self.datasets.items():
+            if has_picture(self.model, entry):
+                write_picture(self.model, entry, dataset, folder, step)
+
+    def finish(self, folder: Path) -> None:
+        """`encoder.safetensors`."""
+        save_backbone(self.model.backbone, self.config, folder / "encoder.safetensors")

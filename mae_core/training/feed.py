@@ -1,0 +1,81 @@
+"""What each step is given: its micro-batches, what belongs to their rows, and what the loss of the step is divided by."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mae_core.interfaces import Batch, Task
+from mae_core.masking.sampling import derive_seed
+from mae_core.training.plan import Plan
+from mae_core.training.stream import Loaded
+from mae_core.training.world import World
+
+MicroBatch = tuple[Batch, Any]
+"""Samples on the device, as the model takes them, and the task's inputs of their rows."""
+
+
+@dataclass(frozen=True)
+class Fed:
+    """What one step is given."""
+
+    micro_batches: Iterable[MicroBatch]
+    """Each is loaded when it is asked for."""
+    num_micro_batches: int
+    """On this device."""
+    weights: Mapping[str, Tensor]
+    """Of the whole effective batch."""
+    loaded: list[Loaded]
+    """What has been loaded so far: its names, and what had to be replaced."""
+
+
+class Feed:
+    """Takes what the loader of a session gives, one step after the other, as this device's part of each effective batch."""
+
+    def __init__(
+        self,
+        task: Task[Any],
+        plan: Plan,
+        batches: Iterator[Loaded],
+        *,
+        device_batch: Mapping[str, int],
+        device: torch.device,
+        world: World,
+    ) -> None:
+        self._task, self._plan, self._batches = task, plan, batches
+        self._device_batch, self._device, self._world = device_batch, device, world
+
+    def step(self, step: int) -> Fed:
+        """What step `step` is given. If data cannot be loaded, MaeError is raised, here or where its micro-batches are used."""
+        source = self._plan.source(step)
+        num_rows = self._plan.batch_size * self._task.sources[source].num_views
+        generator = torch.Generator().manual_seed(derive_seed(self._plan.seed, "mask", step))
+        inputs = self._task.begin(source, num_rows, generator=generator, progress=step / self._plan.num_steps)
+        loaded: list[Loaded] = []
+        micro_batches: Iterable[MicroBatch] = self._load(source, num_rows, inputs, loaded)
+        weights = self._task.weigh(inputs)
+        if weights is None:  # inputs that depend on what is in the samples can be weighed when these are all there
+            micro_batches = [(batch, self._task.settle(batch, own)) for batch, own in micro_batches]
+            weights = self._world.sum(self._weigh(own) for _, own in micro_batches)
+        num_micro_batches = len(self._world.share(self._plan.batch_size)) // self._device_batch[source]
+        return Fed(self._with_noise(step, micro_batches), num_micro_batches, weights, loaded)
+
+    def _load(self, source: str, num_rows: int, inputs: Any, loaded: list[Loaded]) -> Iterator[MicroBatch]:
+        rows = self._world.share(num_rows)
+        size = self._device_batch[source] * self._task.sources[source].num_views
+        for first in range(rows.start, rows.stop, size):
+            loaded.append(next(self._batches))
+            yield self._task.normalize(loaded[-1].to(self._device)), inputs[first : first + size]
+
+    def _with_noise(self, step: int, micro_batches: Iterable[MicroBatch]) -> Iterator[MicroBatch]:
+        """Each with random numbers of its own for what is random in a forward pass, such as drop path."""
+        for micro, micro_batch in enumerate(micro_batches):
+            torch.manual_seed(derive_seed(self._plan.seed, "noise", step, micro, self._world.rank))
+            yield micro_batch
+
+    def _weigh(self, inputs: Any) -> Mapping[str, Tensor]:
+        weights = self._task.weigh(inputs)
+        assert weights is not None, f"{type(self._task).__name__}.settle must give inputs that can be weighed"
+        return weights
