@@ -95,23 +95,18 @@ def reconstruct(
     modality: Annotated[str | None, typer.Option(help="Which of the model's.", show_default="that of the inputs")] = None,
 ) -> None:
     """Hide a part of each input, let the model fill it in, and draw both."""
+    from mae_core.build import build_masker
     from mae_core.build import modality as find_modality
-    from mae_core.build_maskers import build_masker
     from mae_core.pictures.reconstruction import reconstruct as run
     from mae_core.runs.checkpoint import load_model
     from mae_registry import resolve
 
     model, config, _ = load_model(checkpoint)
     name = modality or _modality_of(inputs or [], model)
-    parts = model.parts(name)
     previews = _read(inputs, model, name) if inputs else _examples(config, name)
     rows = []
     for ratio in mask_ratio or [None]:
-        masker = None
-        if ratio is not None:
-            masker = build_masker(
-                _with_ratio(config, name, ratio), name, parts.tokenizer.grid, dense=model.encoder.mask_token is not None
-            )
+        masker = None if ratio is None else build_masker(_with_ratio(config, name, ratio), name, model.backbone)
         rows += run(model, name, previews, seed=seed, masker=masker)
     resolve(find_modality(name).picture)(rows, output)
     typer.echo(f"{output}: {len(rows)} row{'s' if len(rows) > 1 else ''}")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mae_core.interfaces import Encoder, Latent, Mask, Tokenizer, Visible
 from mae_core.parts.blocks import LayerNorm, init_linear_and_norm, require_heads_divide
 from mae_methods.hiera.blocks import HieraBlock
+from mae_methods.hiera.positions import JointPositions, SeparablePositions
 from mae_methods.hiera.sizes import token_sizes
 from mae_methods.hiera.units import MaskUnits
 from mae_registry import ConfigError
@@ -72,7 +73,7 @@ class HieraEncoder(Encoder):
         widths = [width * 2**stage for stage in range(len(depths))]
         self.width, self.num_layers, self.depths = widths[-1], len(depths), list(depths)
         self.embed = make_convolution(tokenizer.sample_shape[0], width, kernel=kernel, stride=stride)
-        self.positions = TokenPositions(sizes.sample, width, separable=separable_positions)
+        self.positions = (SeparablePositions if separable_positions else JointPositions)(sizes.sample, width)
         num_pooled = math.prod(sizes.strides)
         self.blocks = nn.ModuleList(
             HieraBlock(
@@ -85,18 +86,12 @@ class HieraEncoder(Encoder):
             )
             for stage, first in _each_block(depths)
         )
-        # convolutions whose stride is their kernel: linear in the tokens of a patch
-        self.fusion = nn.ModuleList(
-            nn.Linear(num_pooled ** (sizes.num_pools - stage) * widths[stage], self.width)
-            for stage in range(sizes.num_pools if fusion else 0)
+        self.fused_sides = [sizes.finer(stage) for stage in range(sizes.num_pools)] if fusion else []
+        self.fusion = nn.ModuleList(  # published as convolutions whose stride is their kernel: linear in a patch's tokens
+            nn.Linear(math.prod(sides) * widths[stage], self.width) for stage, sides in enumerate(self.fused_sides)
         )
         self.norm = LayerNorm(self.width)
         self.blocks.apply(init_linear_and_norm)
-
-    def check_mask(self, mask: Mask) -> None:
-        """Raise ConfigError for masks that hide a part of a mask unit."""
-        super().check_mask(mask)
-        self._require_whole_units(mask.hidden)
 
     def forward(self, visible: Visible, *, layers: Sequence[int] = ()) -> Latent:
         """The latent of the patches of visible mask units."""
@@ -107,6 +102,11 @@ class HieraEncoder(Encoder):
         stages = self._run_stages(self.units.take_tokens(self._embed(visible), units))
         wanted = {layer: self.units.take_patches(self.units.by_patch(stages[layer]), units, ids) for layer in layers}
         return visible.latent(self.units.take_patches(self._fuse(stages), units, ids), layers=wanted)
+
+    def check_mask(self, mask: Mask) -> None:
+        """Raise ConfigError for masks that hide a part of a mask unit."""
+        super().check_mask(mask)
+        self._require_whole_units(mask.hidden)
 
     def _embed(self, visible: Visible) -> Tensor:
         """(rows, tokens, D of the first stage), in raster order."""
@@ -135,24 +135,6 @@ class HieraEncoder(Encoder):
                 "this mask hides a part of a mask unit, and the encoder 'hiera' sees or skips whole ones; set the masker's unit "
                 f"to {self._unit_patches}, e.g. {{name: random, ratio: 0.6, unit: {self._unit_patches}}}"
             )
-
-
-class TokenPositions(nn.Module):
-    """A learned vector for each token; `separable`: the sum of one for its place along the first axis and one for the others."""
-
-    def __init__(self, sizes: Sequence[int], width: int, *, separable: bool) -> None:
-        super().__init__()
-        numbers = [sizes[0], math.prod(sizes[1:])] if separable else [math.prod(sizes)]
-        self.tables = nn.ParameterList(torch.empty(number, width) for number in numbers)
-        for table in self.tables:
-            nn.init.trunc_normal_(table, std=0.02)
-
-    def forward(self) -> Tensor:
-        """(tokens, D)."""
-        if len(self.tables) == 1:
-            return self.tables[0]
-        slow, fast = self.tables
-        return (slow.unsqueeze(1) + fast).flatten(0, 1)
 
 
 def make_convolution(channels: int, width: int, *, kernel: Sequence[int], stride: Sequence[int]) -> nn.Module:

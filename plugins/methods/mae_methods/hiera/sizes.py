@@ -31,6 +31,10 @@ class TokenSizes:
         """Patches of a mask unit along each axis."""
         return divide(self.unit, self.patch)
 
+    def finer(self, stage: int) -> tuple[int, ...]:
+        """The tokens of a patch along each axis at a stage, counted from 0."""
+        return tuple(stride ** (self.num_pools - stage) for stride in self.strides)
+
 
 def token_sizes(tokenizer: Tokenizer, *, stride: Sides, unit: Sides) -> TokenSizes:
     """Sizes for samples of this tokenizer, a token every `stride` places of them. Raises ConfigError if they do not fit."""

@@ -26,18 +26,20 @@ class MaskUnits(nn.Module):
     def __init__(self, sizes: TokenSizes) -> None:
         super().__init__()
         self.strides = sizes.strides
+        self._grid, self._unit = divide(sizes.sample, sizes.patch), sizes.unit_patches
         order = pooling_order(sizes.unit, sizes.strides, sizes.num_pools)
-        patches_of = blocks_of(divide(sizes.sample, sizes.patch), sizes.unit_patches)
+        patches_of = in_blocks(torch.arange(math.prod(self._grid)), self._grid, self._unit)
+        tokens_of = in_blocks(torch.arange(math.prod(sizes.sample)), sizes.sample, sizes.unit)
         self.patches_each = patches_of.shape[1]
         number = torch.argsort(patches_of.flatten())  # of each patch, counted unit by unit
-        self.register_buffer("tokens_of", blocks_of(sizes.sample, sizes.unit)[:, order], persistent=False)
+        self.register_buffer("tokens_of", tokens_of[:, order], persistent=False)
         self.register_buffer("patches_of", patches_of, persistent=False)
         self.register_buffer("unit_of", number // self.patches_each, persistent=False)
         self.register_buffer("place_of", number % self.patches_each, persistent=False)
 
     def are_whole(self, hidden: Tensor) -> bool:
-        """Whether every unit of (rows, N) patches is hidden, or visible, as one."""
-        by_unit = hidden[:, self.patches_of]
+        """Whether every unit of (rows, N) patches is hidden, or visible, as one. On any device, also for a model on another."""
+        by_unit = in_blocks(hidden, self._grid, self._unit)
         return bool((by_unit == by_unit[..., :1]).all())
 
     def visible(self, hidden: Tensor, *, num_patches: int) -> Tensor:
@@ -72,11 +74,12 @@ class MaskUnits(nn.Module):
         return parts.permute(0, 1, patch, *within, patch + 1).reshape(*x.shape[:2], self.patches_each, *finer, x.shape[-1])
 
 
-def blocks_of(sizes: Sequence[int], block: Sequence[int]) -> Tensor:
-    """(blocks, places of each): raster numbers of the places of each block, both in raster order."""
+def in_blocks(x: Tensor, sizes: Sequence[int], block: Sequence[int]) -> Tensor:
+    """(..., places of a grid of these sizes) -> (..., blocks, places of each), both in raster order."""
     split = [side for size, part in zip(sizes, block, strict=True) for side in (size // part, part)]
-    axes = range(len(split))
-    return torch.arange(math.prod(sizes)).reshape(split).permute(*axes[::2], *axes[1::2]).reshape(-1, math.prod(block))
+    first, axes = x.ndim - 1, range(x.ndim - 1, x.ndim - 1 + len(split))
+    by_block = x.unflatten(-1, split).permute(*range(first), *axes[::2], *axes[1::2])
+    return by_block.reshape(*x.shape[:-1], -1, math.prod(block))
 
 
 def pooling_order(block: Sequence[int], strides: Sequence[int], levels: int) -> Tensor:
