@@ -6,15 +6,16 @@
 #   make wheels-test    build the wheels and try them outside of the checkout
 #   make docs    build the documentation into site/
 #   make mask-pictures    draw the pictures of docs/maskers.md again
+#   make architecture-picture    draw the picture of docs/architecture.md again
 #   make check   format, lint, types, import rules
 #   make fix     let the formatter and the linter mend what they can
 
 PYTHON ?= python3
 BIN := .venv/bin
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
-SOURCES := mae_core registry plugins tests bench docs/hooks.py docs/mask_pictures.py docs/examples .ci
+SOURCES := mae_core registry plugins tests bench docs/hooks.py docs/mask_pictures.py docs/architecture_picture.py docs/examples .ci
 
-.PHONY: demo demo-video demo-audio test wheels-test docs mask-pictures check fix clean
+.PHONY: demo demo-video demo-audio test wheels-test docs mask-pictures architecture-picture check fix clean
 
 demo: .venv/installed
 	$(BIN)/mae pretrain demo/image
@@ -35,6 +36,9 @@ docs: .venv/installed-for-docs
 
 mask-pictures: .venv/installed
 	$(BIN)/python docs/mask_pictures.py
+
+architecture-picture: .venv/installed
+	$(BIN)/python docs/architecture_picture.py
 
 check: .venv/installed-for-tests
 	$(BIN)/ruff format --check $(SOURCES)

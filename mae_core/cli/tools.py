@@ -59,16 +59,16 @@ def _read_all(dataset: "Dataset") -> "Iterator[Tensor]":
     """Every sample that can be read, with the progress, and those that cannot, on standard error."""
     from rich.progress import track
 
-    from mae_core.interfaces import BadSample
+    from mae_core.interfaces import BadSample, as_sample
 
     console = Console(stderr=True)
     for index in track(range(len(dataset)), description="reading", console=console):
         try:
-            sample = dataset.read(index)
+            sample = as_sample(dataset.read(index))
         except BadSample as error:
             console.print(f"left out: {error}", markup=False, soft_wrap=True)
         else:
-            yield sample
+            yield sample.x
 
 
 def report(run: Annotated[Path, typer.Argument(help="A run's folder.")]) -> None:

@@ -1,6 +1,7 @@
 """`mae pretrain` and `mae reconstruct`."""
 
 import functools
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 Recipe = Annotated[str, typer.Argument(help="A recipe's name (image/mae_vit_base) or a YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values that replace the recipe's.")]
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+SIGNALLED = 128
+"""To this the number of the signal is added that stopped a run, as shells have it: 143 after SIGTERM."""
+INTERRUPTED = SIGNALLED + signal.SIGINT
+"""Exit code after Ctrl-C."""
 
 
 def pretrain(
@@ -49,12 +52,12 @@ def pretrain(
     except Interrupted as error:
         again = ["pretrain", recipe, *(overrides or []), "--out", str(folder), "--resume"]
         console.print(f"{error}\ngo on with:  {_shell(again)}")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(SIGNALLED + error.signal) from None
     _say_what_next(config, folder)
 
 
 def _say_what_next(config: "Config", folder: Path) -> None:
-    """Where everything is, and three commands to try."""
+    """Where everything is, and some commands to try."""
     modalities = list(config["model"]["modalities"])
     pictures = sorted((folder / "pictures").glob("step-*.png"))
     lines = [f"run folder  {folder}/"]
@@ -66,9 +69,20 @@ def _say_what_next(config: "Config", folder: Path) -> None:
     commands = [
         ["reconstruct", str(folder), "-o", "reconstruction.png", *drawn],
         ["config", "show", str(folder / "config.yaml")],
-        ["verify", *modalities],
     ]
+    if certificates := _certificates(config):
+        commands.append(["verify", *certificates])
     typer.echo("\n".join([*lines, *(f"  {_shell(command)}" for command in commands)]))
+
+
+def _certificates(config: "Config") -> list[str]:
+    """Those of the plugins that the recipe's modalities come from."""
+    from mae_core.build import modality_of
+    from mae_core.registry import registry
+
+    entries = config["model"]["modalities"]
+    plugins = {registry().get("modalities", modality_of(config, entry)).plugin for entry in entries}
+    return [component.name for component in registry() if component.kind == "certificates" and component.plugin in plugins]
 
 
 def _shell(words: Sequence[str]) -> str:
@@ -108,7 +122,7 @@ def reconstruct(
     for ratio in mask_ratio or [None]:
         masker = None if ratio is None else build_masker(_with_ratio(config, name, ratio), name, model.backbone)
         rows += run(model, name, previews, seed=seed, masker=masker)
-    resolve(find_modality(name).picture)(rows, output)
+    resolve(find_modality(model.backbone.types[name]).picture)(rows, output)
     typer.echo(f"{output}: {len(rows)} row{'s' if len(rows) > 1 else ''}")
 
 
@@ -131,7 +145,7 @@ def _modality_of(inputs: Sequence[Path], model: "MaskedAutoencoder") -> str:
 
     names = list(model.modalities)
     suffixes = {path.suffix.lower() for path in inputs if not path.is_dir()}
-    fitting = [name for name in names if suffixes and suffixes <= set(find_modality(name).file_suffixes)]
+    fitting = [name for name in names if suffixes and suffixes <= set(find_modality(model.backbone.types[name]).file_suffixes)]
     if len(names) > 1 and len(fitting) != 1:
         raise MaeError(f"this model has the modalities {', '.join(names)}; say which with --modality")
     return names[0] if len(names) == 1 else fitting[0]
@@ -140,10 +154,10 @@ def _modality_of(inputs: Sequence[Path], model: "MaskedAutoencoder") -> str:
 def _read(inputs: Sequence[Path], model: "MaskedAutoencoder", name: str) -> "list[Preview]":
     """Each file as the modality reads it; folders stand for the files in them that it can read."""
     from mae_core.build import modality as find_modality
-    from mae_core.interfaces import Preview
+    from mae_core.interfaces import Preview, as_sample
     from mae_registry import resolve
 
-    modality = find_modality(name)
+    modality = find_modality(model.backbone.types[name])
     files: list[Path] = []
     for path in inputs:
         if path.is_dir():
@@ -154,7 +168,8 @@ def _read(inputs: Sequence[Path], model: "MaskedAutoencoder", name: str) -> "lis
         else:
             files.append(path)
     read, tokenizer = resolve(modality.read), model.parts(name).tokenizer
-    return [Preview(file.name, read(file, tokenizer)) for file in files]
+    samples = [as_sample(read(file, tokenizer)) for file in files]
+    return [Preview(file.name, sample.x, extras=sample.extras) for file, sample in zip(files, samples, strict=True)]
 
 
 def _examples(config: "Config", name: str) -> "Sequence[Preview]":

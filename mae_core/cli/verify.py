@@ -32,7 +32,7 @@ def verify(
 
     certificates = [registry().get("certificates", name) for name in names or registry().names("certificates")]
     if not certificates:
-        raise MaeError("no installed plugin brings a certificate; those of this project do, e.g. mae install image")
+        raise MaeError("no installed plugin brings a certificate; to see which plugins can be installed: mae plugins --all")
     published = {certificate.name: _published(certificate, numbers) for certificate in certificates}
     if numbers is not None:
         _say_what_is_replaced(published, numbers)
@@ -84,10 +84,10 @@ def _as_json(certificate: str, check: "Check") -> dict[str, Any]:
 
 def _table(checks: "Sequence[tuple[str, Check]]") -> Table:
     table = Table(title="Certificates of this installation")
-    for heading in ("", "check", "error", "allowed", ""):
+    for heading in ("", "certificate", "check", "error", "allowed", ""):
         table.add_column(heading, justify="right" if heading in ("error", "allowed") else "left")
     for certificate, check in checks:
         verdict = "[green]agrees[/]" if check.passed else "[bold red]DIFFERS[/]"
-        name = escape(f"{certificate}: {check.name}")
-        table.add_row(verdict, name, f"{check.measured:.2g}", f"{check.tolerance:g}", escape(check.detail))
+        error, allowed = f"{check.measured:.2g}", f"{check.tolerance:g}"
+        table.add_row(verdict, certificate, escape(check.name), error, allowed, escape(check.detail))
     return table

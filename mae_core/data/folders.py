@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mae_core.interfaces import BadSample, Dataset, Modality, Preview
+from mae_core.interfaces import BadSample, Dataset, Modality, Preview, Sample, as_sample
 from mae_registry import ConfigError
 
 
@@ -41,7 +41,7 @@ class FileFolder(Dataset):
         return len(self._ends)
 
     @abstractmethod
-    def read(self, index: int) -> Tensor:
+    def read(self, index: int) -> Tensor | Sample:
         """One file as a sample, un-augmented. Raises BadSample."""
 
     def name(self, index: int) -> str:
@@ -58,9 +58,10 @@ class FileFolder(Dataset):
         previews: list[Preview] = []
         for index in spread(count, len(self)):
             try:
-                previews.append(Preview(self.name(index), self.read(index), "training"))
+                sample = as_sample(self.read(index))
             except BadSample:
                 continue
+            previews.append(Preview(self.name(index), sample.x, "training", sample.extras))
         return previews
 
     def classes(self) -> Classes:

@@ -37,10 +37,12 @@ class Dataset(ABC):
         With extras (a label, time stamps) a `Sample`, whose extras have the views as their first axis too. Raises BadSample.
         """
 
-    def read(self, index: int) -> Tensor:
+    def read(self, index: int) -> Tensor | Sample:
         """One sample of `sample_shape`, un-augmented as far as that goes: what statistics are measured on. Raises BadSample."""
-        x = as_sample(self.load(index, random=Random(0))).x
-        return x if self.num_views == 1 else x[0]
+        sample = as_sample(self.load(index, random=Random(0)))
+        if self.num_views == 1:
+            return sample
+        return Sample(sample.x[0], {name: extra[0] for name, extra in sample.extras.items()})
 
     @abstractmethod
     def describe(self, index: int) -> str:
@@ -84,7 +86,7 @@ class Reconstruction:
 class Modality:
     """What a plugin says of its modality. Functions are import strings ("package.module:function"), resolved on use.
 
-    `read(path, tokenizer) -> Tensor`: one file as `Dataset.load` would give it, un-augmented. Raises BadSample.
+    `read(path, tokenizer) -> Tensor | Sample`: one file as `Dataset.load` would give it, un-augmented. Raises BadSample.
     `picture(reconstructions, path)`: writes a PNG, one row (or group of rows) a reconstruction, every column labelled;
     `mae_core.pictures.panels.panels` gives the columns.
     `measure(samples) -> dict`: `mae statistics`; parameters of the tokenizer that fit these samples, e.g. their

@@ -8,14 +8,14 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
-from typing import Literal
+from typing import Annotated, Literal, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from mae_core.interfaces import Grid, Guide, Mask, Masker, MaskSets
 from mae_core.interfaces.masker import Needs
-from mae_core.interfaces.numbers import Positive
 from mae_core.masking.counts import Ratio, count_kept, require_both, with_count
 from mae_registry import ConfigError
 
@@ -23,11 +23,11 @@ from mae_registry import ConfigError
 class CompositeMasker(Masker):
     """Passes to its parts what it is told of training and of the samples. The parts' parameters are its own."""
 
-    parts: "nn.ModuleList[Masker]"
+    parts: Sequence[Masker]
 
     def __init__(self, parts: Iterable[Masker]) -> None:
         super().__init__()
-        self.parts = nn.ModuleList(parts)
+        self.parts = _as_modules(parts)
         self.needs = _most_needed(self.parts)
 
     def at(self, progress: float) -> Masker:
@@ -54,7 +54,12 @@ class CompositeMasker(Masker):
         """The same of other parts; itself where none is another."""
         if all(new is old for new, old in zip(parts, self.parts, strict=True)):
             return self
-        return self.view(parts=nn.ModuleList(parts), needs=_most_needed(parts))
+        return self.view(parts=_as_modules(parts), needs=_most_needed(parts))
+
+
+def _as_modules(parts: Iterable[Masker]) -> Sequence[Masker]:
+    """A list that registers what is in it."""
+    return cast("Sequence[Masker]", nn.ModuleList(parts))
 
 
 def _most_needed(parts: Iterable[Masker]) -> Needs:
@@ -183,7 +188,7 @@ class RepeatMasker(CompositeMasker):
         times: contexts of each sample. data2vec 2.0 has 16.
     """
 
-    def __init__(self, parts: Iterable[Masker], *, times: Positive) -> None:
+    def __init__(self, parts: Iterable[Masker], *, times: Annotated[int, Field(ge=1)]) -> None:
         super().__init__(parts)
         self.times = times
 

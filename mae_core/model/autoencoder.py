@@ -74,8 +74,7 @@ class MaskedAutoencoder(nn.Module):
         self.modalities = nn.ModuleDict(modalities)
         self.joint_masker = joint_masker
         self.terms = nn.ModuleDict(terms or {})
-        momenta = [pretext.target.momentum for pretext in modalities.values()]
-        self.teachers = Teachers(backbone, [momentum for momentum in momenta if momentum is not None])
+        self.teachers = Teachers(backbone, {entry: pretext.target.momentum for entry, pretext in modalities.items()})
         self._layers = sorted({layer for pretext in modalities.values() for layer in pretext.decoder.layers})
 
     def forward(
@@ -175,8 +174,8 @@ class MaskedAutoencoder(nn.Module):
         truths = {}
         for entry, sample in batch.samples.items():
             target = self.parts(entry).target
-            teacher = self.teachers.of(target.momentum)
-            truths[entry] = target.prepare(Seen(entry, sample.x, batch.patches[entry], sample.extras, teacher))
+            seen = Seen(entry, sample.x, batch.patches[entry], sample.extras, self.teachers.of(entry))
+            truths[entry] = target.prepare(seen)
         return truths
 
     def _predict(

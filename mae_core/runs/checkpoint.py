@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mae_core.build import build_model
 from mae_core.config import Config, load_config
-from mae_core.config.structure import component_sections
+from mae_core.config.structure import TASK, component_sections
 from mae_core.config.yaml_tree import parse_yaml, plain
 from mae_core.files import write_atomically
 from mae_core.model.autoencoder import MaskedAutoencoder
@@ -148,6 +148,10 @@ def load_model(path: str | Path) -> tuple[MaskedAutoencoder, Config, int]:
     checkpoint = find_checkpoint(path)
     require_plugins(checkpoint, path)
     config = load_config_text(checkpoint.config)
+    if (task := config.get("task.name", TASK)) != TASK:
+        raise MaeError(
+            f"{path} is of the task {task!r}, not of pre-training; mae_core.load_backbone reads what both have"
+        )
     model = build_model(config, fresh=False)
     try:
         model.load_state_dict(checkpoint.model)

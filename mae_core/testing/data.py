@@ -30,7 +30,7 @@ def check_dataset(section: Section, *, sample_shape: Sequence[int]) -> None:
         first = _load(subject, dataset, 0)
         last = _load(subject, dataset, size - 1)
     with subject.attempt("read", contract=subject.at("read")):
-        unaugmented = dataset.read(0)
+        unaugmented = as_sample(dataset.read(0)).x
     for sample in (first, last):
         subject.require_shape(sample, (*views, *shape), "a sample", contract=contract)
     subject.require_shape(unaugmented, shape, "what read(0) gives", contract=subject.at("read"))

@@ -11,7 +11,7 @@ from torch import Tensor
 from mae_core.build import build_model
 from mae_core.build import modality as find_modality
 from mae_core.config import Config, load_config
-from mae_core.interfaces import BadSample, Modality, Preview, Tokenizer
+from mae_core.interfaces import BadSample, Modality, Preview, Sample, Tokenizer, as_sample
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.pictures.reconstruction import has_picture, reconstruct
 from mae_core.runs.checkpoint import Checkpoint, load_model, plugin_versions, write_checkpoint
@@ -25,7 +25,7 @@ PARTS = ("tokenizer", "positions", "masker", "decoder", "target")
 
 
 def check_modality(
-    name: str, parts: Mapping[str, Any] | None = None, *, sample: Tensor | None = None, file: Path | None = None
+    name: str, parts: Mapping[str, Any] | None = None, *, sample: Tensor | Sample | None = None, file: Path | None = None
 ) -> None:
     """The contract of `mae_core.interfaces.Modality`, and its parts' in a model with a small encoder.
 
@@ -35,7 +35,7 @@ def check_modality(
     Args:
         name: the modality's.
         parts: sections that differ from its defaults, as under `model.modalities.NAME`: make the model small.
-        sample: a batch as a dataset loads it, (B, *sample_shape). Default: uniform floats in 0..1.
+        sample: a batch as a dataset loads it, (B, *sample_shape), with extras if it has any. Default: uniform floats in 0..1.
         file: one that `read` reads.
     """
     subject = Subject(f"modality {name!r}", Modality)
@@ -44,14 +44,15 @@ def check_modality(
         config = load_config({"model": {"encoder": ENCODER, "modalities": {name: dict(parts or {})}}})
         model = build_model(config)
     tokenizer = model.parts(name).tokenizer
-    loaded = random_sample(tokenizer) if sample is None else sample
-    samples = {name: tokenizer.normalize(loaded)}
+    loaded = as_sample(random_sample(tokenizer) if sample is None else sample)
+    samples = {name: Sample(tokenizer.normalize(loaded.x), loaded.extras)}
     _check_gradients(subject, model, samples)
-    masks = model.draw_masks(samples, len(loaded), generator=torch.Generator().manual_seed(0))
+    masks = model.draw_masks(samples, len(loaded.x), generator=torch.Generator().manual_seed(0))
     check_module(subject, lambda: build_model(config), lambda part: part(samples, masks=masks).loss, whole=False)
     _check_checkpoint(subject, model, config, samples)
     if file is not None:
-        loaded = _check_reading(subject, modality, tokenizer, file).unsqueeze(0)
+        found = _check_reading(subject, modality, tokenizer, file)
+        loaded = Sample(found.x.unsqueeze(0), {key: extra.unsqueeze(0) for key, extra in found.extras.items()})
     if has_picture(model, name):
         _check_picture(subject, modality, model, loaded)
 
@@ -72,12 +73,12 @@ def _look_up(subject: Subject, name: str) -> Modality:
     return modality
 
 
-def _loss(model: MaskedAutoencoder, samples: Mapping[str, Tensor]) -> Tensor:
+def _loss(model: MaskedAutoencoder, samples: Mapping[str, Sample]) -> Tensor:
     """With the same masks each time."""
     return model(samples, generator=torch.Generator().manual_seed(0)).loss
 
 
-def _check_gradients(subject: Subject, model: MaskedAutoencoder, samples: Mapping[str, Tensor]) -> None:
+def _check_gradients(subject: Subject, model: MaskedAutoencoder, samples: Mapping[str, Sample]) -> None:
     """The loss is a finite number and depends on every weight."""
     with subject.attempt("a step of training", contract="mae_core.model.autoencoder.MaskedAutoencoder"):
         loss = _loss(model.train(), samples)
@@ -90,7 +91,7 @@ def _check_gradients(subject: Subject, model: MaskedAutoencoder, samples: Mappin
     model.zero_grad()
 
 
-def _check_checkpoint(subject: Subject, model: MaskedAutoencoder, config: Config, samples: Mapping[str, Tensor]) -> None:
+def _check_checkpoint(subject: Subject, model: MaskedAutoencoder, config: Config, samples: Mapping[str, Sample]) -> None:
     with tempfile.TemporaryDirectory() as folder, subject.attempt("a checkpoint, written and read", contract=GUIDE):
         path = Path(folder) / "model.pt"
         write_checkpoint(path, Checkpoint(0, config.to_yaml(), model.state_dict(), {}, plugin_versions(config)))
@@ -100,14 +101,14 @@ def _check_checkpoint(subject: Subject, model: MaskedAutoencoder, config: Config
     require_close(subject, found, expected, "the model of its checkpoint has another loss", contract=GUIDE)
 
 
-def _check_reading(subject: Subject, modality: Modality, tokenizer: Tokenizer, file: Path) -> Tensor:
+def _check_reading(subject: Subject, modality: Modality, tokenizer: Tokenizer, file: Path) -> Sample:
     """`read` on the file, and on one of the same ending that holds no sample."""
     read = resolve(modality.read)
     known = file.suffix.lower() in modality.file_suffixes
     subject.require(known, f"{file.suffix} is not among its file_suffixes", contract=subject.at("file_suffixes"))
     with subject.attempt(f"reading {file.name}", contract=subject.at()):
-        found = read(file, tokenizer)
-    subject.require_shape(found, tokenizer.sample_shape, f"the sample in {file.name}", contract=subject.at())
+        found = as_sample(read(file, tokenizer))
+    subject.require_shape(found.x, tokenizer.sample_shape, f"the sample in {file.name}", contract=subject.at())
     with tempfile.TemporaryDirectory() as folder:
         for content in (b"", b"no sample"):
             broken = Path(folder) / f"broken{file.suffix}"
@@ -127,8 +128,11 @@ def _check_bad_sample(subject: Subject, read: Callable[[], object], what: str) -
     subject.require(False, f"{what} is read as a sample", contract="mae_core.interfaces.BadSample")
 
 
-def _check_picture(subject: Subject, modality: Modality, model: MaskedAutoencoder, loaded: Tensor) -> None:
-    previews = [Preview(f"sample {index}", sample, "held out") for index, sample in enumerate(loaded)]
+def _check_picture(subject: Subject, modality: Modality, model: MaskedAutoencoder, loaded: Sample) -> None:
+    previews = [
+        Preview(f"sample {index}", x, "held out", {key: extra[index] for key, extra in loaded.extras.items()})
+        for index, x in enumerate(loaded.x)
+    ]
     with tempfile.TemporaryDirectory() as folder, subject.attempt("a picture of reconstructions", contract=subject.at()):
         path = Path(folder) / "picture.png"
         resolve(modality.picture)(reconstruct(model, modality.name, previews), path)

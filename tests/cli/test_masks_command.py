@@ -14,6 +14,7 @@ from mae_core import Grid, load_config
 from mae_core.cli import main
 from mae_core.cli.training import _with_ratio
 from mae_core.config.operators import OPERATORS
+from mae_core.pictures.mask_samples import curve
 from mae_core.pictures.mask_subjects import find_subjects, one_line, parse_grid
 from mae_core.registry import registry
 from mae_registry import ConfigError, MaeError
@@ -80,8 +81,8 @@ def test_the_list_has_every_masker_and_operator_with_its_parameters(mae):
     assert max(map(len, out.splitlines()[:-1])) <= 80
     for name in registry().names("maskers"):
         assert re.search(rf"^{name}  \({registry().get('maskers', name).plugin}\)$", out, re.M), name
-    for name in OPERATORS:
-        assert re.search(rf"^{name}: .*  \(core\)$", out, re.M), name
+    for name, operator in OPERATORS.items():
+        assert f"\n{name}: {operator.operand.written}  (core)\n" in out
     one_line = " ".join(out.split())
     assert "ratio a number greater than 0 and less than 1; must be given" in one_line
     assert 'per "batch" or "sample"; default "batch"' in one_line
@@ -237,6 +238,53 @@ def test_each_index_set_is_shown(show):
     assert re.findall(r"^set (\d) of 4: hidden", out, re.M) == ["1", "2", "3", "4"]
 
 
+def test_contexts_of_one_sample_are_counted_and_said(show):
+    out = show("{repeat: {name: inverse_block, ratio: 0.8}, times: 16}", "--draws", 20)
+    assert "20 draws in batches of 2, seed 0" in out
+    assert "hidden 157 of 196 (80.1%), kept 39; 16 contexts of each sample" in out
+
+
+def test_what_counts_is_said_where_not_all_that_is_predicted_does(show):
+    assert "predicted 784 of which 704 count" in show("running_cell", "ratio=0.9", "--draws", 4)
+    (shown,) = facts(show, "running_cell", "ratio=0.9", "--draws", 4)
+    assert shown["looks"][0]["sets"][0]["num_counted"]["max"] == 704
+
+
+def test_the_curve_of_parts_that_come_by_chance_is_their_mean():
+    part = "{schedule: random, ratio: {from: %s, to: %s}}"
+    (subject,) = find_subjects(f"{{one_of: [{part % (0.1, 0.3)}, {part % (0.7, 0.9)}]}}")
+    times, shares = curve(subject, seed=0)
+    assert (times[0], times[-1]) == (0, 1)
+    for time, share in ((0, 0.4), (1, 0.6)):
+        assert shares[times.index(time)] == pytest.approx(share, abs=0.12)
+    assert shares == sorted(shares)  # the same choices at all times
+
+
+def test_a_masker_of_a_file_is_shown_whatever_is_wrong_with_the_others(show, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("maskers: {third: {name: grid, every: 3}, half: {name: random, ratio: 0.5}, wrong: {name: random}}\n")
+    (shown,) = facts(show, f"{path}:half", "--grid", "h=10,w=10", "--draws", 2)
+    assert shown["name"] == "half"
+    path.write_text("extends: image/mae_vit_base\nmaskers: {third: {name: grid, every: 3}, half: {name: random, ratio: 0.5}}\n")
+    assert [each["name"] for each in facts(show, f"{path}:half", "--grid", "h=10,w=10", "--draws", 2)] == ["half"]
+    assert [each["name"] for each in facts(show, f"{path}:image", "--grid", "h=10,w=10", "--draws", 2)] == ["image"]
+
+
+@pytest.mark.parametrize(
+    "masker", ["{name: grid, every: 3}", "{name: grid, every: 4}", "{name: random, ratio: 0.5, over: [x, y], unit: [5, 3]}"]
+)
+def test_a_grid_that_is_suggested_is_one_that_it_can_mask(mae, show, masker):
+    code, _, err = mae("masks", "show", masker)
+    assert code == 1
+    (grid,) = re.findall(r"e\.g\. (--grid \S+)", err)
+    assert "hidden" in show(masker, *grid.split(), "--draws", 2)
+
+
+def test_no_grid_is_suggested_where_none_would_help(mae):
+    _, _, err = mae("masks", "show", "{any: [grid, {name: random, ratio: 0.5}]}")
+    assert "--grid" not in err
+
+
 def test_schedules_are_shown_at_three_times_or_at_one(show, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(MASKERS)
@@ -333,6 +381,8 @@ def test_a_recipe_with_several_maskers_is_one_picture(show, tmp_path):
         (["grid", "--grid", "14x14"], "'14x14' is not AXIS=PATCHES"),
         (["grid", "--grid", ""], "'' is not AXIS=PATCHES"),
         (["grid", "--grid", "h=4,h=4"], "--grid 'h=4,h=4': the axis 'h' is given twice"),
+        (["grid", "--grid", "h=1000000,w=1000000"], "has 1000000000000 patches, more than can be shown"),
+        (["grid", "--grid", "h=" + "9" * 5000], "is not AXIS=PATCHES"),
         (["grid", "--progress", "0.5"], "--progress is for maskers with a `schedule`; this one is the same at all times"),
         (["grid", "-o", "mask.jpg"], "mask.jpg: the picture is a PNG; its name must end in .png"),
         (["grid", "-o", "/proc/mask.png"], "cannot write /proc/mask.png"),

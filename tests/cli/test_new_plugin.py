@@ -96,10 +96,9 @@ def test_its_readme_names_every_file_and_command(generated):
     assert "choose a licence" in readme
 
 
-def test_a_modality_brings_its_certificate_and_statistics(generated):
+def test_a_modality_brings_its_statistics(generated):
     kind, _, run = generated
     if kind == "modality":
-        assert "agrees" in run("-m", "mae_core.cli", "verify", "wave_forms")
         measured = run("-m", "mae_core.cli", "statistics", "wave_forms/demo", *SMALL[kind])
         keys = [line.partition("=")[0] for line in measured.splitlines()]
         assert keys == [f"model.modalities.wave_forms.tokenizer.{key}" for key in ("mean", "std")]

@@ -5,7 +5,7 @@ page, unless a comment on the line before it says what this machine lacks:
 
     <!-- needs: ImageNet -->       not run; but its commands and options must exist
     <!-- wrong on purpose -->      a recipe that must be refused
-    <!-- from: plugin/file.py -->  lines of a file of docs/examples/, one after the other; not run
+    <!-- from: plugin/file.py -->  lines of a file of docs/examples/, or of the repository, one after the other; not run
     <!-- in: plugin -->            commands that are run in that folder of docs/examples/, by tests/test_examples.py
 
 A block's file name is its `title="..."`, its first comment (`# small.yaml`, `# small.yaml: why`), or a name in backticks with a
@@ -53,7 +53,9 @@ class Block:
     @property
     def source(self) -> Path | None:
         path = self._mark("from")
-        return EXAMPLES / path if path else None
+        if path is None:
+            return None
+        return EXAMPLES / path if (EXAMPLES / path).exists() else ROOT / path
 
     @property
     def example(self) -> str | None:

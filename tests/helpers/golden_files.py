@@ -27,8 +27,8 @@ def random_model(recipe: str, sections: Mapping[str, Any], *, seed: int) -> Mask
 
 
 def weights_of(model: torch.nn.Module, layout: str, *, folder: str = "state_dict") -> dict[str, Tensor]:
-    """The model's weights as a file has them."""
-    return {f"{folder}/{name}": tensor for name, tensor in export_state_dict(model, layout=layout).items()}
+    """The model's weights as a file has them, as they are now."""
+    return {f"{folder}/{name}": tensor.clone() for name, tensor in export_state_dict(model, layout=layout).items()}
 
 
 def write_numbers(path: Path, tensors: Mapping[str, Tensor], **metadata: Any) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import largest_variance
 import pytest
 import torch
 from largest_variance import LargestVariance
@@ -17,7 +18,7 @@ from mae_core.masking.compose import AnyMasker, OneOfMasker
 from mae_core.masking.sampling import Drawn, Undrawn, take_rows
 from mae_core.model.autoencoder import MaskedAutoencoder
 
-PLUGIN = Path(__file__).parent / "largest_variance.py"
+PLUGIN = Path(largest_variance.__file__)
 MASKERS: dict[str, Masker] = {
     "guided": LargestVariance(ratio=0.75),
     "and random": AnyMasker([LargestVariance(ratio=0.5), RandomMasker(ratio=0.5)], ratio=0.8),
@@ -29,7 +30,7 @@ MASKERS: dict[str, Masker] = {
 def model(request: pytest.FixtureRequest, tiny_config: mae_core.Config) -> MaskedAutoencoder:
     torch.manual_seed(0)
     model = mae_core.build_model(tiny_config)
-    model.parts("image").masker = MASKERS[request.param]
+    model.modalities["image"].masker = MASKERS[request.param]
     return model
 
 
@@ -57,7 +58,7 @@ def test_masks_are_drawn_when_the_samples_are_there(model: MaskedAutoencoder, x:
 
 def test_the_patches_of_largest_variance_are_hidden(tiny_config: mae_core.Config, x: Tensor) -> None:
     model = mae_core.build_model(tiny_config)
-    model.parts("image").masker = LargestVariance(ratio=0.75)
+    model.modalities["image"].masker = LargestVariance(ratio=0.75)
     variance = model.parts("image").tokenizer.patchify(x).var(dim=-1)
     hidden = model({"image": x}, masks=draw(model)).mask["image"].hidden
     assert hidden.sum(1).tolist() == [9] * 8

@@ -40,7 +40,7 @@ def test_epochs_and_seeds_are_shuffled_differently():
 @pytest.mark.parametrize("first_step", [0, 1, 5, 11, 12])
 def test_micro_batches_cut_steps_and_go_on_anywhere(first_step):
     plan = Plan({"a": 26, "b": 24}, batch_size=8, num_epochs=2, seed=3)
-    micro_batches = list(MicroBatches(plan, device_batch={"a": 4, "b": 2}, first_step=first_step))
+    micro_batches = list(MicroBatches(plan, device_batch={"a": 4, "b": 2}, share=range(8), first_step=first_step))
     assert [key for batch in micro_batches for key in batch] == [key for batch in all_keys(plan)[first_step:] for key in batch]
     assert all(len(batch) == {"a": 4, "b": 2}[batch[0].source] for batch in micro_batches)
 

@@ -81,7 +81,7 @@ def test_where_patches_overlap_only_what_all_of_them_hide_is_hidden():
     mask = Mask.from_hidden(torch.arange(31 * 8)[None] >= 8)  # of the first 8 frames the first patches are kept
 
     class KeepFirst(Masker):
-        def __call__(self, grid, batch_size, *, generator):
+        def forward(self, grid, batch_size, *, generator):
             return mask
 
     (row,) = reconstruct(model, "audio", [Preview("a", torch.randn(1, 128, 64))], masker=KeepFirst())

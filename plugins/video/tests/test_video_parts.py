@@ -80,11 +80,15 @@ def test_running_cell_masks():
     mask = RunningCellMasker(ratio=0.9)(GRID, 8, generator=seeded())
     assert mask.ids_keep.shape == (8, 160)
     assert mask.ids_predict.shape == (8, 784)
-    assert mask.ids_restore is None
+    (query,) = mask.queries
+    assert query.counts.equal(mask.hidden.gather(1, query.ids))  # what the encoder saw does not count
+    assert query.counts.sum(1).tolist() == [704] * 8
     assert torch.equal(mask.ids_predict.sort(1).values, mask.ids_predict)
     assert len({tuple(row) for row in mask.ids_predict.tolist()}) == 4  # phases
     tube = RandomMasker(ratio=0.9, over=["h", "w"], truncate="hidden")(GRID, 8, generator=seeded())
     assert torch.equal(mask.hidden, tube.hidden)
+    less = RunningCellMasker(ratio=0.9).with_ratio(0.75)(GRID, 8, generator=seeded())
+    assert less.ids_keep.shape == (8, 392)
 
 
 @pytest.mark.parametrize("grid", [Grid(h=14, w=14), Grid(t=8, h=13, w=14), Grid(t=8, h=14, w=7)])

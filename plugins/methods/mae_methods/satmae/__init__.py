@@ -1,1 +1,1 @@
-"""SatMAE: groups of spectral bands, and images over time (Cong et al. 2022)."""
+"""SatMAE (Cong et al. 2022): images of many spectral bands, in groups, and images of one place at several dates."""
