@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def verify(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Certificates.", show_default="all that are installed")
+        list[str] | None, typer.Argument(metavar="NAME", help="Certificates to run.", show_default="all that are installed")
     ] = None,
     numbers: Annotated[
         Path | None,
