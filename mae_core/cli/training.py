@@ -116,13 +116,10 @@ def reconstruct(
 
     model, config, _ = load_model(checkpoint)
     name = modality or _modality_of(inputs or [], model)
-    tokenizer, returns_all = model.parts(name).tokenizer, model.backbone.encoder.returns_all
     previews = _read(inputs, model, name) if inputs else _examples(config, name)
     rows = []
     for ratio in mask_ratio or [None]:
-        masker = None
-        if ratio is not None:
-            masker = build_masker(_with_ratio(config, name, ratio), name, tokenizer, returns_all=returns_all)
+        masker = None if ratio is None else build_masker(_with_ratio(config, name, ratio), name, model.backbone)
         rows += run(model, name, previews, seed=seed, masker=masker)
     resolve(find_modality(model.backbone.types[name]).picture)(rows, output)
     typer.echo(f"{output}: {len(rows)} row{'s' if len(rows) > 1 else ''}")
