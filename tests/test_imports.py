@@ -30,7 +30,7 @@ LAYERS = [
     {"cli"},
 ]
 """Of mae_core, lowest first. A module imports only from lower layers, and from its own package."""
-ALLOWED = re.compile(r"image/(png|mae_vit_base)|\bImage(Draw|Font)?\b")
+ALLOWED = re.compile(r"image/(png|mae_vit_base)|\bImage(Draw|Font)?\b|\bRGB\b")
 """A media type, the recipe that help texts give as their example, and Pillow's names: pictures of anything are images there."""
 MODALITY_WORD = re.compile(r"(images?|videos?|audios?|photos?|photographs?|spectrograms?|waveforms?|imagenet|rgb|mels?)")
 

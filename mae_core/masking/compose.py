@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +23,11 @@ from mae_registry import ConfigError
 class CompositeMasker(Masker):
     """Passes to its parts what it is told of training and of the samples. The parts' parameters are its own."""
 
-    parts: "nn.ModuleList[Masker]"
+    parts: Sequence[Masker]
 
     def __init__(self, parts: Iterable[Masker]) -> None:
         super().__init__()
-        self.parts = nn.ModuleList(parts)
+        self.parts = _as_modules(parts)
         self.needs = _most_needed(self.parts)
 
     def at(self, progress: float) -> Masker:
@@ -54,7 +54,12 @@ class CompositeMasker(Masker):
         """The same of other parts; itself where none is another."""
         if all(new is old for new, old in zip(parts, self.parts, strict=True)):
             return self
-        return self.view(parts=nn.ModuleList(parts), needs=_most_needed(parts))
+        return self.view(parts=_as_modules(parts), needs=_most_needed(parts))
+
+
+def _as_modules(parts: Iterable[Masker]) -> Sequence[Masker]:
+    """A list that registers what is in it."""
+    return cast("Sequence[Masker]", nn.ModuleList(parts))
 
 
 def _most_needed(parts: Iterable[Masker]) -> Needs:

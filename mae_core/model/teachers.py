@@ -1,7 +1,7 @@
 """Moving averages of the backbone, for targets that declare a `momentum`."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -11,17 +11,21 @@ from mae_core.model.backbone import Backbone
 
 
 class Teachers(nn.ModuleList):
-    """One float32 copy of the backbone for each momentum schedule: frozen, in evaluation mode, saved with the model."""
+    """One float32 copy of the backbone for each momentum schedule: frozen, in evaluation mode, saved with the model.
 
-    def __init__(self, backbone: Backbone, momenta: Iterable[Momentum]) -> None:
-        self.momenta = list(dict.fromkeys(momenta))
+    `declared` are the targets' momenta by entry; targets of the same schedule share a teacher.
+    """
+
+    def __init__(self, backbone: Backbone, declared: Mapping[str, Momentum | None]) -> None:
+        self.momenta = list(dict.fromkeys(momentum for momentum in declared.values() if momentum is not None))
         super().__init__(copy.deepcopy(backbone).float().requires_grad_(False).eval() for _ in self.momenta)
+        self._numbers = {entry: self.momenta.index(momentum) for entry, momentum in declared.items() if momentum is not None}
 
-    def of(self, momentum: Momentum | None) -> Backbone | None:
-        """The teacher that a target declares."""
-        if momentum is None:
+    def of(self, entry: str) -> Backbone | None:
+        """The teacher that an entry's target declares."""
+        if entry not in self._numbers:
             return None
-        teacher = self[self.momenta.index(momentum)]
+        teacher = self[self._numbers[entry]]
         assert isinstance(teacher, Backbone)
         return teacher
 

@@ -84,8 +84,19 @@ class _Collector:
     def result(self) -> DrawnSet:
         """Of all that were added."""
         numbers = torch.cat(self.numbers, dim=1)
-        shares = self.sums / numbers.shape[1]
-        return DrawnSet(*shares, *numbers, torch.stack(self.examples), self.same, self.ragged, self.repeats)
+        hidden_share, predicted_share = self.sums / numbers.shape[1]
+        num_hidden, num_predicted, num_counted = numbers
+        return DrawnSet(
+            hidden_share=hidden_share,
+            predicted_share=predicted_share,
+            num_hidden=num_hidden,
+            num_predicted=num_predicted,
+            num_counted=num_counted,
+            examples=torch.stack(self.examples),
+            predicts_the_hidden=self.same,
+            ragged=self.ragged,
+            repeats=self.repeats,
+        )
 
 
 def _states(hidden: Tensor, predicted: Tensor) -> Tensor:

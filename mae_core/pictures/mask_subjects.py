@@ -253,7 +253,7 @@ class JointPart(Masker):
         return self._masker(self._grids, batch_size, generator=generator)[self._modality]
 
 
-def one_line(section: Section) -> str:
+def one_line(section: Mapping[str, Any]) -> str:
     """A resolved section as a person would write it: without what is default."""
     short = _short(section)
     if isinstance(short, str):
@@ -261,7 +261,7 @@ def one_line(section: Section) -> str:
     return yaml.safe_dump(short, default_flow_style=True, sort_keys=False, width=10**9).strip()
 
 
-def _short(section: Section) -> Section | str:
+def _short(section: Mapping[str, Any]) -> Section | str:
     operator = operator_of(section)
     target = resolve(OPERATORS[operator].target) if operator else registry().get("maskers", section["name"]).load()
     known = parameters(target, operator or section["name"])

@@ -22,11 +22,12 @@ def register_positions(register: Register) -> None:
 @hookimpl
 def register_encoders(register: Register) -> None:
     """data2vec 2.0's blocks with the norm behind, and Hiera's stages."""
+    register("hiera", "mae_methods.hiera.encoder:HieraEncoder")
 
 
 @hookimpl
 def register_decoders(register: Register) -> None:
-    """I-JEPA's predictor, data2vec 2.0's convolutions, Hiera's decoder, SatMAE's head for each group of bands."""
+    """data2vec 2.0's convolutions, Hiera's decoder, SatMAE's head for each group of bands."""
     register("satmae_groups", "mae_methods.satmae.decoder:GroupDecoder")
 
 
@@ -34,6 +35,7 @@ def register_decoders(register: Register) -> None:
 def register_targets(register: Register) -> None:
     """Latents of a teacher, and the pixels of Hiera and SatMAE."""
     register("jepa_latents", "mae_methods.jepa.target:JepaLatents")
+    register("hiera_pixels", "mae_methods.hiera.target:HieraPixels")
     register("satmae_pixels", "mae_methods.satmae.target:GroupPixels")
 
 
@@ -52,6 +54,8 @@ def register_layouts(register: Register) -> None:
     register("jepa", "mae_methods.jepa.layouts:JepaLayout")
     register("satmae_group", "mae_methods.satmae.layouts:GroupLayout")
     register("satmae_temporal", "mae_methods.satmae.layouts:TemporalLayout")
+    register("hiera", "mae_methods.hiera.layouts:HieraLayout")
+    register("hiera_video", "mae_methods.hiera.layouts:HieraVideoLayout")
 
 
 @hookimpl
@@ -66,3 +70,4 @@ def register_certificates(register: Register) -> None:
     """One for each method."""
     register("jepa", "mae_methods.jepa.certificate:certify")
     register("satmae", "mae_methods.satmae.certificate:certify")
+    register("hiera", "mae_methods.hiera.certificate:certify")

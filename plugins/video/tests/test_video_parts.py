@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mae_core import build_model, load_config
+from mae_core.build_maskers import masker_from_resolved
 from mae_core.interfaces import Grid, Mask
 from mae_core.masking import RandomMasker
 from mae_core.parts.pixels import Pixels
@@ -50,8 +51,13 @@ def test_tube_masking_is_videomaes():
     assert mask.num_keep == 160
 
 
-def test_agnostic_masking_is_mae_sts():
-    assert RandomMasker(ratio=0.9)(GRID, 2, generator=seeded()).num_keep == 156
+@pytest.mark.parametrize("recipe", ["mae_st_base", "mae_st_large"])
+def test_the_recipes_of_mae_st_mask_anywhere_in_space_and_time(recipe):
+    masker = masker_from_resolved(load_config(f"video/{recipe}")["model.modalities.video.masker"])
+    mask = masker(GRID, 2, generator=seeded())
+    frames = mask.hidden.reshape(2, 8, 196)
+    assert mask.num_keep == 156
+    assert not torch.equal(frames[:, 0], frames[:, 1])
 
 
 def test_flat_positions_are_videomaes():
@@ -80,11 +86,15 @@ def test_running_cell_masks():
     mask = RunningCellMasker(ratio=0.9)(GRID, 8, generator=seeded())
     assert mask.ids_keep.shape == (8, 160)
     assert mask.ids_predict.shape == (8, 784)
-    assert mask.ids_restore is None
+    (query,) = mask.queries
+    assert query.counts.equal(mask.hidden.gather(1, query.ids))  # what the encoder saw does not count
+    assert query.counts.sum(1).tolist() == [704] * 8
     assert torch.equal(mask.ids_predict.sort(1).values, mask.ids_predict)
     assert len({tuple(row) for row in mask.ids_predict.tolist()}) == 4  # phases
     tube = RandomMasker(ratio=0.9, over=["h", "w"], truncate="hidden")(GRID, 8, generator=seeded())
     assert torch.equal(mask.hidden, tube.hidden)
+    less = RunningCellMasker(ratio=0.9).with_ratio(0.75)(GRID, 8, generator=seeded())
+    assert less.ids_keep.shape == (8, 392)
 
 
 @pytest.mark.parametrize("grid", [Grid(h=14, w=14), Grid(t=8, h=13, w=14), Grid(t=8, h=14, w=7)])

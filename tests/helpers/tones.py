@@ -1,0 +1,64 @@
+"""A data set that is made up on the fly, with labels."""
+
+from collections.abc import Sequence
+from random import Random
+
+import torch
+
+from mae_core.interfaces import BadSample, Dataset, Preview, Sample
+from mae_core.registry import registry
+from mae_registry import Component
+
+NUM_CLASSES = 3
+
+
+class Tones(Dataset):
+    """24 pictures of noise: dark, middling or bright, which is their class.
+
+    Args:
+        labels: how many there are; 0: the samples have none.
+        mistakes: numbers of samples whose loading raises what no dataset should.
+        bad: numbers of samples that cannot be read.
+    """
+
+    def __init__(
+        self,
+        sample_shape: tuple[int, ...],
+        *,
+        labels: int = NUM_CLASSES,
+        mistakes: Sequence[int] = (),
+        bad: Sequence[int] = (),
+        num_views: int = 1,
+    ) -> None:
+        self.sample_shape, self.labels, self.mistakes, self.bad, self.num_views = sample_shape, labels, mistakes, bad, num_views
+
+    def __len__(self) -> int:
+        return 24
+
+    def load(self, index: int, *, random: Random) -> torch.Tensor | Sample:
+        if index in self.mistakes:
+            raise ZeroDivisionError("one by nothing")
+        if index in self.bad:
+            raise BadSample(f"tone {index} is torn")
+        views = [self._view(index, random) for _ in range(self.num_views)]
+        x = torch.stack(views) if self.num_views > 1 else views[0]
+        if not self.labels:
+            return x
+        label = torch.tensor(index % self.labels)
+        return Sample(x, {"label": label.expand(self.num_views) if self.num_views > 1 else label})
+
+    def _view(self, index: int, random: Random) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(random.randrange(2**31))
+        return torch.randint(60, self.sample_shape, generator=generator, dtype=torch.uint8) + 90 * (index % NUM_CLASSES)
+
+    def describe(self, index: int) -> str:
+        return f"tone {index}"
+
+    def previews(self, count: int) -> Sequence[Preview]:
+        return [Preview(self.describe(index), self._view(index, Random(index))) for index in range(count)]
+
+
+def register_tones() -> None:
+    """As the dataset "tones", once a process."""
+    if "tones" not in registry().names("datasets"):
+        registry().add(Component("datasets", "tones", "tones:Tones", "core"))
