@@ -24,7 +24,7 @@ DATES = {"name": "satmae_dates", "unit_width": 8}
 PARTS: dict[str, Any] = {
     "tokenizer": {"input_size": [3, 8, 8], "patch_size": [1, 4, 4]},
     "positions": DATES,
-    "masker": {"name": "random", "over": ["t"], "ratio": 0.34},
+    "masker": {"name": "random", "over": ["t"], "ratio": 0.66},
     "decoder": {"width": 32, "depth": 1, "heads": 2},
     "decoder_positions": DATES,
 }
