@@ -31,8 +31,8 @@ def save_backbone(backbone: Backbone, config: Config, path: Path) -> None:
 def load_backbone(path: str | Path, *, recipe: str | None = None, layout: str | None = None, teacher: bool = False) -> Backbone:
     """The backbone of a run's folder, of a checkpoint, or of an `encoder.safetensors`, in evaluation mode, on the CPU.
 
-    Published weights are read with the `recipe` of the model that they belong to and the name of their `layout`. With `teacher`,
-    it is the moving average that a run's targets learn from, which only its checkpoints hold.
+    Published weights are read with the `recipe` of the model that they belong to and the name of their `layout`. With
+    `teacher`, it is the moving average that a run's targets learn from, which only its checkpoints hold.
 
         backbone = mae_core.load_backbone("runs/mine")
         latent = backbone.encode({"image": x})      # .tokens (B, N, D), .prefix, .pooled("mean")
