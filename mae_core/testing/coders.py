@@ -41,12 +41,12 @@ def check_encoder(section: Section, *, tokenizer: Section, num_keep: int | None 
     mask = Mask.from_hidden((torch.arange(own.grid.num_patches) >= num_keep).expand(len(x), -1))
     layers = list(range(backbone.encoder.num_layers + 1))
 
-    def run(part: Backbone, samples: Tensor = x, rows: slice = slice(None)) -> Latent:
-        return part.encode({ENTRY: samples[rows]}, masks={ENTRY: mask[rows]}, layers=layers)
+    def run(part: Backbone, samples: Tensor = x, mask: Mask = mask) -> Latent:
+        return part.encode({ENTRY: samples}, masks={ENTRY: mask}, layers=layers)
 
     contract = subject.at("forward")
     with torch.no_grad(), subject.attempt("forward", contract=contract):
-        latent, of_two = run(backbone), run(backbone, rows=slice(1, None))
+        latent, of_two = run(backbone), run(backbone, x[1:], mask[1:])
         of_other = run(backbone, _with_hidden_changed(own, x, mask))
     _check_latent(subject, backbone.encoder, latent, own.grid.num_patches, num_keep)
     require_close(subject, of_two.x, latent.x[1:], "a sample's latent depends on the other samples", contract=contract)
