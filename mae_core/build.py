@@ -82,20 +82,18 @@ def sample_shape(config: Config, entry: str) -> tuple[int, ...]:
         return _build_tokenizer(entry, config, None).sample_shape
 
 
-def build_masker(
-    config: Config, entry: str, tokenizer: Tokenizer, *, returns_all: bool, make_latent: Callable[[int], Latent] | None = None
-) -> Masker:
-    """The modality's masker, tried on its grid. `returns_all`: the encoder takes all tokens, so ragged masks will do."""
-    path = f"model.modalities.{entry}.masker"
+def build_masker(config: Config, entry: str, backbone: Backbone) -> Masker:
+    """The modality's masker, tried on its grid and with this backbone's encoder."""
+    path, tokenizer, encoder = f"model.modalities.{entry}.masker", backbone.input(entry).tokenizer, backbone.encoder
     return _at(
         path,
         config,
         lambda: build_tried_masker(
             config[path],
             tokenizer.grid,
-            returns_all=returns_all,
+            check=encoder.check_mask,
             patch_dim=tokenizer.patch_dim,
-            make_latent=make_latent,
+            make_latent=_random_latent(entry, tokenizer.grid, encoder),
         ),
     )
 
@@ -115,8 +113,7 @@ def _build_joint_masker(config: Config, tokenizers: Mapping[str, Tokenizer]) -> 
 
 def _build_pretext(entry: str, config: Config, backbone: Backbone, tokenizers: Mapping[str, Tokenizer]) -> Pretext:
     section, path, encoder = config["model"]["modalities"][entry], f"model.modalities.{entry}", backbone.encoder
-    make_latent = _random_latent(entry, tokenizers[entry].grid, encoder)
-    masker = build_masker(config, entry, tokenizers[entry], returns_all=encoder.returns_all, make_latent=make_latent)
+    masker = build_masker(config, entry, backbone)
     place = _target_place(entry, config, backbone, tokenizers[entry])
     target = _at(f"{path}.target", config, lambda: build_component("targets", section["target"], place))
     decoder_place = DecoderPlace(

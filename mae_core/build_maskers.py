@@ -34,21 +34,22 @@ def build_tried_masker(
     section: Section,
     grid: Grid,
     *,
-    returns_all: bool,
+    check: Callable[[Mask], None],
     patch_dim: int | None = None,
     make_latent: Callable[[int], Latent] | None = None,
 ) -> Masker:
     """The masker of a resolved section. Raises ConfigError if a model could not be trained with it on this grid.
 
     Args:
-        returns_all: the encoder takes all tokens, so that ragged masks will do.
+        check: raises ConfigError for masks that the encoder cannot be shown (`Encoder.check_mask`).
         patch_dim: values of a patch. Without it, maskers that need samples are not tried.
         make_latent: what the backbone might make of so many samples. Without it, maskers that need it are not tried.
     """
     masker = masker_from_resolved(section)
     for drawn in trial_masks(masker, grid, patch_dim=patch_dim, make_latent=make_latent):
         for mask in each_mask(drawn):
-            _require_trainable(mask, grid, returns_all)
+            check(mask)
+            _require_trainable(mask, grid)
     return masker
 
 
@@ -84,13 +85,8 @@ def _combined(section: Section, operator: str) -> Masker:
     return resolve(declared.target)(maskers, *declared.operand.wired(section[operator]), **keywords)
 
 
-def _require_trainable(mask: Mask, grid: Grid, returns_all: bool) -> None:
-    """Raise ConfigError for a mask that no model, or not one with this encoder, can be trained with."""
-    if mask.ragged and not returns_all:
-        raise ConfigError(
-            "this masker hides a different number of patches in each sample, which needs an encoder over all tokens: "
-            "set model.encoder.mask_tokens=true, or make the masker's count exact"
-        )
+def _require_trainable(mask: Mask, grid: Grid) -> None:
+    """Raise ConfigError for a mask that no model can be trained with."""
     if mask.num_keep == 0 or bool(mask.hidden.all()):
         raise ConfigError(f"this masker keeps nothing on the grid {grid}")
     if not any(query.ids.shape[1] for query in mask.queries):

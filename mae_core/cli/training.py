@@ -66,10 +66,9 @@ def _say_what_next(config: "Config", folder: Path) -> None:
     drawn = ["--modality", modalities[0]] if len(modalities) > 1 else []
     if config["model"]["modalities"][modalities[0]]["masker"].get("ratio") is not None:
         drawn += ["--mask-ratio", "0.5", "--mask-ratio", "0.9"]
-    commands = [
-        ["reconstruct", str(folder), "-o", "reconstruction.png", *drawn],
-        ["config", "show", str(folder / "config.yaml")],
-    ]
+    commands = [["config", "show", str(folder / "config.yaml")]]
+    if pictures:  # not of every target
+        commands.insert(0, ["reconstruct", str(folder), "-o", "reconstruction.png", *drawn])
     if certificates := _certificates(config):
         commands.append(["verify", *certificates])
     typer.echo("\n".join([*lines, *(f"  {_shell(command)}" for command in commands)]))
@@ -117,13 +116,10 @@ def reconstruct(
 
     model, config, _ = load_model(checkpoint)
     name = modality or _modality_of(inputs or [], model)
-    tokenizer, returns_all = model.parts(name).tokenizer, model.backbone.encoder.returns_all
     previews = _read(inputs, model, name) if inputs else _examples(config, name)
     rows = []
     for ratio in mask_ratio or [None]:
-        masker = None
-        if ratio is not None:
-            masker = build_masker(_with_ratio(config, name, ratio), name, tokenizer, returns_all=returns_all)
+        masker = None if ratio is None else build_masker(_with_ratio(config, name, ratio), name, model.backbone)
         rows += run(model, name, previews, seed=seed, masker=masker)
     resolve(find_modality(model.backbone.types[name]).picture)(rows, output)
     typer.echo(f"{output}: {len(rows)} row{'s' if len(rows) > 1 else ''}")

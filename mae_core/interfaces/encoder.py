@@ -8,7 +8,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from mae_registry import MaeError
+from mae_core.interfaces.mask import Mask
+from mae_registry import ConfigError, MaeError
 
 
 @dataclass  # not frozen: Lightning Fabric copies a model's outputs field by field
@@ -26,7 +27,11 @@ class Latent:
     counts: Mapping[str, int] | None
     """Tokens of each modality, which lie one modality after the other; None where that differs from row to row."""
     layers: dict[int, Tensor] = field(default_factory=dict)
-    """(rows, P + K, D), prefix first: outputs of the layers that were asked for, numbered by the encoder."""
+    """(rows, P + K, D), prefix first: outputs of the layers that were asked for, numbered by the encoder.
+
+    Those of hierarchical encoders have a width of their own and, where a patch has several tokens, the axes of these:
+    (rows, P + K, *finer, D).
+    """
 
     @property
     def tokens(self) -> Tensor:
@@ -137,3 +142,11 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, visible: Visible, *, layers: Sequence[int] = ()) -> Latent:
         """The latent of what is visible; with the outputs of the chosen layers, before any last norm."""
+
+    def check_mask(self, mask: Mask) -> None:
+        """Raise ConfigError for a mask of one modality that the encoder cannot be shown; asked when a model is built."""
+        if mask.ragged and not self.returns_all:
+            raise ConfigError(
+                "this masker hides a different number of patches in each sample, which needs an encoder over all tokens: "
+                "set model.encoder.mask_tokens=true, or make the masker's count exact"
+            )

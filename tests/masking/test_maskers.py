@@ -97,7 +97,7 @@ def test_none_hides_nothing() -> None:
 
 def test_a_model_is_not_built_to_hide_nothing() -> None:
     with pytest.raises(ConfigError, match=r"^this masker predicts nothing on the grid h=14 w=14$"):
-        build_tried_masker({"name": "none"}, Grid(h=14, w=14), returns_all=True)
+        build_tried_masker({"name": "none"}, Grid(h=14, w=14), check=lambda mask: None)
 
 
 @given(st.integers(0, 12), st.integers(0, 2**32))

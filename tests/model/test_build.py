@@ -88,9 +88,9 @@ def test_one_seed_gives_the_same_weights() -> None:
 
 
 def test_the_masker_draws_from_no_global_generator_when_it_is_tried() -> None:
-    config, tokenizer = mae_core.load_config(RECIPE), build().parts("image").tokenizer
+    config, backbone = mae_core.load_config(RECIPE), build().backbone
     state = torch.get_rng_state()
-    masker: Masker = build_masker(config, "image", tokenizer, returns_all=False)
+    masker: Masker = build_masker(config, "image", backbone)
     assert isinstance(masker, RandomMasker)
     assert torch.get_rng_state().equal(state)
 
@@ -165,10 +165,10 @@ class _Fixed(Masker):
 
 @pytest.mark.parametrize(("hidden", "what"), [([True] * 4, "keeps"), ([False] * 4, "predicts")])
 def test_a_masker_of_a_plugin_that_leaves_one_set_empty(monkeypatch: pytest.MonkeyPatch, hidden: list[bool], what: str) -> None:
-    tokenizer = build(f"{PARTS}.tokenizer.input_size=[8, 8]").parts("image").tokenizer
+    backbone = build(f"{PARTS}.tokenizer.input_size=[8, 8]").backbone
     monkeypatch.setattr("mae_core.build_maskers._named", lambda section: _Fixed(hidden))
     with pytest.raises(ConfigError, match=rf": this masker {what} nothing on the grid h=2 w=2$"):
-        build_masker(mae_core.load_config(RECIPE), "image", tokenizer, returns_all=False)
+        build_masker(mae_core.load_config(RECIPE), "image", backbone)
 
 
 def test_ragged_masks_are_taken_by_an_encoder_over_all_tokens() -> None:

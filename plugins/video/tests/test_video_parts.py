@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mae_core import build_model, load_config
+from mae_core.build_maskers import masker_from_resolved
 from mae_core.interfaces import Grid, Mask
 from mae_core.masking import RandomMasker
 from mae_core.parts.pixels import Pixels
@@ -50,8 +51,13 @@ def test_tube_masking_is_videomaes():
     assert mask.num_keep == 160
 
 
-def test_agnostic_masking_is_mae_sts():
-    assert RandomMasker(ratio=0.9)(GRID, 2, generator=seeded()).num_keep == 156
+@pytest.mark.parametrize("recipe", ["mae_st_base", "mae_st_large"])
+def test_the_recipes_of_mae_st_mask_anywhere_in_space_and_time(recipe):
+    masker = masker_from_resolved(load_config(f"video/{recipe}")["model.modalities.video.masker"])
+    mask = masker(GRID, 2, generator=seeded())
+    frames = mask.hidden.reshape(2, 8, 196)
+    assert mask.num_keep == 156
+    assert not torch.equal(frames[:, 0], frames[:, 1])
 
 
 def test_flat_positions_are_videomaes():
