@@ -43,16 +43,14 @@ def check_encoder(section: Section, *, tokenizer: Section, num_keep: int | None 
     masks = {ENTRY: Mask.from_hidden(hidden)}
     layers = range(own.num_layers + 1)
 
-    def run(part: Backbone, rows: slice = slice(None)) -> Latent:
-        return part.encode({ENTRY: x[rows]}, masks={ENTRY: masks[ENTRY][rows]}, layers=list(layers))
+    of_last = {ENTRY: masks[ENTRY][1:]}
+
+    def run(part: Backbone) -> Latent:
+        return part.encode({ENTRY: x}, masks=masks, layers=list(layers))
 
     with torch.no_grad(), subject.attempt("forward", contract=contract):
-        latent, of_two = run(backbone), run(backbone, slice(1, None))
-        changed = x.clone()
-        changed_patches = backbone.input(ENTRY).tokenizer.patchify(changed)
-        changed_patches = torch.where(hidden.unsqueeze(-1), changed_patches + 1, changed_patches)
-        unseen = backbone.input(ENTRY).tokenizer.unpatchify(changed_patches)
-        of_other = backbone.encode({ENTRY: unseen}, masks=masks)
+        latent, of_two = run(backbone), backbone.encode({ENTRY: x[1:]}, masks=of_last)
+        of_other = backbone.encode({ENTRY: _change_patches(x, hidden, backbone.input(ENTRY).tokenizer)}, masks=masks)
     num_tokens = grid.num_patches if own.returns_all else num_keep
     expected = (BATCH_SIZE, own.num_prefix_tokens + num_tokens, own.width)
     subject.require_shape(latent.x, expected, f"the latent of {num_keep} visible patches", contract=contract)
@@ -62,6 +60,12 @@ def check_encoder(section: Section, *, tokenizer: Section, num_keep: int | None 
     require_close(subject, of_two.x, latent.x[1:], "a sample's latent depends on the other samples", contract=contract)
     require_close(subject, of_other.x, latent.x, "the latent depends on hidden patches", contract=contract)
     check_module(subject, build, lambda part: run(part).x)
+
+
+def _change_patches(x: Tensor, hidden: Tensor, tokenizer: Tokenizer) -> Tensor:
+    """The samples (B, *sample_shape) with other values where patches are hidden, (B, N)."""
+    patches = tokenizer.patchify(x)
+    return tokenizer.unpatchify(torch.where(hidden.unsqueeze(-1), patches + 1, patches))
 
 
 def check_decoder(section: Section, *, tokenizer: Section) -> None:

@@ -229,6 +229,4 @@ class OtherWithAll(ViTDecoder):
 
 class WithDropout(ViTDecoder):
     def forward(self, latent, ids, *, extras, everything=False):
-        return super().forward(
-            replace(latent, x=nn.functional.dropout(latent.x)), ids, extras=extras, everything=everything
-        )
+        return super().forward(replace(latent, x=nn.functional.dropout(latent.x)), ids, extras=extras, everything=everything)
