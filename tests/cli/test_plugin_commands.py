@@ -11,7 +11,6 @@ import pytest
 from sandbox import INTERRUPTIBLE, MASKERS, PLUGIN, Sandbox, make_sandbox, plugin_files, stopped_at_last
 
 from mae_core.cli import doctor, fresh_process
-from mae_core.cli.doctor import Finding
 from mae_core.cli.fresh_process import Report
 from mae_registry import KINDS
 
