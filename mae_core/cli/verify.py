@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def verify(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="The certificates to run.", show_default="all that are installed"),
+        typer.Argument(metavar="NAME", help="The certificates to run.", show_default="all that are installed"),
     ] = None,
     numbers: Annotated[
         Path | None,

@@ -18,8 +18,8 @@ def import_state_dict(
 
     Every tensor of `state_dict` must find its place; a backbone leaves those of the decoder. A layout may cover a part of the
     model only ("timm": the encoder); the rest keeps its values, and its names are returned. `entry` is the modality's name in
-    the recipe, where the model has several of the layout's. A teacher begins at the imported backbone. Raises MaeError naming the tensor that is missing, left over, or of
-    another shape.
+    the recipe, where the model has several of the layout's. A teacher begins at the imported backbone. Raises MaeError naming
+    the tensor that is missing, left over, or of another shape.
     """
     found = _find(layout)
     own = found.to_model(model, state_dict, entry=_find_entry(model, found, layout, entry))

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -23,7 +23,7 @@ os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
+def run_lock(folder: Path) -> Generator[None]:
     """Hold the folder against a second process. Raises MaeError if it is held, or cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

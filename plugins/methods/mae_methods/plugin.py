@@ -22,12 +22,14 @@ def register_positions(register: Register) -> None:
 @hookimpl
 def register_encoders(register: Register) -> None:
     """data2vec 2.0's blocks with the norm behind, and Hiera's stages."""
+    register("data2vec", "mae_methods.data2vec.encoder:Data2VecEncoder")
     register("hiera", "mae_methods.hiera.encoder:HieraEncoder")
 
 
 @hookimpl
 def register_decoders(register: Register) -> None:
-    """data2vec 2.0's convolutions, Hiera's decoder, SatMAE's head for each group of bands."""
+    """data2vec 2.0's convolutions, and SatMAE's head for each group of bands."""
+    register("data2vec", "mae_methods.data2vec.decoder:Data2VecDecoder")
     register("satmae_groups", "mae_methods.satmae.decoder:GroupDecoder")
 
 
@@ -35,8 +37,15 @@ def register_decoders(register: Register) -> None:
 def register_targets(register: Register) -> None:
     """Latents of a teacher, and the pixels of Hiera and SatMAE."""
     register("jepa_latents", "mae_methods.jepa.target:JepaLatents")
+    register("data2vec_layers", "mae_methods.data2vec.target:Data2VecLayers")
     register("hiera_pixels", "mae_methods.hiera.target:HieraPixels")
     register("satmae_pixels", "mae_methods.satmae.target:GroupPixels")
+
+
+@hookimpl
+def register_terms(register: Register) -> None:
+    """The loss of data2vec 2.0's extra token."""
+    register("data2vec_class_token", "mae_methods.data2vec.target:Data2VecClassToken")
 
 
 @hookimpl
@@ -54,6 +63,7 @@ def register_layouts(register: Register) -> None:
     register("jepa", "mae_methods.jepa.layouts:JepaLayout")
     register("satmae_group", "mae_methods.satmae.layouts:GroupLayout")
     register("satmae_temporal", "mae_methods.satmae.layouts:TemporalLayout")
+    register("data2vec", "mae_methods.data2vec.layouts:Data2VecLayout")
     register("hiera", "mae_methods.hiera.layouts:HieraLayout")
     register("hiera_video", "mae_methods.hiera.layouts:HieraVideoLayout")
 
@@ -70,4 +80,5 @@ def register_certificates(register: Register) -> None:
     """One for each method."""
     register("jepa", "mae_methods.jepa.certificate:certify")
     register("satmae", "mae_methods.satmae.certificate:certify")
+    register("data2vec", "mae_methods.data2vec.certificate:certify")
     register("hiera", "mae_methods.hiera.certificate:certify")

@@ -14,8 +14,8 @@ from mae_core.interfaces import Published, Query
 from mae_core.runs.checkpoint import load_newest
 from mae_core.runs.logs import read_metrics
 from mae_core.testing import check_modality
+from mae_methods.collapse import spread
 from mae_methods.jepa.certificate import STATE_DICTS, certify
-from mae_methods.jepa.target import spread
 from mae_registry import MaeError
 
 CERTIFICATE = "mae_methods.jepa.certificate:certify"

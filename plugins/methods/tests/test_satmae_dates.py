@@ -24,7 +24,7 @@ DATES = {"name": "satmae_dates", "unit_width": 8}
 PARTS: dict[str, Any] = {
     "tokenizer": {"input_size": [3, 8, 8], "patch_size": [1, 4, 4]},
     "positions": DATES,
-    "masker": {"name": "random", "over": ["t"], "ratio": 0.34},
+    "masker": {"name": "random", "over": ["t"], "ratio": 0.66},
     "decoder": {"width": 32, "depth": 1, "heads": 2},
     "decoder_positions": DATES,
 }
@@ -53,7 +53,9 @@ def test_positions() -> None:
 
 def test_modality() -> None:
     sample = Sample(torch.rand(3, 3, 3, 8, 8), {"timestamps": stamps(3)})
-    check_modality("dated_images", {**PARTS, "masker": {"ratio": 0.75}}, sample=sample)
+    narrow = {"unit_width": 4}
+    parts = {**PARTS, "masker": {"ratio": 0.75}, "positions": narrow, "decoder_positions": narrow}
+    check_modality("dated_images", parts, sample=sample)
 
 
 def test_a_position_depends_on_the_date_of_its_own_image_alone() -> None:
@@ -105,7 +107,7 @@ def _loss_after_training(decoder_positions: dict[str, Any], *, num_steps: int = 
         optimizer.zero_grad()
         out.loss.backward()
         optimizer.step()
-        losses.append(float(out.loss))
+        losses.append(out.loss.item())
     return sum(losses[-20:]) / 20
 
 

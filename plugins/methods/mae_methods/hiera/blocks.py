@@ -44,9 +44,7 @@ class HieraBlock(nn.Module):
     Args: see `UnitAttention`.
     """
 
-    def __init__(
-        self, in_width: int, width: int, heads: int, *, mlp_ratio: float, num_pooled: int, within_units: bool
-    ) -> None:
+    def __init__(self, in_width: int, width: int, heads: int, *, mlp_ratio: float, num_pooled: int, within_units: bool) -> None:
         super().__init__()
         self.num_pooled = num_pooled
         self.norm1 = LayerNorm(in_width)

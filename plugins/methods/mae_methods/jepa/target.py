@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from mae_core.interfaces import Momentum, Predicted, Sample, Seen, Target, TargetPlace, gather_patches
+from mae_core.interfaces import Momentum, Predicted, Sample, Seen, Target, TargetPlace
+from mae_methods.collapse import spreads
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -41,23 +41,4 @@ class JepaLatents(Target):
 
     def metrics(self, predicted: Predicted) -> Mapping[str, Tensor]:
         """Standard deviations over the samples of a batch; none where it has one sample."""
-        ids, num_patches = predicted.mask.ids_predict, predicted.truth.shape[1]
-        if len(ids) == 1:
-            return {}
-        truth = gather_patches(predicted.truth, ids)
-        return {
-            "target_std": spread(truth, ids, num_patches=num_patches),
-            "pred_std": spread(predicted.pred, ids, num_patches=num_patches),
-        }
-
-
-def spread(latents: Tensor, ids: Tensor, *, num_patches: int) -> Tensor:
-    """(rows, M, D) at the patches (rows, M) -> the standard deviation among latents at one patch, the mean over D.
-
-    It is pooled over the patches: each latent is compared with the mean of those at the same patch.
-    """
-    flat, at = latents.flatten(0, 1).float(), ids.flatten()
-    numbers = torch.bincount(at, minlength=num_patches)
-    means = flat.new_zeros(num_patches, flat.shape[1]).index_add(0, at, flat) / numbers.clamp(min=1).unsqueeze(1)
-    freedom = len(at) - (numbers > 0).sum()
-    return ((flat - means[at]).square().sum(dim=0) / freedom.clamp(min=1)).sqrt().mean()
+        return spreads(predicted)
