@@ -92,7 +92,7 @@ def show(
         ),
     ],
     changes: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values to change, of the masker or of the recipe.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values to change, of the masker or of the recipe.")
     ] = None,
     grid: Annotated[
         str | None,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Recipe = Annotated[str, typer.Argument(help="The name of a recipe, such as image/mae_vit_base, or a YAML file.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Values to use instead of the recipe's, such as train.epochs=100."),
+    typer.Argument(metavar="KEY=VALUE", help="Values to use instead of the recipe's, such as train.epochs=100."),
 ]
 
 SIGNALLED = 128
