@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mae_core.config import list_recipes
+from mae_core.config.recipes import recipe_path
+
 if TYPE_CHECKING:  # the tests read this file without MkDocs
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
 
-RECIPES = Path(__file__).parents[1] / "configs"
 TABLE_GOES_HERE = "<!-- table of recipes -->"
 
 
@@ -35,9 +37,8 @@ def command_line() -> str:
 def table_of_recipes() -> str:
     """One row a recipe, from the header of its file."""
     rows = ["| recipe | what it is | cost | result |", "|---|---|---|---|"]
-    for path in sorted(RECIPES.rglob("*.yaml")):
-        header = read_header(path)
-        name = path.relative_to(RECIPES).with_suffix("").as_posix()
+    for name in list_recipes():
+        header = read_header(recipe_path(name))
         cells = [f"`{name}`", *(header[key].replace("|", "\\|") for key in ("about", "cost", "result"))]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)

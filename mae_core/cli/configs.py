@@ -40,13 +40,16 @@ def _lines(config: "Config", section: dict[str, Any], prefix: str) -> list[tuple
 def check(recipe: Recipe, overrides: Overrides = None) -> None:
     """Check a recipe without its data: keys, values, and whether the parts fit each other."""
     from mae_core.config import load_config
+    from mae_core.model.backbone import Backbone
+    from mae_core.runs.outputs import count_parameters
     from mae_core.training.preflight import check_recipe
 
     config = load_config(recipe, overrides or [])
     model = check_recipe(config)
-    num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    grids = ", ".join(f"{name} on the grid {model.parts(name).tokenizer.grid}" for name in model.modalities)
-    typer.echo(f"{config.name} is fine: {num_parameters:,} trainable parameters; {grids}")
+    backbone = model.get_submodule("backbone")
+    assert isinstance(backbone, Backbone)
+    grids = ", ".join(f"{entry} on the grid {backbone.input(entry).tokenizer.grid}" for entry in backbone.inputs)
+    typer.echo(f"{config.name} is fine: {count_parameters(model):,} trainable parameters; {grids}")
 
 
 @app.command()

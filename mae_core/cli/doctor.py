@@ -150,7 +150,7 @@ def _devices(timeout: float) -> Iterator[Finding]:
         yield Finding("device", "ok", "CPU; there is no GPU")
 
 
-def _describe_devices() -> None:
+def _describe_devices() -> None:  # pyright: ignore[reportUnusedFunction] - by name, in a fresh process
     """In the fresh process: the accelerators that torch can use, and the CUDA version that it is built for."""
     import torch
 

@@ -88,7 +88,7 @@ def _usual_fix(plugin: str) -> str:
     return "reinstall mae-core" if plugin == "core" else f"reinstall it, or remove it with: mae uninstall {plugin}"
 
 
-def _check() -> None:
+def _check() -> None:  # pyright: ignore[reportUnusedFunction] - by name, in a fresh process
     """In the fresh process: one line of JSON an event. What a plugin prints goes to stderr."""
     plugin, *files = sys.argv[1:]
     fix = _usual_fix(plugin)

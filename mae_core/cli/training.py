@@ -66,10 +66,9 @@ def _say_what_next(config: "Config", folder: Path) -> None:
     drawn = ["--modality", modalities[0]] if len(modalities) > 1 else []
     if config["model"]["modalities"][modalities[0]]["masker"].get("ratio") is not None:
         drawn += ["--mask-ratio", "0.5", "--mask-ratio", "0.9"]
-    commands = [
-        ["reconstruct", str(folder), "-o", "reconstruction.png", *drawn],
-        ["config", "show", str(folder / "config.yaml")],
-    ]
+    commands = [["config", "show", str(folder / "config.yaml")]]
+    if pictures:  # not of every target
+        commands.insert(0, ["reconstruct", str(folder), "-o", "reconstruction.png", *drawn])
     if certificates := _certificates(config):
         commands.append(["verify", *certificates])
     typer.echo("\n".join([*lines, *(f"  {_shell(command)}" for command in commands)]))

@@ -1,6 +1,7 @@
 """`mae verify`: certificates, which compare this installation with published numbers."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def verify(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Certificates.", show_default="all that are installed")
+        list[str] | None, typer.Argument(metavar="NAME", help="Certificates to run.", show_default="all that are installed")
     ] = None,
     numbers: Annotated[
         Path | None,
@@ -79,7 +80,8 @@ def _run(certificate: Component, published: "Mapping[str, Published]") -> "Itera
 
 
 def _as_json(certificate: str, check: "Check") -> dict[str, Any]:
-    return {"certificate": certificate, **asdict(check), "passed": check.passed}
+    measured = check.measured if math.isfinite(check.measured) else None  # JSON has no word for infinity
+    return {"certificate": certificate, **asdict(check), "measured": measured, "passed": check.passed}
 
 
 def _table(checks: "Sequence[tuple[str, Check]]") -> Table:

@@ -21,6 +21,11 @@ def list_recipes() -> list[str]:
     return sorted(_by_name())
 
 
+def recipe_path(name: str) -> Path:
+    """The file of one of `list_recipes`."""
+    return _by_name()[name][0]
+
+
 def _by_name() -> dict[str, tuple[Path, str]]:
     """Each recipe's file, and how to call it in messages. A plugin's are in the folder `recipes` of its package."""
     found = {

@@ -77,7 +77,7 @@ def _masker(registry: Registry) -> Schema:
         for name, operator in OPERATORS.items()
     }
     by_operator = [{"if": {"required": [name]}, "then": _mapping(own)} for name, own in operators.items()]
-    known = {"anyOf": [{"properties": {"name": {"const": name}}, "required": ["name"]} for name in arguments]}
+    known: Schema = {"anyOf": [{"properties": {"name": {"const": name}}, "required": ["name"]} for name in arguments]}
     known["anyOf"] += [{"required": [name]} for name in operators]
     others = {"if": {"not": known}, "then": _mapping({"name": names, **_any_of([*arguments.values(), *operators.values()])})}
     section = {"type": "object", "properties": {"name": names, **operands}}

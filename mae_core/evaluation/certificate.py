@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mae_core.build import build_component, build_model
+from mae_core.build import build_model
 from mae_core.config import load_config
 from mae_core.interfaces import Check, Task
 from mae_core.layouts.published import export_state_dict, import_state_dict
 from mae_core.model.autoencoder import MaskedAutoencoder
+from mae_core.registry import build_component
 
 LOSS, PREDICTION, GRADIENT, WEIGHT = 2e-6, 5e-6, 1e-6, 1e-5
 """Tolerances in float32 for an independent implementation: the loss relative, the others absolute."""

@@ -7,7 +7,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from mae_core.build import build_component
 from mae_core.evaluation.certificate import (
     GRADIENT,
     LOSS,
@@ -19,6 +18,7 @@ from mae_core.evaluation.certificate import (
 )
 from mae_core.interfaces import Batch, Check, Numbers, StepInputs, Task
 from mae_core.layouts.published import export_state_dict
+from mae_core.registry import build_component
 from mae_core.training.step import Scheduled, train_step
 from mae_core.training.world import World
 

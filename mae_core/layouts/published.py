@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from mae_core.interfaces import Layout
+from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.model.backbone import Backbone
 from mae_core.registry import registry
 from mae_registry import MaeError
@@ -17,8 +18,8 @@ def import_state_dict(
 
     Every tensor of `state_dict` must find its place; a backbone leaves those of the decoder. A layout may cover a part of the
     model only ("timm": the encoder); the rest keeps its values, and its names are returned. `entry` is the modality's name in
-    the recipe, where the model has several of the layout's. Raises MaeError naming the tensor that is missing, left over, or of
-    another shape.
+    the recipe, where the model has several of the layout's. A teacher begins at the imported backbone. Raises MaeError naming
+    the tensor that is missing, left over, or of another shape.
     """
     found = _find(layout)
     own = found.to_model(model, state_dict, entry=_find_entry(model, found, layout, entry))
@@ -29,7 +30,11 @@ def import_state_dict(
                 f"{name}: the checkpoint has shape {tuple(tensor.shape)}, this model {tuple(shapes[name])}; "
                 "build the model from the recipe that the checkpoint was trained with"
             )
-    return list(model.load_state_dict(own, strict=False).missing_keys)
+    missing = model.load_state_dict(own, strict=False).missing_keys
+    if isinstance(model, MaskedAutoencoder) and not any(name.startswith("teachers.") for name in own):
+        model.teachers.copy_from(model.backbone)  # a teacher follows the backbone from where it begins
+        missing = [name for name in missing if not name.startswith("teachers.")]
+    return list(missing)
 
 
 def export_state_dict(

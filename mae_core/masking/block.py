@@ -1,6 +1,7 @@
 """Block-wise masking of BEiT (Bao et al. 2022, Algorithm 1)."""
 
 import math
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -10,23 +11,23 @@ from torch import Tensor
 from mae_core.interfaces import Grid, Mask, Masker
 from mae_core.interfaces.numbers import Positive
 from mae_core.masking.counts import Ratio, require_both, with_count
-from mae_core.masking.rectangles import as_tubes, plane_axes, rectangles, require_plane
+from mae_core.masking.rectangles import as_tubes, boxes, chosen_axes, plane_axes, require_plane
 
 MAX_TRIES = 10
-"""Rectangles drawn in a row without one that fits, after which a sample is finished."""
+"""Blocks drawn in a row without one that fits, after which a sample is finished."""
 
 
 class BlockMasker(Masker):
-    """Rectangles of random size and aspect are hidden until `ratio` of the patches is.
+    """Rectangles, or cuboids, of random size and aspect are hidden until `ratio` of the patches is.
 
     Args:
         ratio: share of patches hidden, truncated to a whole number of patches.
-        min_patches: smallest area that a rectangle is drawn for.
-        min_aspect: aspect ratios are log-uniform between this and its inverse.
+        min_patches: smallest area, or volume, that a block is drawn for.
+        min_aspect: aspect ratios, each of one axis to the last, are log-uniform between this and its inverse.
+        over: the axes that blocks have sides along; they extend along all others, as tubes. Default: the last two.
+            `over: [t, h, w]` hides cuboids of a clip or a volume.
         exact: repair the count with single random patches, so that every sample hides equally many (BEiT v2). The original's
             count varies (v1), which only an encoder over all tokens takes.
-
-    On a grid of more than two axes the rectangles lie in the last two and extend along the others, as tubes.
     """
 
     def __init__(
@@ -36,45 +37,60 @@ class BlockMasker(Masker):
         min_patches: Positive = 16,
         min_aspect: Annotated[float, Field(gt=0, le=1)] = 0.3,
         exact: bool = True,
+        over: Annotated[Sequence[str], Field(min_length=1)] | None = None,
     ) -> None:
         super().__init__()
         self.ratio = ratio
         self.min_patches = min_patches
         self.min_aspect = min_aspect
         self.exact = exact
+        self.over = over
 
     def forward(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
         """A mask on the CPU; see the class."""
-        height, width = require_plane(grid, "block")
-        num_hidden = int(height * width * self.ratio)
-        require_both(height * width - num_hidden, height * width, self.ratio, grid)
-        hidden = self._rectangles(batch_size, height, width, num_hidden, generator).flatten(1)
+        over = self._over(grid)
+        sizes = [grid[axis] for axis in over]
+        num_hidden = int(math.prod(sizes) * self.ratio)
+        require_both(math.prod(sizes) - num_hidden, math.prod(sizes), self.ratio, grid)
+        hidden = self._blocks(batch_size, sizes, num_hidden, generator).flatten(1)
         if self.exact:
             hidden = with_count(hidden, num_hidden, generator)
-        return Mask.from_hidden(as_tubes(hidden, grid), ragged=not self.exact)
+        return Mask.from_hidden(as_tubes(hidden, grid, over), ragged=not self.exact)
 
     def axes(self, grid: Grid) -> frozenset[str]:
-        """The last two."""
-        return plane_axes(grid)
+        """Those of `over`."""
+        return plane_axes(grid) if self.over is None else frozenset(self.over)
 
-    def _rectangles(self, batch_size: int, height: int, width: int, num_hidden: int, generator: torch.Generator) -> Tensor:
-        """(B, H, W) bool. All samples try one rectangle a round; the rounds end when every sample is full or out of tries."""
-        hidden = torch.zeros(batch_size, height, width, dtype=torch.bool)
+    def _over(self, grid: Grid) -> Sequence[str]:
+        """In the order of the grid."""
+        if self.over is None:
+            require_plane(grid, "block")
+            return grid.axes[-2:]
+        return chosen_axes(self.over, grid)
+
+    def _blocks(self, batch_size: int, sizes: Sequence[int], num_hidden: int, generator: torch.Generator) -> Tensor:
+        """(B, *sizes) bool. All samples try one block a round; the rounds end when every sample is full or out of tries."""
+        hidden = torch.zeros(batch_size, *sizes, dtype=torch.bool)
         num_tries = torch.zeros(batch_size, dtype=torch.int64)
-        log_aspect = math.log(self.min_aspect)
+        limits = torch.tensor(sizes)[:, None]
         while True:
-            remaining = num_hidden - hidden.sum((1, 2))
+            remaining = num_hidden - hidden.flatten(1).sum(1)
             open_ = (remaining > 0) & (num_tries < MAX_TRIES)
             if not bool(open_.any()):
                 return hidden
-            draw = torch.rand(4, batch_size, generator=generator)
-            area = self.min_patches + draw[0] * (remaining - self.min_patches)
-            aspect = torch.exp(log_aspect * (1 - 2 * draw[1]))
-            h, w = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()
-            fits = (h < height) & (w < width) & open_
-            top, left = (draw[2] * (height - h + 1)).long(), (draw[3] * (width - w + 1)).long()
-            inside = rectangles(top, left, h, w, plane=(height, width))
-            num_new = (inside & ~hidden).sum((1, 2))
+            noise = torch.rand(2 * len(sizes), batch_size, generator=generator)
+            sides = self._sides(noise[: len(sizes)], remaining)
+            fits = (sides < limits).all(dim=0) & open_
+            starts = (noise[len(sizes) :] * (limits - sides + 1)).long()
+            inside = boxes(starts, sides, sizes)
+            num_new = (inside & ~hidden).flatten(1).sum(1)
             accepted = fits & (num_new > 0) & (num_new <= remaining)
-            hidden |= inside & accepted[:, None, None]
+            hidden |= inside & accepted.reshape(-1, *[1] * len(sizes))
             num_tries = torch.where(accepted, 0, num_tries + 1)
+
+    def _sides(self, noise: Tensor, remaining: Tensor) -> Tensor:
+        """(A, B) uniform noise -> (A, B) int64: sides along the axes, of a random volume and random aspects."""
+        volume = self.min_patches + noise[0] * (remaining - self.min_patches)
+        aspects = torch.exp(math.log(self.min_aspect) * (1 - 2 * noise[1:]))  # of all axes but the last, to the last
+        last = (volume / aspects.prod(dim=0)) ** (1 / len(noise))
+        return torch.cat([last * aspects, last[None]]).round().long()

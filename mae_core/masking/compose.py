@@ -8,14 +8,14 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
-from typing import Annotated, Literal, cast
+from typing import Literal, cast
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from mae_core.interfaces import Grid, Guide, Mask, Masker, MaskSets
 from mae_core.interfaces.masker import Needs
+from mae_core.interfaces.numbers import Positive
 from mae_core.masking.counts import Ratio, count_kept, require_both, with_count
 from mae_registry import ConfigError
 
@@ -188,7 +188,7 @@ class RepeatMasker(CompositeMasker):
         times: contexts of each sample. data2vec 2.0 has 16.
     """
 
-    def __init__(self, parts: Iterable[Masker], *, times: Annotated[int, Field(ge=1)]) -> None:
+    def __init__(self, parts: Iterable[Masker], *, times: Positive) -> None:
         super().__init__(parts)
         self.times = times
 

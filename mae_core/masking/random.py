@@ -10,6 +10,7 @@ from pydantic import Field
 from mae_core.interfaces import Grid, Mask, Masker
 from mae_core.interfaces.numbers import Positive
 from mae_core.masking.counts import Ratio, Truncate, count_kept, require_both
+from mae_core.masking.rectangles import chosen_axes
 from mae_registry import ConfigError
 
 
@@ -65,8 +66,7 @@ class RandomMasker(Masker):
     def _sides(self, grid: Grid) -> dict[str, int]:
         """Of a unit along each axis of `over`."""
         over = grid.axes if self.over is None else tuple(self.over)
-        if not over or len(set(over)) != len(over):
-            raise ConfigError(f"over: {list(over)} must name one or more axes of the grid {grid}, each once")
+        chosen_axes(over, grid)
         sides = [self.unit] * len(over) if isinstance(self.unit, int) else list(self.unit)
         if len(sides) != len(over):
             raise ConfigError(f"unit: {sides} must have one side for each axis of {', '.join(over)}, or be one number for all")

@@ -1,4 +1,6 @@
-"""Rectangles in the last two axes of a grid, which extend along its other axes as tubes."""
+"""Rectangles and boxes in some axes of a grid, which extend along its other axes as tubes."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -25,10 +27,30 @@ def rectangles(top: Tensor, left: Tensor, height: Tensor | int, width: Tensor | 
     return _spans(top, height, plane[0]).unsqueeze(-1) & _spans(left, width, plane[1]).unsqueeze(-2)
 
 
-def as_tubes(hidden: Tensor, grid: Grid) -> Tensor:
-    """(B, H, W), or (B, H * W) -> (B, N): the same along all other axes."""
-    plane = hidden.flatten(1)
-    return plane.repeat(1, grid.num_patches // plane.shape[1])
+def boxes(start: Tensor, side: Tensor, sizes: Sequence[int]) -> Tensor:
+    """(A, B) int64 each -> (B, *sizes) bool, True inside. What reaches beyond the end is cut off."""
+    inside = torch.ones(start.shape[1], *[1] * len(sizes), dtype=torch.bool)
+    for axis, size in enumerate(sizes):
+        shape = [1] * len(sizes)
+        shape[axis] = size
+        inside = inside & _spans(start[axis], side[axis], size).reshape(-1, *shape)
+    return inside
+
+
+def chosen_axes(over: Sequence[str], grid: Grid) -> tuple[str, ...]:
+    """The axes of `over` in the order of the grid. Raises ConfigError for one that it lacks, or that is named twice."""
+    if not over or len(set(over)) != len(over):
+        raise ConfigError(f"over: {list(over)} must name one or more axes of the grid {grid}, each once")
+    for axis in over:
+        _ = grid[axis]
+    return tuple(axis for axis in grid.axes if axis in over)
+
+
+def as_tubes(hidden: Tensor, grid: Grid, over: Sequence[str] | None = None) -> Tensor:
+    """(B, *sizes of the axes `over`), also flattened, -> (B, N): the same along all other axes. Default: the last two axes."""
+    over = grid.axes[-2:] if over is None else over
+    sizes = [grid[axis] if axis in over else 1 for axis in grid.axes]
+    return hidden.reshape(-1, *sizes).expand(-1, *grid.sizes).reshape(len(hidden), -1)
 
 
 def _spans(start: Tensor, length: Tensor | int, size: int) -> Tensor:

@@ -132,7 +132,7 @@ class MaskedAutoencoder(nn.Module):
         for entry, sets in masks.items():
             target = self.parts(entry).target
             counts = [_counts(mask, everything=target.everything) for each in each_mask(sets) for mask in each.each_query()]
-            weights[entry] = torch.stack([target.weight(count).sum(dtype=torch.float64) for count in counts])
+            weights[entry] = torch.stack([target.weight(count).detach().sum(dtype=torch.float64) for count in counts])
         num_rows = [len(mask.hidden) for mask in each_mask(next(iter(masks.values()))) for _ in mask.queries]
         for name, term in self._terms().items():
             weights[f"terms.{name}"] = torch.tensor([term.weight(rows) for rows in num_rows], dtype=torch.float64)
@@ -160,12 +160,13 @@ class MaskedAutoencoder(nn.Module):
             settled[entry] = self._guided(batch, entry, masks) if isinstance(masks, Undrawn) else masks
         return settled
 
-    @torch.no_grad()
     def _guided(self, batch: Batch, entry: str, undrawn: Undrawn) -> MaskSets:
+        """Masks of a masker that depends on content. Only what guides it is without gradients: it may be trained itself."""
         latent = None
         if undrawn.masker.needs == "backbone":
             own = Batch({entry: batch.samples[entry]}, {entry: batch.patches[entry]})
-            latent = self.backbone.encode_batch(own, nothing_hidden(own))
+            with torch.no_grad():
+                latent = self.backbone.encode_batch(own, nothing_hidden(own)).of(entry)
         return undrawn.draw(self.parts(entry).tokenizer.grid, batch.patches[entry], latent=latent)
 
     @torch.no_grad()

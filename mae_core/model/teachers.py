@@ -46,8 +46,8 @@ class Teachers(nn.ModuleList):
         The order and not the names joins student and teacher, so that no wrapper's prefix can come between them.
         """
         for teacher, momentum in zip(self, self.momenta, strict=True):
-            averages = list(teacher.parameters())
+            averages = [average.detach() for average in teacher.parameters()]
             weights = [own.detach().float() for own in backbone.parameters()]
-            torch._foreach_lerp_(averages, weights, 1 - momentum.at(step, num_steps))
+            torch._foreach_lerp_(averages, weights, 1 - momentum.at(step, num_steps))  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
             for average, own in zip(teacher.buffers(), backbone.buffers(), strict=True):
                 average.copy_(own)

@@ -63,7 +63,7 @@ def init_linear_and_norm(module: nn.Module, init: Init = "xavier") -> None:
             nn.init.xavier_uniform_(module.weight)
         else:
             nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
+        if module.bias is not None:  # pyright: ignore[reportUnnecessaryComparison] - a layer may have none
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.LayerNorm):
         nn.init.ones_(module.weight)

@@ -16,7 +16,9 @@ from mae_core.runs.convert import read_weights
 from mae_registry import MaeError
 
 PREFIX = "backbone."
-"""Of the backbone's names in a checkpoint."""
+"""What the backbone's names begin with in a checkpoint."""
+TEACHER = "teachers.0."
+"""What those of the first teacher begin with."""
 
 
 def save_backbone(backbone: Backbone, config: Config, path: Path) -> None:
@@ -26,10 +28,11 @@ def save_backbone(backbone: Backbone, config: Config, path: Path) -> None:
     write_atomically(path, lambda file: file.write(content))
 
 
-def load_backbone(path: str | Path, *, recipe: str | None = None, layout: str | None = None) -> Backbone:
+def load_backbone(path: str | Path, *, recipe: str | None = None, layout: str | None = None, teacher: bool = False) -> Backbone:
     """The backbone of a run's folder, of a checkpoint, or of an `encoder.safetensors`, in evaluation mode, on the CPU.
 
-    Published weights are read with the `recipe` of the model that they belong to and the name of their `layout`.
+    Published weights are read with the `recipe` of the model that they belong to and the name of their `layout`. With
+    `teacher`, it is the moving average that a run's targets learn from, which only its checkpoints hold.
 
         backbone = mae_core.load_backbone("runs/mine")
         latent = backbone.encode({"image": x})      # .tokens (B, N, D), .prefix, .pooled("mean")
@@ -39,7 +42,10 @@ def load_backbone(path: str | Path, *, recipe: str | None = None, layout: str | 
     path = Path(path)
     if recipe is not None or layout is not None:
         return _published(path, recipe, layout)
-    config, tensors = _of_safetensors(path) if path.suffix == ".safetensors" else _of_checkpoint(path)
+    if path.suffix == ".safetensors" and not teacher:
+        config, tensors = _of_safetensors(path)
+    else:
+        config, tensors = _of_checkpoint(path, TEACHER if teacher else PREFIX)
     backbone = build_backbone(config)
     try:
         backbone.load_state_dict(tensors)
@@ -56,10 +62,12 @@ def _published(path: Path, recipe: str | None, layout: str | None) -> Backbone:
     return backbone.eval()
 
 
-def _of_checkpoint(path: Path) -> tuple[Config, dict[str, Tensor]]:
+def _of_checkpoint(path: Path, prefix: str) -> tuple[Config, dict[str, Tensor]]:
     checkpoint = find_checkpoint(path)
     require_plugins(checkpoint, path)
-    own = {name.removeprefix(PREFIX): tensor for name, tensor in checkpoint.model.items() if name.startswith(PREFIX)}
+    own = {name.removeprefix(prefix): tensor for name, tensor in checkpoint.model.items() if name.startswith(prefix)}
+    if not own:
+        raise MaeError(f"the model of {path} has no teacher; its recipe's targets declare none")
     return load_config_text(checkpoint.config), own
 
 

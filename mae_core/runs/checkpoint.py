@@ -149,9 +149,7 @@ def load_model(path: str | Path) -> tuple[MaskedAutoencoder, Config, int]:
     require_plugins(checkpoint, path)
     config = load_config_text(checkpoint.config)
     if (task := config.get("task.name", TASK)) != TASK:
-        raise MaeError(
-            f"{path} is of the task {task!r}, not of pre-training; mae_core.load_backbone reads what both have"
-        )
+        raise MaeError(f"{path} is of the task {task!r}, not of pre-training; mae_core.load_backbone reads what both have")
     model = build_model(config, fresh=False)
     try:
         model.load_state_dict(checkpoint.model)

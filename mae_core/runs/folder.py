@@ -1,21 +1,19 @@
-"""The folder of a run: its name, who may write to it, and what it records of itself."""
+"""The folder of a run: its name, what it may hold, and what it records of itself."""
 
-import fcntl
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mae_core.config import Config
 from mae_core.files import write_atomically
 from mae_core.runs.checkpoint import FOLDER, Checkpoint, load_config_text
+from mae_core.runs.lock import LOCK
 from mae_registry import ConfigError, MaeError
 
 CONFIG = "config.yaml"
-LOCK = ".lock"
 FACTS = "run.json"
 RUNS = Path("runs")
 WRITTEN = (
@@ -87,25 +85,11 @@ def clear(folder: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Delete the halves of checkpoints that a kill during a save leaves behind."""
-    for path in (folder / FOLDER).glob(".step-*.pt.*"):
-        path.unlink()
-
-
-@contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder against a second process. Raises MaeError if it is held, or cannot be made."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("w")
-    except OSError as error:
-        raise MaeError(f"cannot write to {folder.absolute()}: {error.strerror}; choose another folder with --out") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise MaeError(f"another process is writing to {folder.absolute()}; wait for it or choose another --out") from None
-        yield
+    """Delete the halves of files that a kill leaves behind while they are written."""
+    for place in (folder, *(folder / name for name in FOLDERS)):
+        for path in place.glob(".*"):
+            if path.is_file() and path.name != LOCK:
+                path.unlink()
 
 
 def write_config(folder: Path, config: Config) -> None:

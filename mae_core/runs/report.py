@@ -11,11 +11,16 @@ from typing import Any
 
 from mae_core.files import write_atomically
 from mae_core.runs.curves import draw_curve, short, smooth
+from mae_core.runs.lock import is_being_written
 from mae_core.runs.logs import read_json_lines, read_metrics
 from mae_registry import MaeError
 
+RUNNING = "running"
+"""The status of a run that has not ended."""
 MAX_EARLIER_PICTURES = 6
 MAX_BAD_SAMPLES = 20
+CURVES = ("step", "epoch", "wall_s", "loss", "lr", "samples_per_s")
+"""Numbers of each step that have their place in the report; all others get a curve too."""
 MAX_ITEMS = 20
 
 Metrics = Sequence[Mapping[str, float]]
@@ -36,6 +41,8 @@ def write_report(folder: Path) -> Path:
     metrics = read_metrics(folder / "metrics.jsonl")
     bad_samples = read_json_lines(folder / "bad_samples.jsonl")
     facts = _read_facts(folder / "run.json")
+    if facts.get("status") == RUNNING and not is_being_written(folder):
+        facts["status"] = "ended without a word: its process was killed, or the machine went down"
     title = str(facts.get("recipe") or folder.resolve().name)
     sections = [
         _header(title, folder, facts, metrics),
@@ -97,10 +104,12 @@ def _curves(metrics: Metrics) -> str:
     def points(name: str) -> list[tuple[float, float]]:
         return [(entry["step"], entry[name]) for entry in metrics if name in entry]
 
+    others = dict.fromkeys(name for entry in metrics for name in entry if name not in CURVES)
     return (
         f"<section><h2>Training</h2>{draw_curve('Loss', points('loss'), smoothed=True, height=280)}"
         f'<div class="pair">{draw_curve("Learning rate", points("lr"), from_zero=True)}'
-        f"{draw_curve('Samples per second', points('samples_per_s'), smoothed=True, from_zero=True)}</div></section>"
+        f"{draw_curve('Samples per second', points('samples_per_s'), smoothed=True, from_zero=True)}"
+        f"{''.join(draw_curve(name, points(name), smoothed=True) for name in others)}</div></section>"
     )
 
 

@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from mae_core.build import build_backbone, build_component
+from mae_core.build import build_backbone
 from mae_core.config import Config
 from mae_core.config.signature import Section
 from mae_core.interfaces import Batch, Head, Losses, Sample, Task
 from mae_core.model.backbone import Backbone
+from mae_core.registry import build_component
 from mae_core.runs.backbone import save_backbone
 from mae_core.training.sources import Source, build_datasets, make_sources
 from mae_registry import MaeError

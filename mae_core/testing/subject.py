@@ -2,7 +2,7 @@
 
 import random
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,7 +41,7 @@ class Subject:
         self.require(found == shape, f"{what} has the shape {found}, not {shape}", contract=contract)
 
     @contextmanager
-    def attempt(self, what: str, *, contract: str) -> Iterator[None]:
+    def attempt(self, what: str, *, contract: str) -> Generator[None]:
         """Whatever error comes up inside is a failure of `what`."""
         try:
             yield
@@ -53,7 +53,7 @@ class Subject:
             raise AssertionError(f"{self.owner}: {what} failed: {text}. Contract: {contract}") from error
 
     @contextmanager
-    def leaves_global_generators_alone(self, what: str, *, contract: str) -> Iterator[None]:
+    def leaves_global_generators_alone(self, what: str, *, contract: str) -> Generator[None]:
         """Fail if torch's, Python's or NumPy's global generator was used inside."""
         before = _global_states()
         yield

@@ -1,7 +1,7 @@
 """Stopping a run: by Ctrl-C, by a scheduler, or because nobody watches it any more."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from mae_registry import MaeError
@@ -31,7 +31,7 @@ class Interrupts:
 
 
 @contextmanager
-def interrupts() -> Iterator[Interrupts]:
+def interrupts() -> Generator[Interrupts]:
     """While inside, the first signal is noted, and the step is finished; a second SIGINT or SIGTERM is not waited for.
 
     A signal that the process was started to ignore, as `nohup` does with SIGHUP, is still ignored.

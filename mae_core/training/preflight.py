@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from mae_core.build import build_component, build_model
+from mae_core.build import build_model
 from mae_core.config import Config
 from mae_core.interfaces import Task
+from mae_core.registry import build_component
 from mae_core.training.batching import require_divisor
 from mae_core.training.settings import TrainSettings
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from mae_core.config import Config
 from mae_core.runs.checkpoint import load_newest, require_plugins
-from mae_core.runs.folder import clear, remove_unfinished, require_free, require_same_config, run_lock, write_config
+from mae_core.runs.folder import clear, remove_unfinished, require_free, require_same_config, write_config
+from mae_core.runs.lock import run_lock
 from mae_core.training.journal import MakeDisplay
 from mae_core.training.preflight import build_task, check_recipe
 from mae_core.training.trainer import Trainer

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from mae_core.build import build_component, sample_shape
+from mae_core.build import sample_shape
 from mae_core.config import Config
 from mae_core.interfaces import Dataset, Sample, as_sample
+from mae_core.registry import build_component
 from mae_registry import ConfigError
 
 

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing.process import BaseProcess
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter  # pyright: ignore[reportPrivateUsage] - to end workers
 
 from mae_core.interfaces import BadSample, Sample, Source
 from mae_core.masking.sampling import derive_seed
@@ -152,7 +152,7 @@ def make_loader(
 
 
 @contextmanager
-def running(loader: DataLoader[Loaded]) -> Iterator[Iterator[Loaded]]:
+def running(loader: DataLoader[Loaded]) -> Generator[Iterator[Loaded]]:
     """The loader's micro-batches. Its workers have ended when this is left, whatever they were doing.
 
     Raises MaeError where one of them ended by itself.
@@ -179,7 +179,8 @@ def _end(batches: Iterator[Loaded], workers: Iterable[BaseProcess]) -> None:
     timer = threading.Timer(GRACE, lambda: [worker.kill() for worker in workers])
     timer.start()
     if isinstance(batches, _MultiProcessingDataLoaderIter):
-        batches._shutdown_workers()  # else torch does it when it collects garbage, which may be never
+        # torch would do it when it collects garbage, which may be never
+        batches._shutdown_workers()  # pyright: ignore[reportPrivateUsage]
     timer.cancel()
     for worker in workers:
         worker.kill()

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mae_core.build import build_component
 from mae_core.config import Config
 from mae_core.files import write_atomically
 from mae_core.interfaces import Losses, Task
 from mae_core.masking.sampling import derive_seed
+from mae_core.registry import build_component
 from mae_core.runs.checkpoint import Checkpoint, list_checkpoints, plugin_versions, save_checkpoint
 from mae_core.runs.folder import write_facts
 from mae_core.runs.outputs import count_parameters, describe_device, describe_run, remove_pictures
-from mae_core.runs.report import write_report
+from mae_core.runs.report import RUNNING, write_report
 from mae_core.training.batching import choose_device_batch
 from mae_core.training.devices import compile_blocks, make_fabric
 from mae_core.training.feed import Fed, Feed
@@ -75,7 +75,7 @@ class Trainer:
 
     def train(self, make_display: MakeDisplay) -> None:
         """To the end, or until the run is asked to stop. However it ends, the report says how."""
-        self._write_facts("running")
+        self._write_facts(RUNNING)
         try:
             with interrupts() as interrupted:
                 display = make_display(self.plan.num_steps, self.settings.epochs, first_step=self.steps_done)

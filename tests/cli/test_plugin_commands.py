@@ -17,10 +17,7 @@ from mae_registry import KINDS
 
 ROOT = Path(__file__).parents[2]
 OTHER_FIX = "reinstall it, or remove it with: mae uninstall {}"
-HOOKS = (
-    "register_datasets, register_decoders, register_encoders, register_layouts, register_maskers, register_modalities, "
-    "register_positions, register_targets, register_tokenizers"
-)
+HOOKS = ", ".join(sorted(f"register_{kind}" for kind in KINDS))
 
 BROKEN = {
     "needy": (

@@ -73,7 +73,7 @@ class Classify:
         config: object,
         *,
         num_classes: Positive,
-        head: Annotated[Mapping[str, Any], Section("heads")] = {"name": "linear"},  # noqa: B006
+        head: Annotated[Mapping[str, Any], Section("heads")] = {"name": "linear"},
     ) -> None: ...
 
 

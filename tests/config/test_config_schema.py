@@ -7,7 +7,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from mae_core.config import json_schema, list_recipes, load_config
-from mae_core.config.recipes import recipes_folder
+from mae_core.config.recipes import recipe_path, recipes_folder
 from mae_core.config.yaml_tree import parse_yaml, plain
 from mae_registry import Component, Registry
 
@@ -32,7 +32,7 @@ def shipped() -> Draft202012Validator:
 
 @pytest.mark.parametrize("name", list_recipes())
 def test_every_recipe_is_valid_as_written_and_as_resolved(shipped: Draft202012Validator, name: str) -> None:
-    shipped.validate(plain(parse_yaml((recipes_folder() / f"{name}.yaml").read_text(), name)))
+    shipped.validate(plain(parse_yaml(recipe_path(name).read_text(), name)))
     shipped.validate(load_config(name).to_dict())
 
 

@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from mae_core import load_config
 from mae_core.cli import app
 from mae_core.config import list_recipes
+from mae_core.config.recipes import recipe_path
 from mae_core.registry import registry
 
 TINY = [
@@ -213,7 +214,7 @@ def test_the_table_has_every_recipe_with_what_its_header_says(hooks):
 
 @pytest.mark.parametrize("recipe", list_recipes())
 def test_every_recipe_header_has_a_command_that_takes_it(hooks, recipe):
-    command = shlex.split(hooks.read_header(hooks.RECIPES / f"{recipe}.yaml")["command"])
+    command = shlex.split(hooks.read_header(recipe_path(recipe))["command"])
     if command[0] == "make":
         assert f"{command[1]}:" in (ROOT / "Makefile").read_text()
         return

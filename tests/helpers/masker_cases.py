@@ -102,6 +102,12 @@ REGISTERED: dict[str, list[Case]] = {
             uniform=False,
         ),
         Case(
+            {"name": "block", "ratio": 0.4, "over": ["t", "h", "w"]},
+            over("thw", lambda num_positions: num_positions >= 3),
+            lambda grid: int(grid.num_patches * 0.4),
+            uniform=False,
+        ),
+        Case(
             {"name": "block", "ratio": 0.4, "exact": False},
             lambda grid: HAS_PLANE(grid) and min(grid["h"], grid["w"]) >= 6,  # on smaller ones hardly a rectangle fits
             uniform=False,

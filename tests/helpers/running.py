@@ -6,7 +6,10 @@ import signal
 
 import torch
 
+from mae_core.runs.logs import read_metrics
+from mae_core.training.preflight import build_task
 from mae_core.training.run import train
+from mae_core.training.trainer import Trainer
 
 
 class Display:
@@ -34,17 +37,35 @@ def run(config, folder, *, resume=False, on_step=lambda step: None):
     return display.said
 
 
+def first_step(config, folder):
+    """The gradients that the optimizer got in a run's first step, and that step's line in the log."""
+    task = build_task(config)
+    task.open_data()
+    folder.mkdir()
+    (folder / "config.yaml").write_text(config.to_yaml())
+    trainer = Trainer(task, config, folder)
+    gradients = {}
+
+    def note(*_):
+        if not gradients:
+            gradients.update({name: p.grad.clone() for name, p in task.model.named_parameters() if p.grad is not None})
+
+    trainer.optimizer.optimizer.register_step_pre_hook(note)
+    trainer.train(lambda *_, first_step: contextlib.nullcontext(Display()))
+    return gradients, read_metrics(folder / "metrics.jsonl")[0]
+
+
 def assert_same_bits(one, other):
     assert one.keys() == other.keys()
     differing = [name for name in one if not torch.equal(one[name], other[name])]
     assert not differing
 
 
-def interrupt_at(step):
-    """Ctrl-C, from within."""
+def interrupt_at(step, number=signal.SIGINT):
+    """Ctrl-C, or another signal, from within, between `step` and the next, which will be finished."""
 
     def on_step(now):
         if now == step:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     return on_step

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mae_core import Grid
 from mae_core.masking import BlockMasker
+from mae_registry import ConfigError
 
 NUM_SAMPLES = 2500
 
@@ -135,3 +136,32 @@ def test_blocks_are_tubes_along_further_axes() -> None:
     hidden = BlockMasker(ratio=0.5)(grid, 20, generator=torch.Generator().manual_seed(0)).hidden.reshape(20, 3, 64)
     assert hidden.equal(hidden[:, :1].expand_as(hidden))
     assert hidden[:, 0].sum(1).unique().tolist() == [32]
+
+
+def test_cuboids_have_sides_along_every_axis_that_is_chosen() -> None:
+    grid = Grid(t=8, h=10, w=12)
+    masker = BlockMasker(ratio=0.05, min_patches=48, over=["h", "t", "w"], exact=False)
+    hidden = masker(grid, 400, generator=torch.Generator().manual_seed(0)).hidden.reshape(400, 8, 10, 12)
+    sides = torch.stack([hidden.any(3).any(2).sum(1), hidden.any(3).any(1).sum(1), hidden.any(2).any(1).sum(1)], dim=1)
+    single = sides.prod(dim=1) == hidden.flatten(1).sum(1)
+    assert single.double().mean() > 0.5  # one cuboid of the smallest volume fills the count
+    chosen = sides[single & (sides.prod(dim=1) > 0)].double()
+    assert (chosen < torch.tensor([8, 10, 12])).all()
+    assert (chosen.std(dim=0) > 0.5).all()  # aspects differ
+    assert chosen.prod(dim=1).mean() == pytest.approx(46, abs=4)
+
+
+def test_cuboids_count_exactly_and_blocks_of_other_axes_are_shared_along_the_rest() -> None:
+    grid = Grid(t=6, h=8, w=8)
+    whole = BlockMasker(ratio=0.5, over=["t", "h", "w"])
+    assert whole.axes(grid) == {"t", "h", "w"}
+    assert whole(grid, 9, generator=torch.Generator()).hidden.sum(1).tolist() == [192] * 9
+    partial = BlockMasker(ratio=0.5, over=["t", "w"], min_patches=4)
+    hidden = partial(grid, 9, generator=torch.Generator()).hidden.reshape(9, 6, 8, 8)
+    assert partial.axes(grid) == {"t", "w"}
+    assert hidden.equal(hidden[:, :, :1].expand_as(hidden))
+    assert hidden[:, :, 0].flatten(1).sum(1).tolist() == [24] * 9
+    with pytest.raises(ConfigError, match="has no axis 'x'"):
+        BlockMasker(ratio=0.5, over=["x"])(grid, 1, generator=torch.Generator())
+    with pytest.raises(ConfigError, match="each once"):
+        BlockMasker(ratio=0.5, over=["t", "t"])(grid, 1, generator=torch.Generator())

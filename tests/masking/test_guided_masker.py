@@ -12,7 +12,7 @@ from largest_variance import LargestVariance
 from torch import Tensor
 
 import mae_core
-from mae_core.interfaces import Masker
+from mae_core.interfaces import Guide, Masker, Query
 from mae_core.masking import RandomMasker
 from mae_core.masking.compose import AnyMasker, OneOfMasker
 from mae_core.masking.sampling import Drawn, Undrawn, take_rows
@@ -103,3 +103,32 @@ def test_it_trains_as_a_local_plugin_with_the_same_losses_for_any_device_batch(t
     assert len(losses[0]) == 6
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert len(set(losses[0])) == 6
+
+
+class TrainedWeights(Masker):
+    """Hides half of the patches at random; how much each prediction counts follows from a trained weight."""
+
+    needs = "patches"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.temperature = torch.nn.Parameter(torch.tensor(0.5))
+        self.patches: Tensor | None = None
+
+    def guided_by(self, guide: Guide) -> Masker:
+        return self.view(patches=guide.patches)
+
+    def forward(self, grid: mae_core.Grid, batch_size: int, *, generator: torch.Generator) -> mae_core.Mask:
+        assert self.patches is not None
+        mask = RandomMasker(ratio=0.5)(grid, batch_size, generator=generator)
+        variance = self.patches.var(dim=-1).gather(1, mask.ids_predict)
+        return mask.asking(Query(mask.ids_predict, (variance * self.temperature).softmax(dim=1)))
+
+
+def test_a_masker_is_trained_by_how_much_predictions_count(tiny_config: mae_core.Config, x: Tensor) -> None:
+    model = mae_core.build_model(tiny_config)
+    model.modalities["image"].masker = TrainedWeights()
+    model({"image": x}, generator=torch.Generator().manual_seed(0)).loss.backward()
+    gradient = model.get_parameter("modalities.image.masker.temperature").grad
+    assert gradient is not None
+    assert float(gradient) != 0

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mae_core.runs.curves import MAX_POINTS, draw_curve, short, smooth, thin, ticks
-from mae_core.runs.report import write_report
 from mae_core.runs.logs import BadSampleLog
+from mae_core.runs.report import write_report
 from mae_registry import MaeError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from running import assert_same_bits, interrupt_at, run
-from toy_data import register_stripes
+from tones import register_tones
 
 import mae_core
 from mae_core import Config, load_config
@@ -16,8 +16,8 @@ from mae_registry import ConfigError, MaeError
 
 
 def config_of(tiny_recipe: Path, *overrides: str) -> Config:
-    register_stripes()
-    task = ["task={name: classify, num_classes: 3}", "data.image=null", "data.image={name: stripes}"]
+    register_tones()
+    task = ["task={name: classify, num_classes: 3}", "data.image=null", "data.image={name: tones}"]
     return load_config(tiny_recipe, [*task, "optimizer.base_lr=null", "optimizer.lr=1e-3", *overrides])
 
 
@@ -27,7 +27,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("head", ["{name: linear}", "{name: linear, pool: cls, norm: false}"])
 def test_it_learns_and_says_how_well(tiny_recipe, tmp_path, head):
-    run(config_of(tiny_recipe, "train.epochs=40", f"task.head={head}"), tmp_path / "run")
+    run(config_of(tiny_recipe, "train.epochs=12", f"task.head={head}"), tmp_path / "run")
     entries = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert all(0 <= entry["accuracy"] <= 1 for entry in entries)
     assert sum(entry["accuracy"] for entry in entries[-6:]) / 6 > 0.9

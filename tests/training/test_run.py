@@ -17,7 +17,7 @@ from mae_core import load_config
 from mae_core.interfaces import Losses
 from mae_core.registry import registry
 from mae_core.runs.checkpoint import list_checkpoints, load_checkpoint, load_model, load_newest
-from mae_core.runs.folder import run_lock
+from mae_core.runs.lock import run_lock
 from mae_core.runs.logs import read_metrics
 from mae_core.tasks.pretraining import Pretraining
 from mae_core.training.interrupts import Interrupted

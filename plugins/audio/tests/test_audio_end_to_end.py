@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 from mae_audio.demo import SyntheticSounds
-from mae_audio.pictures import draw
+from mae_audio.pictures import write_picture
 from mae_audio.reading import read_spectrogram
 from mae_core import build_model, load_config
 from mae_core.interfaces import Mask, Masker, Preview
@@ -70,7 +70,7 @@ def test_a_file_becomes_a_picture(stride, tmp_path):
     sample = read_spectrogram(tmp_path / "a.wav", tokenizer)
     rows = reconstruct(model, "audio", [Preview("a.wav", sample)])
     assert torch.allclose(rows[0].sample, sample, atol=1e-4)
-    draw(rows, tmp_path / "a.png")
+    write_picture(rows, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 10_000
 
 

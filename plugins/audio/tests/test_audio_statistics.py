@@ -38,7 +38,7 @@ def test_mean_and_standard_deviation_of_a_folder(tmp_path):
 def test_nothing_to_measure(tmp_path):
     missing = measure(f"data.audio.root={tmp_path}/none")
     assert (missing.returncode, missing.stdout) == (1, "")
-    assert f"error: data.audio.root: {tmp_path}/none does not exist" in missing.stderr.replace("\n", "")
+    assert f"error: data.audio.root: there is no folder {tmp_path}/none" in missing.stderr.replace("\n", "")
     (tmp_path / "bad.wav").touch()
     assert "error: there is not one spectrogram to measure" in measure(f"data.audio.root={tmp_path}").stderr
 

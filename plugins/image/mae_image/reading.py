@@ -6,7 +6,7 @@ Ordinary JPEGs are decoded by torchvision, a third faster than by Pillow and to 
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -58,7 +58,7 @@ def read_upright(
     source: str | os.PathLike[str] | bytes,
     pixels: Callable[[Image.Image, bytes], Tensor],
     *,
-    formats: Sequence[str] = FORMATS,
+    formats: tuple[str, ...] = FORMATS,
     max_pixels: int = MAX_PIXELS,
 ) -> Tensor:
     """What `pixels` takes from the opened image and the file's bytes, (C, H, W), turned upright.
@@ -82,7 +82,7 @@ def read_upright(
 
 
 @contextmanager
-def _at_most(max_pixels: int) -> Iterator[None]:
+def _at_most(max_pixels: int) -> Generator[None]:
     """Pillow's own limit, which is one for the whole process, is ours meanwhile."""
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
     try:
@@ -91,7 +91,7 @@ def _at_most(max_pixels: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _decode(data: bytes, pixels: Callable[[Image.Image, bytes], Tensor], formats: Sequence[str]) -> Tensor:
+def _decode(data: bytes, pixels: Callable[[Image.Image, bytes], Tensor], formats: tuple[str, ...]) -> Tensor:
     with Image.open(io.BytesIO(data), formats=formats) as image:  # reads the header only, and refuses decompression bombs
         tensor = pixels(image, data)
         # asked after decoding, because Pillow turns TIFFs by itself and drops their orientation then

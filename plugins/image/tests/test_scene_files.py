@@ -188,9 +188,7 @@ def test_folder_errors_name_the_modality(scene, tmp_path):
     ):
         with pytest.raises(ConfigError, match=message):
             make(shape)
-    with pytest.raises(
-        ConfigError, match=r"data\.semseg\.root: .* 3 other files \(3 \.tif\) but no label maps; read are \.png"
-    ):
+    with pytest.raises(ConfigError, match=r"data\.semseg\.root: .* no label maps but 3 other files \(3 \.tif\); .*\.png"):
         SemsegFolder((8, 8), root=str(scene / "depth"))
     with pytest.raises(ConfigError, match=r"samples of shape \(8, 8\), which this dataset cannot give"):
         DepthFolder((8, 8), root=str(scene / "depth"))

@@ -61,6 +61,8 @@ def register_datasets(register: Register) -> None:
 def register_layouts(register: Register) -> None:
     """Names and shapes of the published checkpoints."""
     register("jepa", "mae_methods.jepa.layouts:JepaLayout")
+    register("satmae_group", "mae_methods.satmae.layouts:GroupLayout")
+    register("satmae_temporal", "mae_methods.satmae.layouts:TemporalLayout")
     register("data2vec", "mae_methods.data2vec.layouts:Data2VecLayout")
     register("hiera", "mae_methods.hiera.layouts:HieraLayout")
     register("hiera_video", "mae_methods.hiera.layouts:HieraVideoLayout")
@@ -77,5 +79,6 @@ def register_modalities(register: Register) -> None:
 def register_certificates(register: Register) -> None:
     """One for each method."""
     register("jepa", "mae_methods.jepa.certificate:certify")
+    register("satmae", "mae_methods.satmae.certificate:certify")
     register("data2vec", "mae_methods.data2vec.certificate:certify")
     register("hiera", "mae_methods.hiera.certificate:certify")

@@ -3,11 +3,11 @@
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -62,7 +62,7 @@ class Video(ABC):
 
 
 @contextmanager
-def open_video(path: str | os.PathLike[str], reader: Reader = "auto") -> Iterator[Video]:
+def open_video(path: str | os.PathLike[str], reader: Reader = "auto") -> Generator[Video]:
     """Open a file. Raises BadSample, with the path and the reason on one line, whatever goes wrong with it inside the block.
 
     Raises ConfigError if the reader is not installed.
@@ -130,7 +130,7 @@ class _Decord(Video):
 
 
 class _PyAv(Video):
-    def __init__(self, container) -> None:
+    def __init__(self, container: Any) -> None:
         stream = container.streams.best("video")
         if stream is None:
             raise ValueError("it holds no video stream")
@@ -159,7 +159,7 @@ class _PyAv(Video):
     def times(self) -> np.ndarray | None:
         return None if self._pts is None else self._pts * float(self._stream.time_base)
 
-    def _count(self, wanted: np.ndarray) -> Iterator:
+    def _count(self, wanted: np.ndarray) -> Iterator[Any]:
         self._container.seek(0)
         for number, frame in enumerate(self._container.decode(self._stream)):
             if number in wanted:
@@ -167,7 +167,7 @@ class _PyAv(Video):
             if number == wanted[-1]:
                 return
 
-    def _seek(self, wanted: np.ndarray) -> Iterator:
+    def _seek(self, wanted: np.ndarray) -> Iterator[Any]:
         """Frames by their times, ascending. Jumps to the last key frame before each, if that is ahead."""
         assert self._keys is not None
         position, decoder = None, iter(())
@@ -208,12 +208,12 @@ class _TorchCodec(Video):
 
 
 @contextmanager
-def _open_decord(path: str) -> Iterator[Video]:
+def _open_decord(path: str) -> Generator[Video]:
     yield _Decord(path)
 
 
 @contextmanager
-def _open_pyav(path: str) -> Iterator[Video]:
+def _open_pyav(path: str) -> Generator[Video]:
     import av
 
     with av.open(path) as container:
@@ -221,11 +221,15 @@ def _open_pyav(path: str) -> Iterator[Video]:
 
 
 @contextmanager
-def _open_torchcodec(path: str) -> Iterator[Video]:
+def _open_torchcodec(path: str) -> Generator[Video]:
     yield _TorchCodec(path)
 
 
-READERS: dict[str, Callable] = {"decord": _open_decord, "pyav": _open_pyav, "torchcodec": _open_torchcodec}
+READERS: dict[str, Callable[[str], AbstractContextManager[Video]]] = {
+    "decord": _open_decord,
+    "pyav": _open_pyav,
+    "torchcodec": _open_torchcodec,
+}
 
 
 def _mean_rate(num_frames: int, seconds: float, stated: float) -> float:

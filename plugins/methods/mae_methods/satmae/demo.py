@@ -18,8 +18,8 @@ from mae_registry import ConfigError
 SENTINEL_2 = (0.490, 0.560, 0.665, 0.705, 0.740, 0.783, 0.842, 0.865, 1.610, 2.190)
 """Wavelengths in micrometres of the ten bands that SatMAE is trained on."""
 RED_GREEN_BLUE = (0.665, 0.560, 0.490)
-BRIGHTEST, BRIGHTEST_VISIBLE = 0.5, 0.3
-"""The light that is full scale: in bands of all wavelengths, and of those that are visible."""
+VISIBLE, BRIGHTEST_VISIBLE, BRIGHTEST = 0.7, 0.3, 0.5
+"""The longest wavelength that is visible, and the light that is full scale in bands up to that one, and in others."""
 
 
 class SyntheticLandscapes(Dataset):
@@ -84,7 +84,7 @@ class SyntheticBands(SyntheticLandscapes):
     def look(self, landscape: Landscape, *, random: Random) -> tuple[Sample, str]:
         """(bands, H, W) uint8."""
         date = Date.drawn(random)
-        return Sample(_as_bytes(landscape.seen(self._wavelengths, date) / BRIGHTEST)), str(date)
+        return Sample(_as_bytes(landscape.seen(self._wavelengths, date), self._wavelengths)), str(date)
 
 
 class SyntheticDates(SyntheticLandscapes):
@@ -108,10 +108,12 @@ class SyntheticDates(SyntheticLandscapes):
     def look(self, landscape: Landscape, *, random: Random) -> tuple[Sample, str]:
         """(3, images, H, W) uint8, with their dates (images, 3)."""
         dates = sorted((Date.drawn(random) for _ in range(self._num_images)), key=lambda date: (date.year, date.month))
-        images = torch.stack([landscape.seen(RED_GREEN_BLUE, date) for date in dates], dim=1)
+        seen = [_as_bytes(landscape.seen(RED_GREEN_BLUE, date), RED_GREEN_BLUE) for date in dates]
         stamps = torch.tensor([[date.year, date.month, date.hour] for date in dates])
-        return Sample(_as_bytes(images / BRIGHTEST_VISIBLE), {TIMESTAMPS: stamps}), ", ".join(map(str, dates))
+        return Sample(torch.stack(seen, dim=1), {TIMESTAMPS: stamps}), ", ".join(map(str, dates))
 
 
-def _as_bytes(light: Tensor) -> Tensor:
-    return (255 * light.clamp(0, 1)).round().to(torch.uint8)
+def _as_bytes(light: Tensor, wavelengths: tuple[float, ...]) -> Tensor:
+    """(bands, H, W), each band to its full scale."""
+    scales = torch.tensor([BRIGHTEST_VISIBLE if wavelength <= VISIBLE else BRIGHTEST for wavelength in wavelengths])
+    return (255 * (light / scales.reshape(-1, 1, 1)).clamp(0, 1)).round().to(torch.uint8)

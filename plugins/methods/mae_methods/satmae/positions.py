@@ -1,15 +1,21 @@
 """Positions of SatMAE: of a place and its group of bands, and of a place and the date of its image."""
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from mae_core.interfaces import NO_EXTRAS, Extras, Grid, Positions
-from mae_core.parts.positions import sincos_table
+from mae_core.parts.positions import SinCos
 from mae_registry import ConfigError, MaeError
 
 TIMESTAMPS = "timestamps"
 """The extra of dated images: (images, 3), the year less 2002, the month less 1, and the hour of each."""
 NUM_UNITS = 3
+"""Of a date: year, month, hour."""
+Even = Annotated[int, Field(ge=2, multiple_of=2)]
+"""As many sines as cosines."""
 
 
 class GroupPositions(Positions):
@@ -20,27 +26,22 @@ class GroupPositions(Positions):
         class_token: give the class token the position of one group more, and none of a place, as the published decoder does.
     """
 
-    table: Tensor
-    of_class_token: Tensor | None
-
-    def __init__(self, grid: Grid, width: int, *, group_width: int = 256, class_token: bool = False) -> None:
+    def __init__(self, grid: Grid, width: int, *, group_width: Even = 256, class_token: bool = False) -> None:
         super().__init__()
-        _require_shared(width, group_width, what="group_width")
-        num_groups, *sides = grid.sizes
-        place = sincos_table(Grid(**dict(zip(grid.axes[1:], sides, strict=True))), width - group_width)
-        group = sincos_table(Grid(group=num_groups + 1), group_width)
-        of_place, of_group = place.repeat(num_groups, 1), group[:-1].repeat_interleave(len(place), dim=0)
-        self.register_buffer("table", torch.cat([of_place, of_group], dim=1), persistent=False)
-        of_class_token = torch.cat([torch.zeros_like(place[0]), group[-1]]).reshape(1, 1, width) if class_token else None
-        self.register_buffer("of_class_token", of_class_token, persistent=False)
+        self.place = _places(grid, width - group_width, of=width, what="group_width")
+        self.num_groups, self.num_places = grid.sizes[0], len(self.place.table)
+        self.group = SinCos(Grid(group=self.num_groups + int(class_token)), group_width)
 
     def forward(self, ids: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
         """(B, K) -> (B, K, D)."""
-        return self.table[ids]
+        return torch.cat([self.place(ids % self.num_places), self.group(ids // self.num_places)], dim=-1)
 
     def class_position(self) -> Tensor | None:
-        """(1, 1, D)."""
-        return self.of_class_token
+        """(1, 1, D), where the class token has one."""
+        of_group = self.group.table[self.num_groups :]
+        if not len(of_group):
+            return None
+        return torch.cat([torch.zeros_like(self.place.table[:1]), of_group], dim=-1).unsqueeze(0)
 
 
 class DatePositions(Positions):
@@ -53,24 +54,18 @@ class DatePositions(Positions):
             64 in the decoder.
     """
 
-    table: Tensor
-
-    def __init__(self, grid: Grid, width: int, *, unit_width: int = 128) -> None:
+    def __init__(self, grid: Grid, width: int, *, unit_width: Even = 128) -> None:
         super().__init__()
-        _require_shared(width, NUM_UNITS * unit_width, what=f"{NUM_UNITS} x unit_width")
-        if unit_width % 2:
-            raise ConfigError(f"unit_width is {unit_width}; it must be even, half of it sines and half of it cosines")
-        self.num_images, *sides = grid.sizes
-        table = sincos_table(Grid(**dict(zip(grid.axes[1:], sides, strict=True))), width - NUM_UNITS * unit_width)
-        self.register_buffer("table", table, persistent=False)
+        self.place = _places(grid, width - NUM_UNITS * unit_width, of=width, what=f"{NUM_UNITS} x unit_width")
+        self.num_images, self.num_places = grid.sizes[0], len(self.place.table)
         self.unit_width = unit_width
 
     def forward(self, ids: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
         """(B, K) and the samples' dates -> (B, K, D). Raises MaeError where the dates are missing."""
-        images, places = ids // len(self.table), ids % len(self.table)
-        dates = sincos(self._dates(extras, len(ids)), self.unit_width).flatten(2).to(self.table.dtype)  # (B, images, columns)
-        own = dates.gather(1, images.unsqueeze(-1).expand(-1, -1, dates.shape[-1]))
-        return torch.cat([self.table[places], own], dim=-1)
+        place = self.place(ids % self.num_places)
+        images = sincos(self._dates(extras, len(ids)), self.unit_width).flatten(2).to(place.dtype)  # (B, images, columns)
+        index = (ids // self.num_places).unsqueeze(-1).expand(-1, -1, images.shape[-1])
+        return torch.cat([place, images.gather(1, index)], dim=-1)
 
     def _dates(self, extras: Extras, num_rows: int) -> Tensor:
         if TIMESTAMPS not in extras:
@@ -90,12 +85,14 @@ class DatePositions(Positions):
 
 
 def sincos(numbers: Tensor, width: int) -> Tensor:
-    """(...,) numbers -> (..., width) float64: as many sines as cosines, as `sincos_table` has them along one axis."""
+    """(...,) numbers -> (..., width) float64: as many sines as cosines, as `mae_core.parts.positions.sincos_table` has them."""
     half = torch.arange(width // 2, dtype=torch.float64, device=numbers.device)
     angles = numbers.unsqueeze(-1) * 10000.0 ** (-half / (width / 2))
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
-def _require_shared(width: int, part: int, *, what: str) -> None:
-    if not 0 < part < width:
-        raise ConfigError(f"{what} is {part}; of the {width} columns of a position it must leave some for the place")
+def _places(grid: Grid, width: int, *, of: int, what: str) -> SinCos:
+    """Positions of a place, on the grid's axes but the first one. Raises ConfigError where they are left no columns."""
+    if width < 1:
+        raise ConfigError(f"{what} is {of - width}; of the {of} columns of a position it must leave some for the place")
+    return SinCos(Grid(**{axis: grid[axis] for axis in grid.axes[1:]}), width)

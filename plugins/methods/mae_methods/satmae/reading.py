@@ -49,12 +49,12 @@ def read_dated(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Sample:
 def read_planes(path: str | os.PathLike[str]) -> Tensor:
     """(bands, H, W) of numbers as the file has them: an array in a .npy file, or a TIFF, with the bands first or last.
 
-    Bands are the axis, first or last, that is shorter. Raises BadSample.
+    The bands are the last axis where that is the shortest of all, and else the first. Raises BadSample.
     """
     array = _decoded(path, _tiff if os.fspath(path).lower().endswith((".tif", ".tiff")) else _array)
     if array.ndim != 3 or 0 in array.shape:
         raise BadSample(f"{os.fspath(path)}: has the shape {array.shape}; an image of several bands has three axes")
-    planes = array if array.shape[0] <= array.shape[2] else np.moveaxis(array, 2, 0)
+    planes = np.moveaxis(array, 2, 0) if array.shape[2] < min(array.shape[:2]) else array
     return torch.from_numpy(np.ascontiguousarray(_known_numbers(planes, path)))
 
 

@@ -12,8 +12,8 @@ from mae_registry import Component
 NUM_CLASSES = 3
 
 
-class Stripes(Dataset):
-    """24 pictures of noise, brighter at the top, in the middle or at the bottom: that is their class.
+class Tones(Dataset):
+    """24 pictures of noise: dark, middling or bright, which is their class.
 
     Args:
         labels: how many there are; 0: the samples have none.
@@ -39,7 +39,7 @@ class Stripes(Dataset):
         if index in self.mistakes:
             raise ZeroDivisionError("one by nothing")
         if index in self.bad:
-            raise BadSample(f"stripes {index} are torn")
+            raise BadSample(f"tone {index} is torn")
         views = [self._view(index, random) for _ in range(self.num_views)]
         x = torch.stack(views) if self.num_views > 1 else views[0]
         if not self.labels:
@@ -48,21 +48,17 @@ class Stripes(Dataset):
         return Sample(x, {"label": label.expand(self.num_views) if self.num_views > 1 else label})
 
     def _view(self, index: int, random: Random) -> torch.Tensor:
-        _, height, _ = self.sample_shape
         generator = torch.Generator().manual_seed(random.randrange(2**31))
-        x = torch.randint(100, self.sample_shape, generator=generator, dtype=torch.uint8)
-        first = height * (index % NUM_CLASSES) // NUM_CLASSES
-        x[:, first : first + height // NUM_CLASSES] += 150
-        return x
+        return torch.randint(60, self.sample_shape, generator=generator, dtype=torch.uint8) + 90 * (index % NUM_CLASSES)
 
     def describe(self, index: int) -> str:
-        return f"stripes {index}"
+        return f"tone {index}"
 
     def previews(self, count: int) -> Sequence[Preview]:
         return [Preview(self.describe(index), self._view(index, Random(index))) for index in range(count)]
 
 
-def register_stripes() -> None:
-    """As the dataset "stripes", once a process."""
-    if "stripes" not in registry().names("datasets"):
-        registry().add(Component("datasets", "stripes", "toy_data:Stripes", "core"))
+def register_tones() -> None:
+    """As the dataset "tones", once a process."""
+    if "tones" not in registry().names("datasets"):
+        registry().add(Component("datasets", "tones", "tones:Tones", "core"))

@@ -1,0 +1,112 @@
+"""Any split of an effective batch into micro-batches is the same step: equal losses, and gradients to one in a million."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from running import first_step
+from tones import register_tones
+
+from mae_core import Config, load_config
+from mae_core.registry import registry
+from mae_registry import Component
+
+BATCH = 12
+
+MASKERS = {
+    "plain": "{name: random, ratio: 0.75}",
+    "ragged": "{any: [{name: random, ratio: 0.5}, {name: block, ratio: 0.4, exact: false}], ragged: true}",
+    "several contexts": (
+        "{name: multi_block, targets: [{num_blocks: 4, scale: [0.1, 0.1]}, {num_blocks: 2, scale: [0.3, 0.3]}], "
+        "context_scale: null, predict: union}"
+    ),
+    "several queries": "{name: multi_block, counts: hidden}",
+    "repeats": "{repeat: {name: inverse_block, ratio: 0.8}, times: 3}",
+    "guided": "{name: largest_variance, ratio: 0.5}",
+    "ragged and guided": "{any: [{name: random, ratio: 0.3}, {name: largest_variance, ratio: 0.3}], ragged: true}",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def components():
+    register_tones()
+    if "largest_variance" not in registry().names("maskers"):
+        registry().add(Component("maskers", "largest_variance", "largest_variance:LargestVariance", "core"))
+
+
+def one_step(recipe: Path, size: int, *overrides: str) -> Config:
+    """The tiny recipe on tones, `size` samples at once."""
+    data = ["data.image=null", "data.image={name: tones}", "schedule.warmup_epochs=0"]
+    train = [f"train={{epochs: 1, batch_size: {BATCH}, device_batch_size: {size}, num_pictures: 0}}"]
+    return load_config(recipe, [*data, *train, *overrides])
+
+
+def assert_same_step(make_config, folder: Path) -> None:
+    """Whole, in three micro-batches, and one sample at a time."""
+    whole, entry = first_step(make_config(BATCH), folder / "whole")
+    assert len(whole) > 20
+    assert entry["grad_norm"] > 0
+    for size in (4, 1):
+        gradients, own = first_step(make_config(size), folder / str(size))
+        assert own["loss"] == pytest.approx(entry["loss"], rel=1e-6)
+        assert own["grad_norm"] == pytest.approx(entry["grad_norm"], rel=1e-5)
+        assert gradients.keys() == whole.keys()
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(
+                gradient, whole[name], rtol=1e-6, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+            )
+        flat, expected = (torch.cat([tensors[name].flatten() for name in whole]) for tensors in (gradients, whole))
+        assert float((flat - expected).norm() / expected.norm()) < 3e-6
+
+
+@pytest.mark.parametrize("masker", MASKERS.values(), ids=MASKERS.keys())
+def test_masked_pretraining(tiny_recipe, tmp_path, masker):
+    overrides = [
+        "model.modalities.image.tokenizer={input_size: [32, 32], patch_size: [4, 4]}",
+        f"model.modalities.image.masker={masker}",
+        f"model.encoder.mask_tokens={'true' if 'ragged' in masker else 'false'}",
+    ]
+    assert_same_step(lambda size: one_step(tiny_recipe, size, *overrides), tmp_path)
+
+
+def test_several_views_of_a_sample(tiny_recipe, tmp_path):
+    assert_same_step(lambda size: one_step(tiny_recipe, size, "data.image.num_views=2"), tmp_path)
+
+
+def test_classification(tiny_recipe, tmp_path):
+    assert_same_step(lambda size: one_step(tiny_recipe, size, "task={name: classify, num_classes: 3}"), tmp_path)
+
+
+def test_modalities_that_are_masked_together(photos, tmp_path):
+    depth = tmp_path / "depth"
+    depth.mkdir()
+    for path in photos.iterdir():
+        with Image.open(path) as photo:
+            photo.convert("L").save(depth / f"{path.stem}.png")
+    part = {
+        "tokenizer": {"input_size": [32, 32], "patch_size": [8, 8]},
+        "decoder": {"name": "cross_attention", "width": 32, "depth": 1, "heads": 2},
+    }
+
+    def make_config(size):
+        return load_config(
+            {
+                "model": {
+                    "encoder": {"name": "vit", "width": 32, "depth": 2, "heads": 2},
+                    "masker": {"name": "dirichlet", "num_keep": 8},
+                    "modalities": {"image": part, "depth": part},
+                },
+                "data": {
+                    "image": {"name": "image_folder", "root": str(photos)},
+                    "depth": {"name": "depth_folder", "root": str(depth)},
+                },
+                "optimizer": {"name": "adamw", "lr": 1e-3},
+                "schedule": {"name": "cosine", "warmup_epochs": 0},
+                "train": {
+                    "epochs": 1, "batch_size": BATCH, "device_batch_size": size, "num_workers": 0, "num_pictures": 0, "seed": 3
+                },
+            }
+        )  # fmt: skip
+
+    assert_same_step(make_config, tmp_path)
