@@ -43,11 +43,11 @@ def check_encoder(section: Section, *, tokenizer: Section, num_keep: int | None 
     masks = {ENTRY: Mask.from_hidden(hidden)}
     layers = range(own.num_layers + 1)
 
-    def run(part: Backbone, rows: slice = slice(None)) -> Latent:
-        return part.encode({ENTRY: x[rows]}, masks={ENTRY: masks[ENTRY][rows]}, layers=list(layers))
+    def run(part: Backbone) -> Latent:
+        return part.encode({ENTRY: x}, masks=masks, layers=list(layers))
 
     with torch.no_grad(), subject.attempt("forward", contract=contract):
-        latent, of_two = run(backbone), run(backbone, slice(1, None))
+        latent, of_two = run(backbone), backbone.encode({ENTRY: x[1:]}, masks={ENTRY: masks[ENTRY][1:]})
         changed = x.clone()
         changed_patches = backbone.input(ENTRY).tokenizer.patchify(changed)
         changed_patches = torch.where(hidden.unsqueeze(-1), changed_patches + 1, changed_patches)
