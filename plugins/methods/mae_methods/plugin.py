@@ -28,7 +28,6 @@ def register_encoders(register: Register) -> None:
 
 @hookimpl
 def register_decoders(register: Register) -> None:
-    """data2vec 2.0's convolutions, Hiera's decoder, SatMAE's head for each group of bands."""
     """data2vec 2.0's convolutions, and SatMAE's head for each group of bands."""
     register("data2vec", "mae_methods.data2vec.decoder:Data2VecDecoder")
     register("satmae_groups", "mae_methods.satmae.decoder:GroupDecoder")
