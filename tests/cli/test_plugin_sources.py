@@ -85,7 +85,7 @@ def test_a_plugin_of_ours_comes_from_the_checkout():
         ("mae_core", "mae-core is the core, and no plugin; to change its version, use the package installer itself"),
         (
             "=1",
-            "'=1' is neither a plugin's short name nor a distribution nor a path; known: image, depth, semseg, video, audio",
+            "'=1' is neither a plugin's short name nor a distribution nor a path; known: {known}",
         ),
     ],
 )
@@ -99,7 +99,7 @@ def test_what_cannot_be_meant(tmp_path, monkeypatch, what, message):
     make_wheel(tmp_path, "empty", "1", {}).rename(tmp_path / "empty-1-py3-none-any.whl")
     with pytest.raises(MaeError) as error:
         find_source(what)
-    assert str(error.value) == message.format(here=tmp_path)
+    assert str(error.value) == message.format(here=tmp_path, known=", ".join(known_plugins()))
 
 
 @pytest.mark.parametrize(
