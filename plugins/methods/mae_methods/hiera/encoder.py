@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -141,8 +141,10 @@ def make_convolution(channels: int, width: int, *, kernel: Sequence[int], stride
     """A convolution that gives a token every `stride` places. Raises ConfigError for kernels that have no middle."""
     if len(kernel) != len(stride) or any(side % 2 == 0 for side in kernel):
         raise ConfigError(f"kernel is {list(kernel)}; it needs {len(stride)} odd numbers")
-    convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(kernel) - 1]
-    made = convolution(channels, width, tuple(kernel), tuple(stride), tuple(side // 2 for side in kernel))
+    convolution: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(kernel) - 1]
+    made: nn.Conv1d | nn.Conv2d | nn.Conv3d = convolution(
+        channels, width, tuple(kernel), tuple(stride), tuple(side // 2 for side in kernel)
+    )
     nn.init.xavier_uniform_(made.weight.flatten(1))  # a view: as published, seen as a linear layer
     return made
 
