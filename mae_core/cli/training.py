@@ -51,7 +51,8 @@ def pretrain(
         train(config, folder, make_display=make_display, resume=resume, overwrite=overwrite)
     except Interrupted as error:
         again = ["pretrain", recipe, *(overrides or []), "--out", str(folder), "--resume"]
-        console.print(f"{error}\ngo on with:  {_shell(again)}")
+        if error.signal != signal.SIGPIPE:  # then nobody reads it
+            console.print(f"{error}\ngo on with:  {_shell(again)}")
         raise typer.Exit(SIGNALLED + error.signal) from None
     _say_what_next(config, folder)
 
