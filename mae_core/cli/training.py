@@ -38,7 +38,7 @@ def pretrain(
         raise typer.BadParameter("--resume and --overwrite exclude each other")
     from mae_core.cli.progress import TrainingProgress
     from mae_core.config import load_config
-    from mae_core.runs.folder import choose_folder
+    from mae_core.runs.folder import choose_folder, give_back
     from mae_core.training.interrupts import Interrupted
     from mae_core.training.run import train
 
@@ -54,6 +54,8 @@ def pretrain(
         if error.signal != signal.SIGPIPE:  # then nobody reads it
             console.print(f"{error}\ngo on with:  {_shell(again)}")
         raise typer.Exit(SIGNALLED + error.signal) from None
+    finally:
+        give_back(folder)
     _say_what_next(config, folder)
 
 
