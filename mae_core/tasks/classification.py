@@ -44,8 +44,8 @@ class Classification(Task[range]):
         head: a component of kind `heads`.
     """
 
-    model: Classifier  # pyright: ignore[reportIncompatibleVariableOverride] - narrower than a task in general
-    sources: Mapping[str, Source]  # pyright: ignore[reportIncompatibleVariableOverride]
+    model: Classifier
+    sources: Mapping[str, Source]
 
     def __init__(
         self,

@@ -33,8 +33,8 @@ class StepMasks:
 class Pretraining(Task[StepMasks]):
     """Hide patches, and predict them: the masked autoencoder of the recipe."""
 
-    model: MaskedAutoencoder  # pyright: ignore[reportIncompatibleVariableOverride] - narrower than a task in general
-    sources: Mapping[str, Source]  # pyright: ignore[reportIncompatibleVariableOverride]
+    model: MaskedAutoencoder
+    sources: Mapping[str, Source]
 
     def __init__(self, config: Config) -> None:
         self.config = config

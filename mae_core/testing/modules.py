@@ -64,7 +64,7 @@ def _check_save_and_load(
 
 def _compiled(subject: Subject, function: Callable[[], Tensor], *, whole: bool) -> Tensor:
     """Traced, then run as it is: finds what cannot be compiled, without a compiler."""
-    torch._dynamo.reset()  # what was compiled before counts against the limit of recompilations
+    torch.compiler.reset()  # what was compiled before counts against the limit of recompilations
     with torch.no_grad(), subject.attempt("torch.compile", contract=GUIDE):
         return torch.compile(function, backend="eager", fullgraph=whole)()
 

@@ -62,7 +62,8 @@ class Journal:
     def log_step(self, step: int, *, epoch: int, loss: float, rate: float, num_rows: int, others: Mapping[str, float]) -> None:
         """Step `step` (from 1) has been taken, of `num_rows` rows; `rate` is its learning rate, and `others` are logged too."""
         speed = num_rows / (time.monotonic() - self._started)
-        self._metrics.log(step, **{**others, "epoch": epoch, "loss": loss, "lr": rate, "samples_per_s": speed})
+        own = {"epoch": epoch, "loss": loss, "lr": rate, "samples_per_s": speed}
+        self._metrics.log(step, **own, **{name: value for name, value in others.items() if name not in own})
         self._show(lambda: self._display.update(step=step, epoch=epoch, loss=loss, samples_per_s=speed))
 
     def log_bad(self, step: int, replaced: Sequence[Mapping[str, Any]], *, num_samples: int, max_share: float) -> None:

@@ -131,7 +131,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tiny_recipe, tmp_path, number):
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert re.search(r"interrupted after step \d+ of 12000; saved in", err)
-    assert re.search(r"go on with: .*pretrain .* --resume", err)
+    assert re.search(r"to continue it: .*pretrain .* --resume", err)
     assert list((folder / "checkpoints").glob("step-*.pt"))
 
 

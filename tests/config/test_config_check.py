@@ -140,7 +140,7 @@ def test_a_broken_plugin_is_named_where_its_parts_are_missing(load: Load, write:
     file = write("x.yaml", RECIPE)
     for override in ("model.modalities.video={}", "model.encoder=swin"):
         [line] = problems(load, file, override)
-        assert "lugin 'video' is broken: ImportError: no decoder; to mend it, remove it" in line
+        assert "lugin 'video' is broken: ImportError: no decoder; to fix this, remove it" in line
 
 
 def test_a_component_that_cannot_be_imported_is_its_plugins_fault(load: Load, write: Write, registry: Registry) -> None:

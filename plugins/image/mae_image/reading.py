@@ -6,7 +6,7 @@ Ordinary JPEGs are decoded by torchvision, a third faster than by Pillow and to 
 import io
 import os
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -58,7 +58,7 @@ def read_upright(
     source: str | os.PathLike[str] | bytes,
     pixels: Callable[[Image.Image, bytes], Tensor],
     *,
-    formats: Sequence[str] = FORMATS,
+    formats: tuple[str, ...] = FORMATS,
     max_pixels: int = MAX_PIXELS,
 ) -> Tensor:
     """What `pixels` takes from the opened image and the file's bytes, (C, H, W), turned upright.
