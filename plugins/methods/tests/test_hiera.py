@@ -8,12 +8,15 @@ import timm
 import torch
 from einops import rearrange
 from golden_files import change_one_number, checks_of, failing, random_model, weights_of, write_numbers
+from running import run
 
-from mae_core import Mask, build_model, export_state_dict, import_state_dict, load_config
+from mae_core import Mask, build_model, export_state_dict, import_state_dict, load_backbone, load_config
 from mae_core.interfaces import Published, gather_patches
 from mae_core.model.autoencoder import MaskedAutoencoder
+from mae_core.runs.logs import read_metrics
 from mae_methods.hiera.certificate import certify
 from mae_methods.hiera.encoder import HieraEncoder
+from mae_methods.hiera.maps import feature_map
 from mae_registry import MaeError
 
 CERTIFICATE = "mae_methods.hiera.certificate:certify"
@@ -132,3 +135,22 @@ def test_another_encoder_is_refused_by_name() -> None:
         model = build_model(load_config("image/mae_vit_base"))
     with pytest.raises(MaeError, match=r"encoder 'hiera'; the model has ViTEncoder$"):
         import_state_dict(model, {}, layout="hiera")
+
+
+def test_the_demo_trains_shows_pictures_and_leaves_a_backbone(tmp_path: Path) -> None:
+    overrides = [
+        "data.image.repeats=2",
+        "train.epochs=2",
+        "train.num_workers=0",
+        "train.num_pictures=1",
+        "schedule.warmup_epochs=0",
+    ]
+    run(load_config("methods/hiera_demo", overrides), tmp_path / "run")
+    losses = [entry["loss"] for entry in read_metrics(tmp_path / "run" / "metrics.jsonl") if "loss" in entry]
+    assert losses[-1] < losses[0]
+    assert list((tmp_path / "run" / "pictures").glob("*.png"))
+    backbone = load_backbone(tmp_path / "run")
+    latent = backbone.encode({"image": torch.randn(2, 3, 64, 64)}, layers=[1, 2])
+    assert latent.tokens.shape == (2, 256, 128)
+    maps = [feature_map(latent, backbone.input("image").tokenizer.grid, layer=layer) for layer in (1, 2)]
+    assert [tuple(features.shape) for features in maps] == [(2, 32, 32, 32), (2, 64, 16, 16)]
