@@ -1,4 +1,4 @@
-"""The command line. Importing it imports no torch: every command imports what it needs when it runs."""
+"""The command line. Importing it does not import torch: each command imports what it needs when it runs."""
 
 import itertools
 import os
@@ -17,7 +17,8 @@ from mae_registry import MaeError
 
 app = typer.Typer(
     name="mae",
-    help="Masked autoencoders for any modality.",
+    help="Pre-train masked autoencoders on any modality, and use what they have learned.",
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -26,11 +27,12 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the full traceback if a command fails.")] = False,
     plugin: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE.py", help="Load this file as a plugin; repeatable.")
+        list[Path] | None,
+        typer.Option(metavar="FILE.py", help="Load this Python file as a plugin. Repeat the option for more files."),
     ] = None,
-    version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
 ) -> None:
     if version:
         from mae_core.version import __version__
@@ -45,7 +47,7 @@ def _options(
 
 
 for panel, commands in {
-    "Train, and look at what was learned": {"pretrain": training.pretrain, "reconstruct": training.reconstruct},
+    "Train, and look at the result": {"pretrain": training.pretrain, "reconstruct": training.reconstruct},
     "Runs and weights": {
         "verify": verify.verify,
         "convert": tools.convert,
@@ -74,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         warnings.showwarning = _warn
         try:
             app(_global_options_first(arguments))
-        except BrokenPipeError:  # a pipe that is closed early (`mae plugins | head`) is no error
+        except BrokenPipeError:  # closing a pipe early (`mae plugins | head`) is not an error
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except Exception as error:
             if "--debug" in arguments:
@@ -102,7 +104,7 @@ def _complain(error: Exception) -> None:
     elif isinstance(error, OSError):
         message = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
     else:
-        message = f"{type(error).__name__}: {error}\nThis is a mistake in mae or in a plugin; `mae --debug ...` shows where."
+        message = f"{type(error).__name__}: {error}\nThis is a bug in mae or in a plugin; `mae --debug ...` shows where."
     _print(f"error: {message}")
 
 

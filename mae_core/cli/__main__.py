@@ -1,4 +1,4 @@
-"""`python -m mae_core.cli`: the same as the console script."""
+"""`python -m mae_core.cli` does the same as the console script `mae`."""
 
 from mae_core.cli import main
 

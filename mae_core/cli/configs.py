@@ -15,7 +15,7 @@ app = typer.Typer(help="Look at recipes and check them.", no_args_is_help=True)
 
 @app.command()
 def show(recipe: Recipe, overrides: Overrides = None) -> None:
-    """The resolved recipe, every default in it, with where each value comes from."""
+    """Print the resolved recipe with every default, and where each value comes from."""
     from mae_core.config import load_config
 
     config = load_config(recipe, overrides or [])
@@ -38,7 +38,7 @@ def _lines(config: "Config", section: dict[str, Any], prefix: str) -> list[tuple
 
 @app.command()
 def check(recipe: Recipe, overrides: Overrides = None) -> None:
-    """Check a recipe without its data: keys, values, and whether the parts fit each other."""
+    """Check a recipe without reading its data: its keys, its values, and whether its parts fit together."""
     from mae_core.config import load_config
     from mae_core.model.backbone import Backbone
     from mae_core.runs.outputs import count_parameters
@@ -54,7 +54,7 @@ def check(recipe: Recipe, overrides: Overrides = None) -> None:
 
 @app.command()
 def schema() -> None:
-    """A JSON Schema of recipes, for editors: completion and checking of names and values."""
+    """Print a JSON Schema of recipes, so that editors can complete and check names and values."""
     from mae_core.config import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))

@@ -1,4 +1,4 @@
-"""`mae doctor`: whether everything that a run needs works here. Imports no torch: what does runs in processes of its own."""
+"""`mae doctor` checks that everything a run needs works here. It imports torch only in separate processes."""
 
 import json
 import os
@@ -29,7 +29,7 @@ LITTLE_MEMORY = 2 * GIB
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: `status` is "ok", "warning" or "failed"; `fix` says what to do."""
+    """One line of the report. `status` is "ok", "warning" or "failed", and `fix` says what to do."""
 
     name: str
     status: str
@@ -38,10 +38,10 @@ class Finding:
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds that the check of one plugin may take.", min=0.1)] = TIMEOUT,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for other programs to read.")] = False,
+    timeout: Annotated[float, typer.Option(help="The number of seconds that checking one plugin may take.", min=0.1)] = TIMEOUT,
 ) -> None:
-    """Check Python, packages, plugins, devices and memory. Exits with 1 if something that is needed does not work."""
+    """Check Python, packages, plugins, devices and memory. Exit with 1 if something that is needed does not work."""
     findings = []
     with Console(stderr=True).status("") as status:
         for name, check in _checks(timeout):
@@ -59,7 +59,7 @@ def doctor(
 
 def _show(finding: Finding) -> None:
     colour = {"ok": "green", "warning": "yellow", "failed": "bold red"}[finding.status]
-    fix = f"; to mend it, {finding.fix}" if finding.fix else ""
+    fix = f"; to fix this, {finding.fix}" if finding.fix else ""
     line = f"[{colour}]{finding.status:<8}[/]{escape(f'{finding.name}: {finding.detail}{fix}')}"
     Console(soft_wrap=True, highlight=False).print(line)
 
@@ -78,7 +78,7 @@ def _checks(timeout: float) -> Iterator[tuple[str, Iterator[Finding]]]:
 
 
 def _python() -> Iterator[Finding]:
-    # a Python that is too old cannot have imported this
+    # a Python that is too old could not have imported this module
     yield Finding("Python", "ok", f"{platform.python_version()} in {sys.prefix}, on {platform.platform()}")
     try:
         yield Finding("installer", "ok", "uv" if installer()[0] != sys.executable else f"pip {metadata.version('pip')}")
@@ -87,7 +87,7 @@ def _python() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    """What the core and every plugin require. One line for each that is bounded, for these are versions that were tried."""
+    """What the core and the plugins require. Packages with bounds get a line each, since those versions were tested."""
     num_others = 0
     for name, wanted in sorted(_required().items()):
         failed = [finding for by, specifier in wanted if (finding := _missing(name, specifier, by))]
@@ -99,7 +99,7 @@ def _packages() -> Iterator[Finding]:
             yield Finding(name, "ok", f"{metadata.version(name)}, tested: {','.join(tested)}")
         else:
             num_others += 1
-    yield Finding("other packages", "ok", f"{num_others}, as required")
+    yield Finding("other packages", "ok", f"{num_others} packages, as required")
 
 
 def _missing(name: str, specifier: str, by: str) -> Finding | None:
@@ -123,7 +123,7 @@ def _required() -> dict[str, list[tuple[str, str]]]:
     for distribution in dict.fromkeys(["mae-core", *(plugin.distribution for plugin in installed_plugins())]):
         try:
             lines = metadata.requires(distribution) or []
-        except metadata.PackageNotFoundError:  # the metadata are damaged; the plugin's own line will say more
+        except metadata.PackageNotFoundError:  # damaged metadata; the line of the plugin itself says more
             lines = []
         for line in lines:
             requirement = Requirement(line)
@@ -135,7 +135,7 @@ def _required() -> dict[str, list[tuple[str, str]]]:
 def _devices(timeout: float) -> Iterator[Finding]:
     end, out, err = run_fresh(f"{__name__}:_describe_devices", timeout=timeout, environment=dict(os.environ))
     if end:
-        last = (err.strip().splitlines() or ["it said nothing"])[-1]
+        last = (err.strip().splitlines() or ["it printed nothing"])[-1]
         fix = "reinstall torch (pip install --force-reinstall --no-deps torch==VERSION)"
         yield Finding("devices", "failed", f"the process that imports torch {end}: {last}", fix)
         return
@@ -151,7 +151,7 @@ def _devices(timeout: float) -> Iterator[Finding]:
 
 
 def _describe_devices() -> None:  # pyright: ignore[reportUnusedFunction] - by name, in a fresh process
-    """In the fresh process: the accelerators that torch can use, and the CUDA version that it is built for."""
+    """Print the accelerators that torch can use, and the CUDA version it was built for. Runs in the fresh process."""
     import torch
 
     devices = []
@@ -165,11 +165,11 @@ def _describe_devices() -> None:  # pyright: ignore[reportUnusedFunction] - by n
 
 
 def _plugin(name: str, registered: Registry, timeout: float, *, file: Path | None = None) -> Iterator[Finding]:
-    """`registered` holds the components of the plugins before."""
+    """Check one plugin. `registered` holds the components of the plugins that were checked before it."""
     report = check_plugin(name, file=file, alone=True, timeout=timeout)
     if report.problems and any(component.kind == "modalities" for component in report.components):
-        together = check_plugin(name, file=file, timeout=timeout)  # its defaults may name another plugin's components
-        report = together if together.components else report  # without, another one has ended the process
+        together = check_plugin(name, file=file, timeout=timeout)  # its defaults may need the components of another plugin
+        report = together if together.components else report  # if it has none, another plugin ended the process
     title = f"plugin {file or name}"
     for problem in report.problems:
         yield Finding(title, "failed", problem.cause, problem.fix)
@@ -183,10 +183,10 @@ def _plugin(name: str, registered: Registry, timeout: float, *, file: Path | Non
 
 
 def _speed(title: str, report: Report) -> Finding:
-    detail = f"{len(report.components)} components, all can be imported"
+    detail = f"{len(report.components)} components, all of which can be imported"
     if report.seconds > SLOW:
-        fix = "import heavy packages in the components' modules alone, not in the plugin's"
-        return Finding(title, "warning", f"{detail}; slow: takes {report.seconds:.1f} s to import, in every command", fix)
+        fix = "import heavy packages in the modules of the components, not in the plugin module"
+        return Finding(title, "warning", f"{detail}; every command spends {report.seconds:.1f} s on importing the plugin", fix)
     return Finding(title, "ok", detail)
 
 
@@ -196,7 +196,9 @@ def _environment() -> Iterator[Finding]:
     installed = {plugin.name for plugin in installed_plugins()}
     wanted = {name.strip() for name in value.split(",") if name.strip()}
     if unknown := wanted - installed:
-        yield Finding("MAE_PLUGINS", "failed", f"{value!r} names {', '.join(sorted(unknown))}, not installed", "set it anew")
+        yield Finding(
+            "MAE_PLUGINS", "failed", f"{value!r} names {', '.join(sorted(unknown))}, which is not installed", "correct it"
+        )
     else:
         yield Finding("MAE_PLUGINS", "ok", f"{value!r} leaves out: {', '.join(sorted(installed - wanted)) or 'none'}")
 
@@ -211,19 +213,19 @@ def _machine() -> Iterator[Finding]:
             "memory",
             "warning" if little else "ok",
             f"{memory / GIB:.1f} GiB free",
-            "end other programs, or train with a smaller train.device_batch_size" if little else "",
+            "close other programs, or train with a smaller train.device_batch_size" if little else "",
         )
     little = disk < LITTLE_DISK
     yield Finding(
         "disk",
         "warning" if little else "ok",
         f"{disk / GIB:.1f} GiB free in {os.getcwd()}",
-        "give runs another place with --out" if little else "",
+        "write runs to another disk with --out" if little else "",
     )
 
 
 def _free_memory() -> int | None:
-    """Bytes that programs can have without swapping; None where the system does not say."""
+    """The number of bytes available without swapping, or None if the system does not say."""
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))

@@ -1,4 +1,4 @@
-"""A plugin's quick check, in a process of its own: nothing that it does there, not even a crash, reaches this one."""
+"""A quick check of a plugin in a separate process, so that nothing it does, not even a crash, affects this one."""
 
 import json
 import os
@@ -13,12 +13,12 @@ from typing import Any
 from mae_registry import Component, MaeError, PluginError, cause_of, resolve
 
 TIMEOUT = 120.0
-"""Seconds that a check may take: importing torch from a cold network disk takes one minute."""
+"""The number of seconds a check may take. Importing torch from a cold network disk takes one minute."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong, and what to do."""
+    """What is wrong, and what to do about it."""
 
     cause: str
     fix: str
@@ -26,7 +26,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Report:
-    """Of one plugin: what it registered, the recipes that it brings, how long its own import took, and what is wrong."""
+    """What one plugin registered, its recipes, how long importing it took, and what is wrong with it."""
 
     plugin: str
     components: tuple[Component, ...] = ()
@@ -36,11 +36,11 @@ class Report:
 
 
 def run_fresh(call: str, *arguments: str, timeout: float, environment: dict[str, str]) -> tuple[str, str, str]:
-    """Call "package.module:function" in a fresh interpreter: how it ended ("" if well), its stdout, and its stderr."""
+    """Call "package.module:function" in a fresh interpreter. Returns how it ended ("" if well), its stdout and its stderr."""
     module, _, function = call.partition(":")
     # -P: nothing is imported from the folder that happens to be the current one, as with the command `mae`
     command = [sys.executable, "-P", "-c", f"from {module} import {function}; {function}()", *arguments]
-    # files, for a pipe would be waited for as long as any grandchild holds its other end
+    # files, because a pipe would block for as long as any grandchild holds its other end
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment)
         try:
@@ -59,9 +59,9 @@ def run_fresh(call: str, *arguments: str, timeout: float, environment: dict[str,
 
 
 def check_plugin(plugin: str, *, file: Path | None = None, alone: bool = False, timeout: float = TIMEOUT) -> Report:
-    """Load a plugin (an installed one's name; `file` for a local one), import its components, resolve its modalities' defaults.
+    """Load a plugin (by its name, or from `file`), import its components, and resolve the defaults of its modalities.
 
-    `alone`: without the other plugins. Otherwise beside all that are installed, whatever MAE_PLUGINS says.
+    With `alone`, no other plugin is loaded. Otherwise all installed ones are, whatever MAE_PLUGINS says.
     """
     environment = {name: value for name, value in os.environ.items() if name != "MAE_PLUGINS"}
     if alone:
@@ -89,7 +89,7 @@ def _usual_fix(plugin: str) -> str:
 
 
 def _check() -> None:  # pyright: ignore[reportUnusedFunction] - by name, in a fresh process
-    """In the fresh process: one line of JSON an event. What a plugin prints goes to stderr."""
+    """Print one line of JSON per event. Runs in the fresh process, where the output of plugins goes to stderr."""
     plugin, *files = sys.argv[1:]
     fix = _usual_fix(plugin)
     events = os.fdopen(os.dup(1), "w")
@@ -136,13 +136,13 @@ def _load(plugin: str, files: list[str], *, tell: Callable[..., None], attempt: 
 
 
 def _check_modality(component: Component) -> None:
-    """Its defaults make a model's recipe, and its functions can be imported."""
+    """Check that its defaults make a valid recipe, and that its functions can be imported."""
     from mae_core.config import load_config
     from mae_core.interfaces import Modality
 
     modality = component.load()
     if not isinstance(modality, Modality):
-        raise PluginError(f"{component.target} is a {type(modality).__name__}, must be a mae_core.interfaces.Modality")
+        raise PluginError(f"{component.target} is a {type(modality).__name__}; it must be a mae_core.interfaces.Modality")
     load_config(
         {"model": {"encoder": {"name": "vit", "width": 48, "depth": 1, "heads": 3}, "modalities": {component.name: {}}}}
     )

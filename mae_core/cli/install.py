@@ -1,4 +1,4 @@
-"""`mae install` and `mae uninstall`. Imports no torch, and no plugin: they mend what is broken."""
+"""`mae install` and `mae uninstall`. They import neither torch nor plugins, because they also repair broken ones."""
 
 import importlib
 import shlex
@@ -20,15 +20,21 @@ from mae_registry import ENTRY_POINT_GROUP, InstalledPlugin, MaeError, did_you_m
 
 
 def install(
-    what: Annotated[str, typer.Argument(help="A plugin's short name, a distribution, or the path of a folder or a wheel.")],
+    what: Annotated[
+        str, typer.Argument(help="The short name of a plugin, the name of a distribution, or the path of a folder or wheel.")
+    ],
     find_links: Annotated[
-        list[str] | None, typer.Option(metavar="DIR", help="A folder of wheels to look in too; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="DIR", help="Also look for wheels in this folder. Repeat the option for more folders."),
     ] = None,
     copy: Annotated[
-        bool, typer.Option("--copy", help="Copy a folder's code; otherwise changes to it take effect at once.")
+        bool,
+        typer.Option(
+            "--copy", help="Copy the code of a folder. Without this option, changes in the folder take effect at once."
+        ),
     ] = False,
 ) -> None:
-    """Install a plugin, or install it again, and check that it works. Changes no other package that is installed."""
+    """Install or reinstall a plugin, and check that it works. Other installed packages are never changed."""
     source = find_source(what, checkout=not find_links)
     options = [word for folder in find_links or [] for word in ("--find-links", folder)]
     try:
@@ -43,7 +49,7 @@ def install(
     plugins = [p for p in installed_plugins() if canonical(p.distribution) == canonical(source.distribution)]
     if not plugins:
         raise MaeError(
-            f"{source.distribution} {version} is installed, but it is no MAE plugin: "
+            f"{source.distribution} {version} is installed, but it is not an MAE plugin: "
             f"it has no entry point in the group {ENTRY_POINT_GROUP}; "
             f"to remove it: pip uninstall {source.distribution}"
         )
@@ -54,7 +60,7 @@ def install(
             first = report.problems[0]
             raise MaeError(
                 f"{plugin.distribution} {plugin.version} is installed, but plugin {plugin.name!r} is broken: {first.cause}; "
-                f"to mend it, {first.fix}"
+                f"to fix this, {first.fix}"
             )
         typer.echo(f"plugin {plugin.name} is installed ({plugin.distribution} {plugin.version}{place}): {_summary(report)}")
         typer.echo(f"try next: {_next(report)}")
@@ -69,7 +75,7 @@ def _install(source: Source, options: Sequence[str], *, editable: bool) -> None:
         return
     run_install(source.requirement, *options, besides=source.distribution)
     after = _version(source.distribution)
-    if before is not None and before == after:  # the installer left it alone; but its files may be older, or damaged
+    if before is not None and before == after:  # the installer did nothing, but the files may be old or damaged
         same = source.requirement if Path(source.requirement).is_file() else f"{source.distribution}=={after}"
         reinstall(same, *options)
 
@@ -95,7 +101,7 @@ def _explained(error: InstallerFailed, source: Source, find_links: Sequence[str]
     if "constraint" in said or "conflict" in said or "unsatisfiable" in said:
         return MaeError(
             f"{nothing}: it does not fit what is installed here, which `mae install` never changes; "
-            f"to have that changed: pip install {shlex.quote(source.requirement)}\n{error}"
+            f"to change it all the same: pip install {shlex.quote(source.requirement)}\n{error}"
         )
     return MaeError(f"{nothing}:\n{error}")
 
@@ -104,7 +110,7 @@ def _summary(report: Report) -> str:
     by_kind = defaultdict(list)
     for component in report.components:
         by_kind[component.kind].append(component.name)
-    return "; ".join(f"{kind} {', '.join(names)}" for kind, names in by_kind.items()) or "it registers nothing"
+    return "; ".join(f"{kind} {', '.join(names)}" for kind, names in by_kind.items()) or "it registers no components"
 
 
 def _next(report: Report) -> str:
@@ -121,9 +127,9 @@ def _next(report: Report) -> str:
 
 
 def uninstall(
-    name: Annotated[str, typer.Argument(help="A plugin's name, or its distribution's.")],
+    name: Annotated[str, typer.Argument(help="The name of a plugin, or of its distribution.")],
 ) -> None:
-    """Remove a plugin, also a broken one. What it needed stays installed."""
+    """Remove a plugin, even a broken one. The packages that it needed stay installed."""
     plugin = _find(name)
     others = [p.name for p in installed_plugins() if p.distribution == plugin.distribution and p.name != plugin.name]
     try:
@@ -133,24 +139,27 @@ def uninstall(
     importlib.invalidate_caches()
     if any((p.name, p.distribution) == (plugin.name, plugin.distribution) for p in installed_plugins()):
         place = metadata.distribution(plugin.distribution).locate_file("")
-        raise MaeError(f"{plugin.distribution} is still there, in a folder that the installer does not manage: {place}")
+        raise MaeError(f"{plugin.distribution} is still there, in a folder that the package installer does not manage: {place}")
     also = f", and with it {', '.join(others)}" if others else ""
-    typer.echo(f"plugin {plugin.name} is gone{also} ({plugin.distribution} {plugin.version}); what it needed stays installed")
+    typer.echo(
+        f"plugin {plugin.name} was removed{also} ({plugin.distribution} {plugin.version}); "
+        "the packages that it needed stay installed"
+    )
 
 
 def _find(name: str) -> InstalledPlugin:
-    """The installed plugin that is meant. Raises MaeError for anything else: nothing but plugins is removed."""
+    """The installed plugin of that name. Raises MaeError for anything else, because only plugins are removed."""
     installed = installed_plugins()
     if canonical(name) in ("core", "mae-core"):
-        raise MaeError("mae-core is the core, and no plugin; to remove it: pip uninstall mae-core")
+        raise MaeError("mae-core is the core and not a plugin; to remove it: pip uninstall mae-core")
     found = [p for p in installed if p.name == name] or [p for p in installed if canonical(p.distribution) == canonical(name)]
     if not found and name in (known := known_plugins()):
         found = [p for p in installed if canonical(p.distribution) == known[name]]
     if len({p.distribution for p in found}) > 1:
         distributions = " and ".join(f"{p.distribution} {p.version}" for p in found)
-        raise MaeError(f"there are two plugins {name!r}, of {distributions}; say which distribution to remove")
+        raise MaeError(f"there are two plugins {name!r}, from {distributions}; name the distribution to remove")
     if found:
         return found[0]
     if (version := _version(name)) is not None:
-        raise MaeError(f"{name} {version} is installed, but it is no MAE plugin; nothing was removed")
+        raise MaeError(f"{name} {version} is installed, but it is not an MAE plugin; nothing was removed")
     raise MaeError(f"no plugin {name!r} is installed.{did_you_mean(name, [p.name for p in installed])}")

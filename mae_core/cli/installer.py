@@ -1,4 +1,4 @@
-"""The package installer of this environment, run as a program. Imports no torch."""
+"""The package installer of this environment, run as a program. Does not import torch."""
 
 import importlib.util
 import os
@@ -28,7 +28,7 @@ _NOISE = re.compile(
 
 
 class InstallerFailed(MaeError):
-    """The installer ended with an error; `lines` are what it said."""
+    """The installer ended with an error. `lines` are its output."""
 
     def __init__(self, lines: Sequence[str]) -> None:
         super().__init__("\n".join(_last_meaningful(lines)))
@@ -38,11 +38,11 @@ class InstallerFailed(MaeError):
 def installer() -> list[str]:
     """The start of its command line: pip's, or uv's where there is no pip. Raises MaeError where there is neither."""
     if importlib.util.find_spec("pip"):
-        return [sys.executable, "-P", "-m", "pip"]  # -P: a folder of the name "pip" here is not meant
+        return [sys.executable, "-P", "-m", "pip"]  # -P: do not import a folder named "pip" from here
     if uv := shutil.which("uv"):
         return [uv, "pip"]
     raise MaeError(
-        f"this environment ({sys.prefix}) has neither pip nor uv, so that nothing can be installed or removed; "
+        f"this environment ({sys.prefix}) has neither pip nor uv, so nothing can be installed or removed; "
         f"get pip with: {sys.executable} -m ensurepip"
     )
 
@@ -121,7 +121,7 @@ def _interrupt(process: subprocess.Popen[str]) -> None:
 
 
 def _last_meaningful(lines: Sequence[str]) -> list[str]:
-    """From the first error on, or the end; at most eight lines. Of a traceback in it, the exception alone."""
+    """At most eight lines, from the first error on, or else the last ones. A traceback is cut down to its exception."""
     said = [line for line in _without_frames(lines) if line.strip() and not _NOISE.match(line.strip())]
     errors = [number for number, line in enumerate(said) if re.match(r"\s*(ERROR:|error:|×)", line)]
     return said[errors[0] :][:8] if errors else said[-5:]

@@ -1,4 +1,4 @@
-"""Masks in a terminal: characters, no colours, so that a pipe or a log shows them too."""
+"""Masks in a terminal, as characters without colours, so that pipes and logs show them too."""
 
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -19,7 +19,7 @@ Rows = list[str]
 
 
 def picture(drawn: "DrawnSet", grid: "Grid", *, width: int) -> list[str]:
-    """Lines of text: some masks, and how often each position is hidden, in tenths."""
+    """Lines of text that show some masks, and how often each position is hidden, in tenths."""
     from mae_core.pictures.mask_samples import frames
 
     every = frames(grid, limit=grid.num_patches)
@@ -49,7 +49,7 @@ def picture(drawn: "DrawnSet", grid: "Grid", *, width: int) -> list[str]:
 
 
 def legend(drawn: "Sequence[DrawnSet]") -> str:
-    """What the symbols mean that are in the masks."""
+    """The meaning of the symbols that occur in the masks."""
     from mae_core.pictures.mask_samples import states_in
 
     symbols = [symbol * 2 if symbol.strip() else "blank" for symbol in SYMBOLS]
@@ -61,12 +61,12 @@ def _symbols(states: "Tensor") -> list[str]:
 
 
 def _tenths(shares: "Tensor") -> list[str]:
-    """(N,) -> N digits, rounded; "X" for always."""
+    """(N,) -> N rounded digits, with "X" for always."""
     return ["X" if share == 1 else str(min(round(share * 10), 9)) for share in shares.tolist()]
 
 
 def _panel(label: str, values: list[str], ids: "Tensor", cell: int) -> Rows:
-    """A label and the rows of a picture, all equally long. Blocks are doubled, so that they touch."""
+    """A label and the rows of a picture, all of one length. Blocks are doubled so that they touch."""
     rows = ["".join(_widened(values[place], cell) for place in row) for row in ids.tolist()]
     width = max(len(rows[0]), len(label))
     return [line.ljust(width) for line in (label, *rows)]

@@ -1,4 +1,4 @@
-"""`mae masks`: which maskers there are, and what they hide."""
+"""`mae masks` lists the maskers and shows what they hide."""
 
 import json
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from mae_core.pictures.mask_samples import Look
     from mae_core.pictures.mask_subjects import Subject
 
-app = typer.Typer(help="Maskers: which there are, and what they hide.", invoke_without_command=True)
+app = typer.Typer(help="List the maskers, and show what they hide.", invoke_without_command=True)
 
 MAX_DRAWS = 100_000
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead, for a program to read.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs to read.")]
 
 
 @app.callback()
 def list_maskers(context: typer.Context, as_json: AsJson = False) -> None:
-    """Maskers: which there are, with their parameters, and (`show`) what they hide."""
+    """List the maskers with their parameters, or (`show`) see what one hides."""
     if context.invoked_subcommand is not None:
         return
     maskers = _maskers()
@@ -37,7 +37,7 @@ def list_maskers(context: typer.Context, as_json: AsJson = False) -> None:
         for masker in maskers:
             if ("operands" in masker) == is_operator:
                 _print_masker(console, masker)
-    console.print("what one hides:  mae masks show random ratio=0.75 -o masks.png", markup=False, soft_wrap=True)
+    console.print("to see what a masker hides:  mae masks show random ratio=0.75 -o masks.png", markup=False, soft_wrap=True)
 
 
 def _maskers() -> list[dict[str, Any]]:
@@ -87,30 +87,37 @@ def _print_masker(console: Console, masker: dict[str, Any]) -> None:
 def show(
     what: Annotated[
         str,
-        typer.Argument(help="A masker's name, a section in braces, a recipe or YAML file; RECIPE:NAME for one masker of it."),
+        typer.Argument(
+            help="The name of a masker, a section in braces, or a recipe. RECIPE:NAME chooses one masker of a recipe."
+        ),
     ],
     changes: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="The masker's parameters, or the recipe's values.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values to change, of the masker or of the recipe.")
     ] = None,
     grid: Annotated[
-        str | None, typer.Option(help="The grid to mask, such as t=8,h=14,w=14.", show_default="the recipe's, or one that fits")
+        str | None,
+        typer.Option(
+            help="The grid to mask, such as t=8,h=14,w=14.", show_default="the recipe's, or one that suits the masker"
+        ),
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a picture (PNG) to this file.")] = None,
-    seed: Annotated[int, typer.Option(help="The seed that masks are drawn with.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed for sampling the masks.")] = 0,
     progress: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="The share of training to show a schedule at.", show_default="0, 0.5 and 1"),
+        typer.Option(min=0, max=1, help="Show a schedule at this fraction of the training.", show_default="0, 0.5 and 1"),
     ] = None,
-    draws: Annotated[int, typer.Option(min=1, max=MAX_DRAWS, help="How many masks are drawn to count how often.")] = 1000,
+    draws: Annotated[
+        int, typer.Option(min=1, max=MAX_DRAWS, help="How many masks to sample for counting how often each patch is hidden.")
+    ] = 1000,
     as_json: AsJson = False,
 ) -> None:
-    """Show some masks, and how often each position is hidden, before anything is trained with them."""
+    """Show some masks, and how often each position is hidden."""
     from mae_core.pictures.mask_samples import look, require_no_samples
     from mae_core.pictures.mask_subjects import find_subjects, parse_grid
 
     subjects = find_subjects(what, changes or [], grid=parse_grid(grid) if grid is not None else None)
     if progress is not None and not any(subject.is_scheduled for subject in subjects):
-        raise ConfigError("--progress is for maskers with a `schedule`; this one is the same at all times")
+        raise ConfigError("--progress is for maskers with a `schedule`; this one does not change during training")
     shown, problems = [], []
     for subject in subjects:
         try:

@@ -1,4 +1,4 @@
-"""`mae plugins` and `mae hooks`. Import no torch."""
+"""`mae plugins` and `mae hooks`. They do not import torch."""
 
 import inspect
 import json
@@ -13,16 +13,17 @@ from rich.table import Column, Table
 from mae_core.cli.sources import known_plugins
 from mae_registry import KINDS, PluginRecord, Registry, hookspecs, installed_plugins
 
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs to read.")]
 
 
 def list_plugins(
     as_json: AsJson = False,
     everything: Annotated[
-        bool, typer.Option("--all", help="Also those that MAE_PLUGINS leaves out, and known ones that are not installed.")
+        bool,
+        typer.Option("--all", help="Also list plugins that MAE_PLUGINS leaves out, and known ones that are not installed."),
     ] = False,
 ) -> None:
-    """Installed plugins: version, whether they load, and what they register."""
+    """List the installed plugins: their versions, whether they load, and what they register."""
     from mae_core.registry import registry
 
     plugins = [_described(plugin) for plugin in registry().plugins if everything or plugin.status != "excluded"]
@@ -39,7 +40,7 @@ def list_plugins(
 
 
 def _described(plugin: PluginRecord) -> dict[str, Any]:
-    """As `--json` has it: these keys, in all versions to come."""
+    """What `--json` prints. Later versions keep these keys."""
     return {
         "name": plugin.name,
         "distribution": plugin.distribution,
@@ -53,7 +54,7 @@ def _described(plugin: PluginRecord) -> dict[str, Any]:
 
 
 def _not_installed() -> list[dict[str, Any]]:
-    """Of the plugins that have a short name, one each; the first name of a distribution is its plugin's."""
+    """The known plugins that are not installed. The first short name of a distribution is its plugin's name."""
     first = {distribution: name for name, distribution in reversed(known_plugins().items())}
     missing = {name: distribution for distribution, name in first.items()}
     for plugin in installed_plugins():
@@ -79,7 +80,7 @@ def _cell(plugin: dict[str, Any]) -> str:
 
 
 def hooks(as_json: AsJson = False) -> None:
-    """What a plugin can add: every hook, what it is for, and which plugins implement it."""
+    """List every hook: what a plugin can add with it, and which plugins implement it."""
     from mae_core.registry import registry
 
     described = [_hook(kind, registry()) for kind in KINDS]
@@ -90,7 +91,7 @@ def hooks(as_json: AsJson = False) -> None:
     for hook in described:
         table.add_row(hook["name"], hook["signature"], escape(hook["for"]), ", ".join(hook["plugins"]))
     Console().print(table)
-    typer.echo('register(name, "package.module:Object") adds a component; docs/plugins.md says how to write a plugin')
+    typer.echo('register(name, "package.module:Object") adds a component; docs/plugins.md explains how to write a plugin')
 
 
 def _hook(kind: str, registry: Registry) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How far a training run is: one line that moves on a terminal, a plain line now and then anywhere else."""
+"""The progress of a training run: a moving line on a terminal, and plain lines from time to time elsewhere."""
 
 import time
 from types import TracebackType

@@ -1,4 +1,4 @@
-"""What `mae install WHAT` means: a short name, a distribution, a folder or a wheel. Reads metadata alone."""
+"""What `mae install WHAT` means: a short name, a distribution, a folder or a wheel. Only metadata are read."""
 
 import re
 import tomllib
@@ -15,7 +15,7 @@ from mae_registry import ENTRY_POINT_GROUP, MaeError, did_you_mean
 
 @dataclass(frozen=True)
 class Source:
-    """What the installer is given, and whose distribution that is."""
+    """What the installer is given, and the name of its distribution."""
 
     requirement: str
     """A requirement ("mae-lidar==1.2"), or the absolute path of a folder or a wheel."""
@@ -24,33 +24,33 @@ class Source:
 
 
 def known_plugins() -> dict[str, str]:
-    """Short names, and the distributions that they stand for."""
+    """The short names, and the distribution that each stands for."""
     return tomllib.loads(Path(__file__).with_name("known_plugins.toml").read_text(encoding="utf-8"))
 
 
 def find_source(what: str, *, checkout: bool = True) -> Source:
-    """What is meant by the argument of `mae install`. `checkout`: our own plugins come from the checkout, if there is one.
+    """What the argument of `mae install` means. With `checkout`, our own plugins come from the checkout, if there is one.
 
-    Raises MaeError for a path without a plugin. Nobody knows yet whether a distribution exists.
+    Raises MaeError for a path without a plugin. Whether a distribution exists is not known yet.
     """
     if " @ " not in what and (re.search(r"[/\\]|\.whl$", what) or what.startswith(".")):
         if "://" in what:
-            raise MaeError(f"{what} is an address; say whose: mae install 'NAME @ {what}', NAME being the distribution's")
+            raise MaeError(f"{what} is an address; give the name of the distribution too: mae install 'NAME @ {what}'")
         return _path(Path(what).expanduser().absolute())
     if re.fullmatch(r"[A-Za-z0-9]+", what):
         what = known_plugins().get(what.lower(), f"mae-{what.lower()}")
     found = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", what)
     if not found:
-        raise MaeError(f"{what!r} is neither a plugin's short name nor a distribution nor a path{_known()}")
+        raise MaeError(f"{what!r} is neither a plugin's short name nor the name of a distribution nor a path{_known()}")
     distribution = found[0].rstrip("._-")
     if canonical(distribution) == "mae-core":
-        raise MaeError("mae-core is the core, and no plugin; to change its version, use the package installer itself")
+        raise MaeError("mae-core is the core and not a plugin; to change its version, use pip itself")
     folder = _in_checkout(distribution) if checkout and what == distribution else None
     return Source(str(folder), distribution, folder) if folder else Source(what, distribution)
 
 
 def no_such_distribution(distribution: str) -> str:
-    """The end of a sentence about a distribution that is nowhere: the nearest known one, or where a known one may be."""
+    """The end of a sentence about a distribution that was not found: the nearest known name, or where to look for it."""
     known = known_plugins()
     if distribution in known.values():
         return "; name the folder of its source (mae install ./PATH), or a folder of wheels (--find-links DIR)"
@@ -59,7 +59,7 @@ def no_such_distribution(distribution: str) -> str:
 
 
 def _known() -> str:
-    return f"; known: {', '.join(known_plugins())}"
+    return f"; known short names: {', '.join(known_plugins())}"
 
 
 def _path(path: Path) -> Source:
@@ -73,17 +73,17 @@ def _path(path: Path) -> Source:
 
 
 def _plugin_of_folder(folder: Path) -> str:
-    """The distribution's name. Raises MaeError if pyproject.toml has no plugin."""
+    """The name of the distribution. Raises MaeError if pyproject.toml declares no plugin."""
     file = folder / "pyproject.toml"
     if not file.is_file():
         raise MaeError(
-            f"{folder} holds no plugin: it has no pyproject.toml; `mae new-plugin NAME` writes a plugin to begin with"
+            f"{folder} is not a plugin: it has no pyproject.toml; `mae new-plugin NAME` writes a plugin to start from"
         )
     project = _pyproject(file).get("project", {})
     if not project.get("entry-points", {}).get(ENTRY_POINT_GROUP) or not isinstance(project.get("name"), str):
         raise MaeError(
-            f'{folder} holds no plugin: its pyproject.toml has no table [project.entry-points."{ENTRY_POINT_GROUP}"]; '
-            "docs/plugins.md says what to write there"
+            f'{folder} is not a plugin: its pyproject.toml has no table [project.entry-points."{ENTRY_POINT_GROUP}"]; '
+            "docs/plugins.md explains what to write there"
         )
     return project["name"]
 
@@ -92,7 +92,7 @@ def _pyproject(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise MaeError(f"{file} is no TOML: {error}") from None
+        raise MaeError(f"{file} is not valid TOML: {error}") from None
 
 
 def _plugin_of_wheel(path: Path) -> str:
@@ -100,17 +100,17 @@ def _plugin_of_wheel(path: Path) -> str:
         with zipfile.ZipFile(path) as wheel:
             tables = [wheel.read(name).decode() for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt")]
     except zipfile.BadZipFile:
-        raise MaeError(f"{path} is damaged or no wheel") from None
+        raise MaeError(f"{path} is damaged, or not a wheel") from None
     parser = ConfigParser(delimiters=("=",), interpolation=None)
     for table in tables:
         parser.read_string(table)
     if not parser.has_section(ENTRY_POINT_GROUP):
-        raise MaeError(f"{path.name} holds no MAE plugin: it has no entry point in the group {ENTRY_POINT_GROUP}")
+        raise MaeError(f"{path.name} is not an MAE plugin: it has no entry point in the group {ENTRY_POINT_GROUP}")
     return path.name.partition("-")[0]
 
 
 def _in_checkout(distribution: str) -> Path | None:
-    """The source of one of this project's own plugins, beside the core's."""
+    """The folder of one of this project's own plugins, if the core runs from a checkout."""
     for file in sorted((Path(__file__).parents[2] / "plugins").glob("*/pyproject.toml")):
         if canonical(_pyproject(file).get("project", {}).get("name", "")) == canonical(distribution):
             return file.parent
@@ -118,7 +118,7 @@ def _in_checkout(distribution: str) -> Path | None:
 
 
 def can_build_here(folder: Path) -> bool:
-    """Whether what its build needs is installed, so that nothing has to be fetched for it."""
+    """Whether everything that its build needs is installed, so that nothing has to be downloaded."""
     needed = _pyproject(folder / "pyproject.toml").get("build-system", {}).get("requires", ["setuptools"])
     installed = {canonical(d.name) for d in metadata.distributions() if d.name}
     return all(canonical(re.split(r"[^A-Za-z0-9._-]", requirement)[0]) in installed for requirement in needed)

@@ -17,21 +17,29 @@ if TYPE_CHECKING:
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="A run's folder, a checkpoint, or published weights (.pth, .safetensors).")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write: .safetensors or .pth; .pt for --from.")],
-    to_layout: Annotated[str | None, typer.Option("--to", help="Write in this published layout, e.g. mae or timm.")] = None,
-    from_layout: Annotated[str | None, typer.Option("--from", help="Read published weights of this layout.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="With --from: the recipe of the model that the weights are for.")] = None,
+    source: Annotated[
+        Path, typer.Argument(help="The folder of a run, a checkpoint, or published weights (.pth, .safetensors).")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The file to write: .safetensors or .pth with --to, .pt with --from.")
+    ],
+    to_layout: Annotated[
+        str | None, typer.Option("--to", help="Write the weights in this published layout, such as mae or timm.")
+    ] = None,
+    from_layout: Annotated[str | None, typer.Option("--from", help="Read published weights that have this layout.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="The recipe of the model that the weights are for. Needed with --from.")
+    ] = None,
 ) -> None:
-    """Published weights -> a checkpoint (--from, with --recipe), or a checkpoint -> a published layout (--to)."""
+    """Turn published weights into a checkpoint (--from), or a checkpoint into published weights (--to)."""
     from mae_core.runs.convert import export_file, import_file
 
     if (to_layout is None) == (from_layout is None):
-        raise typer.BadParameter("give one of --to LAYOUT and --from LAYOUT")
+        raise typer.BadParameter("give either --to LAYOUT or --from LAYOUT")
     if to_layout is not None:
         export_file(source, output, layout=to_layout)
     elif recipe is None:
-        raise typer.BadParameter("--from needs --recipe, the model that the weights are for")
+        raise typer.BadParameter("--from also needs --recipe, the recipe of the model that the weights are for")
     else:
         assert from_layout is not None
         import_file(source, output, layout=from_layout, recipe=recipe)
@@ -39,7 +47,7 @@ def convert(
 
 
 def statistics(recipe: Recipe, overrides: Overrides = None) -> None:
-    """Measure what a tokenizer has to know of the recipe's data, such as their mean, and print it as KEY=VALUE."""
+    """Measure what the tokenizers need to know about the data, such as the mean, and print it as KEY=VALUE."""
     from mae_core.build import modality as find_modality
     from mae_core.config import load_config
     from mae_core.training.sources import build_datasets
@@ -48,7 +56,9 @@ def statistics(recipe: Recipe, overrides: Overrides = None) -> None:
     datasets = build_datasets(load_config(recipe, overrides or []))
     measures = {name: measure for name in datasets if (measure := find_modality(name).measure)}
     if not measures:
-        raise MaeError(f"{', '.join(datasets)} has no statistics to measure: its tokenizer's constants are part of the recipe")
+        raise MaeError(
+            f"{', '.join(datasets)} has no statistics to measure; the constants of its tokenizer are part of the recipe"
+        )
     for name, measure in measures.items():
         for key, value in resolve(measure)(_read_all(datasets[name])).items():
             shown = f"[{','.join(f'{item:.7g}' for item in value)}]" if isinstance(value, list) else f"{value:.7g}"
@@ -56,7 +66,7 @@ def statistics(recipe: Recipe, overrides: Overrides = None) -> None:
 
 
 def _read_all(dataset: "Dataset") -> "Iterator[Tensor]":
-    """Every sample that can be read, with the progress, and those that cannot, on standard error."""
+    """Every sample that can be read. Progress and unreadable samples are reported on standard error."""
     from rich.progress import track
 
     from mae_core.interfaces import BadSample, as_sample
@@ -66,13 +76,13 @@ def _read_all(dataset: "Dataset") -> "Iterator[Tensor]":
         try:
             sample = as_sample(dataset.read(index))
         except BadSample as error:
-            console.print(f"left out: {error}", markup=False, soft_wrap=True)
+            console.print(f"skipped: {error}", markup=False, soft_wrap=True)
         else:
             yield sample.x
 
 
-def report(run: Annotated[Path, typer.Argument(help="A run's folder.")]) -> None:
-    """Write a run's report.html again."""
+def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
+    """Write the report.html of a run again."""
     from mae_core.runs.report import write_report
 
     typer.echo(write_report(run))

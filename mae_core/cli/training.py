@@ -17,25 +17,32 @@ if TYPE_CHECKING:
     from mae_core.interfaces import Preview
     from mae_core.model.autoencoder import MaskedAutoencoder
 
-Recipe = Annotated[str, typer.Argument(help="A recipe's name (image/mae_vit_base) or a YAML file.")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values that replace the recipe's.")]
+Recipe = Annotated[str, typer.Argument(help="The name of a recipe, such as image/mae_vit_base, or a YAML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Values to use instead of the recipe's, such as train.epochs=100."),
+]
 
 SIGNALLED = 128
-"""To this the number of the signal is added that stopped a run, as shells have it: 143 after SIGTERM."""
+"""The exit code of a stopped run is this plus the number of the signal, as in shells: 143 after SIGTERM."""
 INTERRUPTED = SIGNALLED + signal.SIGINT
-"""Exit code after Ctrl-C."""
+"""The exit code after Ctrl-C."""
 
 
 def pretrain(
     recipe: Recipe,
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder.", show_default="runs/RECIPE, numbered")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in that folder.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write the run to.", show_default="runs/RECIPE, with a number")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder --out.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Delete the run in the folder --out, and start again.")
+    ] = False,
 ) -> None:
     """Pre-train a masked autoencoder from a recipe."""
     if resume and overwrite:
-        raise typer.BadParameter("--resume and --overwrite exclude each other")
+        raise typer.BadParameter("--resume and --overwrite cannot be used together")
     from mae_core.cli.progress import TrainingProgress
     from mae_core.config import load_config
     from mae_core.runs.folder import choose_folder, give_back
@@ -52,7 +59,7 @@ def pretrain(
     except Interrupted as error:
         again = ["pretrain", recipe, *(overrides or []), "--out", str(folder), "--resume"]
         if error.signal != signal.SIGPIPE:  # then nobody reads it
-            console.print(f"{error}\ngo on with:  {_shell(again)}")
+            console.print(f"{error}\nto continue it:  {_shell(again)}")
         raise typer.Exit(SIGNALLED + error.signal) from None
     finally:
         give_back(folder)
@@ -60,7 +67,7 @@ def pretrain(
 
 
 def _say_what_next(config: "Config", folder: Path) -> None:
-    """Where everything is, and some commands to try."""
+    """Print where everything is, and some commands to try."""
     modalities = list(config["model"]["modalities"])
     pictures = sorted((folder / "pictures").glob("step-*.png"))
     lines = [f"run folder  {folder}/"]
@@ -70,7 +77,7 @@ def _say_what_next(config: "Config", folder: Path) -> None:
     if config["model"]["modalities"][modalities[0]]["masker"].get("ratio") is not None:
         drawn += ["--mask-ratio", "0.5", "--mask-ratio", "0.9"]
     commands = [["config", "show", str(folder / "config.yaml")]]
-    if pictures:  # not of every target
+    if pictures:  # some targets have none
         commands.insert(0, ["reconstruct", str(folder), "-o", "reconstruction.png", *drawn])
     if certificates := _certificates(config):
         commands.append(["verify", *certificates])
@@ -78,7 +85,7 @@ def _say_what_next(config: "Config", folder: Path) -> None:
 
 
 def _certificates(config: "Config") -> list[str]:
-    """Those of the plugins that the recipe's modalities come from."""
+    """The names of the certificates of the plugins that the recipe's modalities come from."""
     from mae_core.build import modality_of
     from mae_core.registry import registry
 
@@ -88,7 +95,7 @@ def _certificates(config: "Config") -> list[str]:
 
 
 def _shell(words: Sequence[str]) -> str:
-    """A command as this user would type it: by the path that `mae` was started with."""
+    """A command as this user would type it, with the path that `mae` was started by."""
     import shlex
     import shutil
 
@@ -101,16 +108,25 @@ def _shell(words: Sequence[str]) -> str:
 
 
 def reconstruct(
-    checkpoint: Annotated[Path, typer.Argument(help="A run's folder, or one of its checkpoint files.")],
-    inputs: Annotated[list[Path] | None, typer.Argument(help="Files or folders; none: the training data's examples.")] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The picture (PNG).")] = Path("reconstruction.png"),
-    mask_ratio: Annotated[
-        list[float] | None, typer.Option(help="In place of the recipe's; again for more rows.", show_default=False)
+    checkpoint: Annotated[Path, typer.Argument(help="The folder of a run, or a checkpoint file.")],
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Files, or folders of files. Without any, examples from the training data are used."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the masks.")] = 0,
-    modality: Annotated[str | None, typer.Option(help="Which of the model's.", show_default="that of the inputs")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The picture to write (PNG).")] = Path("reconstruction.png"),
+    mask_ratio: Annotated[
+        list[float] | None,
+        typer.Option(help="Use this mask ratio instead of the recipe's. Repeat the option for more rows.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The seed for sampling the masks.")] = 0,
+    modality: Annotated[
+        str | None,
+        typer.Option(
+            help="The modality to reconstruct, if the model has several.", show_default="the one that reads the inputs"
+        ),
+    ] = None,
 ) -> None:
-    """Hide a part of each input, let the model fill it in, and draw both."""
+    """Hide part of each input, let the model fill it in, and write a picture of both."""
     from mae_core.build import build_masker
     from mae_core.build import modality as find_modality
     from mae_core.pictures.reconstruction import reconstruct as run
@@ -136,8 +152,8 @@ def _with_ratio(config: "Config", modality: str, ratio: float) -> "Config":
     path = f"model.modalities.{modality}.masker"
     masker = config.to_dict()["model"]["modalities"][modality]["masker"]
     if "ratio" not in masker:
-        raise MaeError(f"--mask-ratio: this model's masker, {one_line(masker)}, has no `ratio` that could be another")
-    exact = [f"{path}.ragged=false"] if masker.get("ragged") else []  # a ratio makes the counts of `any` and `all` equal
+        raise MaeError(f"--mask-ratio: this model's masker, {one_line(masker)}, has no `ratio` to change")
+    exact = [f"{path}.ragged=false"] if masker.get("ragged") else []  # with a ratio, the counts of `any` and `all` are equal
     return load_config(config.to_dict(), [f"{path}.ratio={ratio}", *exact])
 
 
@@ -149,12 +165,12 @@ def _modality_of(inputs: Sequence[Path], model: "MaskedAutoencoder") -> str:
     suffixes = {path.suffix.lower() for path in inputs if not path.is_dir()}
     fitting = [name for name in names if suffixes and suffixes <= set(find_modality(model.backbone.types[name]).file_suffixes)]
     if len(names) > 1 and len(fitting) != 1:
-        raise MaeError(f"this model has the modalities {', '.join(names)}; say which with --modality")
+        raise MaeError(f"this model has the modalities {', '.join(names)}; choose one with --modality")
     return names[0] if len(names) == 1 else fitting[0]
 
 
 def _read(inputs: Sequence[Path], model: "MaskedAutoencoder", name: str) -> "list[Preview]":
-    """Each file as the modality reads it; folders stand for the files in them that it can read."""
+    """Each file as the modality reads it. A folder stands for the files in it that the modality can read."""
     from mae_core.build import modality as find_modality
     from mae_core.interfaces import Preview, as_sample
     from mae_registry import resolve
@@ -165,7 +181,7 @@ def _read(inputs: Sequence[Path], model: "MaskedAutoencoder", name: str) -> "lis
         if path.is_dir():
             found = sorted(file for file in path.iterdir() if file.suffix.lower() in modality.file_suffixes)
             if not found:
-                raise MaeError(f"{path.absolute()} holds no {', '.join(modality.file_suffixes)} file")
+                raise MaeError(f"{path.absolute()} contains no {', '.join(modality.file_suffixes)} file")
             files += found
         else:
             files.append(path)
@@ -180,7 +196,9 @@ def _examples(config: "Config", name: str) -> "Sequence[Preview]":
     try:
         previews = build_datasets(config)[name].previews(4)
     except ConfigError as error:
-        raise MaeError(f"without a file to reconstruct, the training data's examples are; but {error}; name a file") from error
+        raise MaeError(
+            f"no file to reconstruct was given, and there are no examples in the training data: {error}; name a file"
+        ) from error
     if not previews:
-        raise MaeError(f"data.{name} has no example that can be read; name a file")
+        raise MaeError(f"no example in data.{name} can be read; name a file to reconstruct")
     return previews

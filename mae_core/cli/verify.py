@@ -1,4 +1,4 @@
-"""`mae verify`: certificates, which compare this installation with published numbers."""
+"""`mae verify` runs certificates, which compare this installation with published numbers."""
 
 import json
 import math
@@ -20,20 +20,23 @@ if TYPE_CHECKING:
 
 def verify(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Certificates to run.", show_default="all that are installed")
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="The certificates to run.", show_default="all that are installed"),
     ] = None,
     numbers: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Files in this folder replace those of the same names that ship with a plugin."),
+        typer.Option(
+            metavar="DIR", help="Use the files in this folder instead of files of the same names that ship with the plugins."
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list for other programs to read.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for other programs to read.")] = False,
 ) -> None:
-    """Compare this installation with the numbers of the published implementations. Exits with 1 if any differ."""
+    """Compare this installation with numbers of the published implementations. Exit with 1 if any of them differ."""
     from mae_core.registry import registry
 
     certificates = [registry().get("certificates", name) for name in names or registry().names("certificates")]
     if not certificates:
-        raise MaeError("no installed plugin brings a certificate; to see which plugins can be installed: mae plugins --all")
+        raise MaeError("no installed plugin has a certificate; `mae plugins --all` lists the plugins that can be installed")
     published = {certificate.name: _published(certificate, numbers) for certificate in certificates}
     if numbers is not None:
         _say_what_is_replaced(published, numbers)
@@ -63,8 +66,8 @@ def _say_what_is_replaced(published: "Mapping[str, Published]", folder: Path) ->
         return
     known = sorted({file for numbers in published.values() for file in numbers.names()})
     raise MaeError(
-        f"--numbers {folder}: none of its files has the name of one that {', '.join(published)} would read; "
-        f"these are {some_of(known, limit=20)}"
+        f"--numbers {folder}: no file in it has a name that {', '.join(published)} would read; "
+        f"the names are {some_of(known, limit=20)}"
     )
 
 
@@ -74,13 +77,11 @@ def _run(certificate: Component, published: "Mapping[str, Published]") -> "Itera
         yield from certify(published[certificate.name])
     except Exception as error:
         cause = str(error) if isinstance(error, MaeError) else cause_of(error)
-        raise MaeError(
-            f"the certificate {certificate.name!r} of plugin {certificate.plugin!r} cannot be run: {cause}"
-        ) from error
+        raise MaeError(f"the certificate {certificate.name!r} of plugin {certificate.plugin!r} cannot run: {cause}") from error
 
 
 def _as_json(certificate: str, check: "Check") -> dict[str, Any]:
-    measured = check.measured if math.isfinite(check.measured) else None  # JSON has no word for infinity
+    measured = check.measured if math.isfinite(check.measured) else None  # JSON cannot express infinity
     return {"certificate": certificate, **asdict(check), "measured": measured, "passed": check.passed}
 
 

@@ -26,7 +26,6 @@ def check_encoder(section: Section, *, tokenizer: Section, num_keep: int | None 
     """
     subject = Part("encoders", section, Encoder)
     of_tokenizer = Part("tokenizers", tokenizer, Tokenizer)
-    contract = subject.at("forward")
 
     def build() -> Backbone:
         bare: Tokenizer = of_tokenizer.build(None)
@@ -36,32 +35,38 @@ def check_encoder(section: Section, *, tokenizer: Section, num_keep: int | None 
         return Backbone(encoder, {ENTRY: Input(own, make(own.grid, encoder.token_width or encoder.width))})
 
     backbone = build().eval()
-    own, grid = backbone.encoder, backbone.input(ENTRY).tokenizer.grid
-    x = backbone.input(ENTRY).tokenizer.normalize(random_sample(backbone.input(ENTRY).tokenizer))
-    num_keep = num_keep or max(1, grid.num_patches // 3)
-    hidden = (torch.arange(grid.num_patches) >= num_keep).expand(len(x), -1)
-    masks = {ENTRY: Mask.from_hidden(hidden)}
-    layers = range(own.num_layers + 1)
+    own = backbone.input(ENTRY).tokenizer
+    x = own.normalize(random_sample(own))
+    num_keep = num_keep or max(1, own.grid.num_patches // 3)
+    mask = Mask.from_hidden((torch.arange(own.grid.num_patches) >= num_keep).expand(len(x), -1))
+    layers = list(range(backbone.encoder.num_layers + 1))
 
-    def run(part: Backbone, rows: slice = slice(None)) -> Latent:
-        return part.encode({ENTRY: x[rows]}, masks={ENTRY: masks[ENTRY][rows]}, layers=list(layers))
+    def run(part: Backbone, samples: Tensor = x, mask: Mask = mask) -> Latent:
+        return part.encode({ENTRY: samples}, masks={ENTRY: mask}, layers=layers)
 
+    contract = subject.at("forward")
     with torch.no_grad(), subject.attempt("forward", contract=contract):
-        latent, of_two = run(backbone), run(backbone, slice(1, None))
-        changed = x.clone()
-        changed_patches = backbone.input(ENTRY).tokenizer.patchify(changed)
-        changed_patches = torch.where(hidden.unsqueeze(-1), changed_patches + 1, changed_patches)
-        unseen = backbone.input(ENTRY).tokenizer.unpatchify(changed_patches)
-        of_other = backbone.encode({ENTRY: unseen}, masks=masks)
-    num_tokens = grid.num_patches if own.returns_all else num_keep
-    expected = (BATCH_SIZE, own.num_prefix_tokens + num_tokens, own.width)
-    subject.require_shape(latent.x, expected, f"the latent of {num_keep} visible patches", contract=contract)
-    subject.require_shape(latent.ids, (BATCH_SIZE, num_tokens), "the latent's ids", contract=contract)
-    missing = [layer for layer in layers if layer not in latent.layers]
-    subject.require(not missing, f"the layers {missing} were asked for and are not there", contract=subject.at("num_layers"))
+        latent, of_two = run(backbone), run(backbone, x[1:], mask[1:])
+        of_other = run(backbone, _with_hidden_changed(own, x, mask))
+    _check_latent(subject, backbone.encoder, latent, own.grid.num_patches, num_keep)
     require_close(subject, of_two.x, latent.x[1:], "a sample's latent depends on the other samples", contract=contract)
     require_close(subject, of_other.x, latent.x, "the latent depends on hidden patches", contract=contract)
     check_module(subject, build, lambda part: run(part).x)
+
+
+def _with_hidden_changed(tokenizer: Tokenizer, x: Tensor, mask: Mask) -> Tensor:
+    patches = tokenizer.patchify(x)
+    return tokenizer.unpatchify(torch.where(mask.hidden.unsqueeze(-1), patches + 1, patches))
+
+
+def _check_latent(subject: Part, encoder: Encoder, latent: Latent, num_patches: int, num_keep: int) -> None:
+    contract = subject.at("forward")
+    num_tokens = num_patches if encoder.returns_all else num_keep
+    expected = (BATCH_SIZE, encoder.num_prefix_tokens + num_tokens, encoder.width)
+    subject.require_shape(latent.x, expected, f"the latent of {num_keep} visible patches", contract=contract)
+    subject.require_shape(latent.ids, (BATCH_SIZE, num_tokens), "the latent's ids", contract=contract)
+    missing = [layer for layer in range(encoder.num_layers + 1) if layer not in latent.layers]
+    subject.require(not missing, f"the layers {missing} were asked for and are not there", contract=subject.at("num_layers"))
 
 
 def check_decoder(section: Section, *, tokenizer: Section) -> None:

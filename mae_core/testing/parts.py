@@ -198,9 +198,10 @@ def _check_error(subject: Subject, target: Target, pred: Tensor, truth: Tensor) 
     counts[-1] = False  # a sample of which nothing counts
     with subject.attempt("error and weight", contract=contract):
         error, weight = target.error(pred, truth), target.weight(counts)
-        (error * weight).sum().backward()
     subject.require_shape(error, tuple(pred.shape[:2]), "the error of each prediction", contract=contract)
     subject.require_shape(weight, tuple(pred.shape[:2]), "the weights", contract=subject.at("weight"))
+    with subject.attempt("the gradient of the loss", contract=contract):
+        (error * weight).sum().backward()
     gradient = torch.zeros_like(pred) if pred.grad is None else pred.grad
     finite = bool(error.isfinite().all() and weight.isfinite().all() and gradient.isfinite().all())
     problem = "an error, a weight or a gradient is NaN or infinite (one sample has no patch that counts)"

@@ -98,7 +98,7 @@ class Registry:
 def _why_not_loaded(plugin: PluginRecord) -> str:
     if plugin.status == "excluded":
         return f"plugin {plugin.name!r} is left out by MAE_PLUGINS"
-    return f"plugin {plugin.name!r} is broken: {plugin.cause}; to mend it, {plugin.fix}"
+    return f"plugin {plugin.name!r} is broken: {plugin.cause}; to fix this, {plugin.fix}"
 
 
 def _clash(one: Component, other: Component) -> PluginError:

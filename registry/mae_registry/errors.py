@@ -24,7 +24,7 @@ class PluginError(MaeError):
         self.fix = fix
 
     def __str__(self) -> str:
-        return f"{self.message}; to mend it, {self.fix}" if self.fix else self.message
+        return f"{self.message}; to fix this, {self.fix}" if self.fix else self.message
 
 
 def some_of(names: Sequence[str], limit: int = 4) -> str:

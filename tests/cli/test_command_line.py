@@ -131,7 +131,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tiny_recipe, tmp_path, number):
     assert process.returncode == 128 + number, err
     assert "Traceback" not in err
     assert re.search(r"interrupted after step \d+ of 12000; saved in", err)
-    assert re.search(r"go on with: .*pretrain .* --resume", err)
+    assert re.search(r"to continue it: .*pretrain .* --resume", err)
     assert list((folder / "checkpoints").glob("step-*.pt"))
 
 
@@ -351,9 +351,10 @@ MAE_API = 1
 
 class TopHalf(Masker):
     def __init__(self, *, ratio: float = 0.5):
+        super().__init__()
         self.ratio = ratio
 
-    def __call__(self, grid, batch_size, *, generator):
+    def forward(self, grid, batch_size, *, generator):
         hidden = grid.coordinates()[:, 0] < grid["h"] * self.ratio
         return Mask.from_hidden(hidden.expand(batch_size, -1))
 

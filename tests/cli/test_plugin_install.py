@@ -72,9 +72,7 @@ def test_a_short_name_is_installed_from_the_checkout_and_removed(sandbox, clean)
     assert second == "try next: mae pretrain demo/video, or: mae verify video"
     assert installed(sandbox) == {"video": ("0.1.0", "loaded")}
     assert "is fine" in done(sandbox.mae("config", "check", "video/videomae_small"))
-    assert done(sandbox.mae("uninstall", "video", light=True)) == (
-        "plugin video is gone (mae-video 0.1.0); what it needed stays installed\n"
-    )
+    assert done(sandbox.mae("uninstall", "video", light=True)).startswith("plugin video was removed (mae-video 0.1.0)")
     assert installed(sandbox) == {}
     assert "install it with: mae install video" in failure(sandbox.mae("config", "check", "video/videomae_small"))
 
@@ -85,15 +83,13 @@ def test_a_wheel_from_a_folder_of_wheels(sandbox, clean, wheels):
     # a newer one that would change numpy is not taken, and the reason is told when it is asked for
     make_wheel(wheels, "mae-lidar", "2.0", plugin_files("lidar"), plugins=LIDAR, requires=["numpy<1"])
     message = failure(sandbox.mae("install", "mae-lidar==2.0", "--find-links", wheels, light=True))
-    assert message.startswith(
-        "error: mae-lidar was not installed: it does not fit what is installed here, which `mae install` never changes; "
-        "to have that changed: pip install mae-lidar==2.0\n"
-    )
+    assert message.startswith("error: mae-lidar was not installed: ")
+    assert message.splitlines()[0].endswith(": pip install mae-lidar==2.0")
     assert "mae-lidar 2.0 depends on numpy<1" in message
     assert installed(sandbox) == {"lidar": ("1.0", "loaded")}
     make_wheel(wheels, "mae-lidar", "1.5", plugin_files("lidar"), plugins=LIDAR)
     assert "(mae-lidar 1.5)" in done(sandbox.mae("install", "lidar", "--find-links", wheels, light=True))
-    assert done(sandbox.mae("uninstall", "mae_lidar", light=True)).startswith("plugin lidar is gone (mae-lidar 1.5)")
+    assert done(sandbox.mae("uninstall", "mae_lidar", light=True)).startswith("plugin lidar was removed (mae-lidar 1.5)")
 
 
 def test_installing_again_mends_files(sandbox, clean, wheels):
@@ -142,7 +138,7 @@ def test_a_folder_takes_effect_as_it_changes_unless_it_is_copied(sandbox, clean,
     )
     module.unlink()
     assert listed(sandbox)[1]["components"] == ["maskers:radar"]
-    assert done(sandbox.mae("uninstall", "acme-lidar", light=True)).startswith("plugin lidar is gone (acme.Lidar 3)")
+    assert done(sandbox.mae("uninstall", "acme-lidar", light=True)).startswith("plugin lidar was removed (acme.Lidar 3)")
 
 
 def test_a_plugin_that_does_not_work_is_told_of_at_once(sandbox, clean, folder):
@@ -150,7 +146,7 @@ def test_a_plugin_that_does_not_work_is_told_of_at_once(sandbox, clean, folder):
     assert failure(sandbox.mae("install", folder, light=True)) == (
         "error: acme.Lidar 3 is installed, but plugin 'lidar' is broken: maskers 'lidar' of plugin 'lidar' cannot be loaded "
         "from 'mae_lidar.maskers:Mine': ModuleNotFoundError: No module named 'nonsense_that_is_not_there' "
-        "(mae_lidar/maskers.py:1); to mend it, install 'nonsense_that_is_not_there', which it needs, "
+        "(mae_lidar/maskers.py:1); to fix this, install 'nonsense_that_is_not_there', which it needs, "
         "or remove it with: mae uninstall lidar\n"
     )
 
@@ -197,17 +193,14 @@ def test_what_does_not_exist_and_what_is_no_plugin(sandbox, wheels):
         "Did you mean 'video'? Known: audio, depth, image, semseg, video.\n"
     )
     make_wheel(wheels, "some-dist", "1.1", {"nothing.py": ""})
-    assert failure(sandbox.mae("install", "some-dist", "--find-links", wheels, light=True)) == (
-        "error: some-dist 1.1 is installed, but it is no MAE plugin: it has no entry point in the group mae.plugins; "
-        "to remove it: pip uninstall some-dist\n"
-    )
-    assert failure(sandbox.mae("uninstall", "some-dist", light=True)) == (
-        "error: some-dist 1.1 is installed, but it is no MAE plugin; nothing was removed\n"
-    )
-    assert failure(sandbox.mae("uninstall", "torch", light=True)).endswith("it is no MAE plugin; nothing was removed\n")
+    message = failure(sandbox.mae("install", "some-dist", "--find-links", wheels, light=True))
+    assert message.startswith("error: some-dist 1.1 is installed, but it is not an MAE plugin")
+    assert message.endswith(": pip uninstall some-dist\n")
+    for other in ("some-dist", "torch"):
+        assert failure(sandbox.mae("uninstall", other, light=True)).endswith("not an MAE plugin; nothing was removed\n")
     assert failure(sandbox.mae("uninstall", "lidar", light=True)) == "error: no plugin 'lidar' is installed. Known: (none).\n"
-    core = "error: mae-core is the core, and no plugin; to remove it: pip uninstall mae-core\n"
-    assert failure(sandbox.mae("uninstall", "core")) == failure(sandbox.mae("uninstall", "mae_core")) == core
+    for name in ("core", "mae_core"):
+        assert failure(sandbox.mae("uninstall", name)).endswith(": pip uninstall mae-core\n")
 
 
 def test_a_plugin_in_a_folder_that_the_installer_does_not_manage(sandbox, wheels, tmp_path):

@@ -70,7 +70,7 @@ def test_a_folder_that_replaces_nothing_is_an_error(verify: Verify, folder: Path
     (folder / "multimae.safetensors").rename(folder / "multi_mae.safetensors")
     code, out, err = verify("--numbers", folder, "multimae")
     assert (code, out) == (1, "")
-    assert "none of its files has the name of one that multimae would read" in err
+    assert "no file in it has a name that multimae would read" in err
     assert "mae.safetensors" in err
 
 

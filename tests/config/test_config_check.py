@@ -50,8 +50,8 @@ def test_a_ratio_that_is_none(load: Load, write: Write, value: str, found: str) 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("modell.x=1", "modell: unknown key. Did you mean 'model'? Known: data, maskers, model, optimizer, schedule, train."),
-        ("model.decoder=vit", "model.decoder: unknown key. Did you mean 'encoder'? Known: encoder, masker, modalities."),
+        ("modell.x=1", "modell: unknown key. Did you mean 'model'?"),
+        ("model.decoder=vit", "model.decoder: unknown key. Did you mean 'encoder'?"),
         ("model.encoder=vti", "model.encoder.name: unknown encoders name 'vti'. Did you mean 'vit'? Known: vit."),
         ("model.encoder.name=3", "model.encoder.name: 3 is not a name; name one of: vit"),
         ("model.encoder=[1]", "model.encoder: [1] is not allowed: must be a mapping with a `name`, or a name alone: vit"),
@@ -67,7 +67,7 @@ def test_a_ratio_that_is_none(load: Load, write: Write, value: str, found: str) 
         ("model.modalities.image=null", "model.modalities: needs at least one modality; known: image"),
         ("model.modalities=null", "model.modalities: is missing"),
         ("model=null", "model: is missing"),
-        ("model=3", "model: 3 is not allowed: must be a mapping of encoder, masker, modalities"),
+        ("model=3", "model: 3 is not allowed: must be a mapping"),
         (
             "model.modalities.video={}",
             "model.modalities.video: modality 'video' is not installed; known: image; install it with: mae install video",
@@ -125,7 +125,9 @@ def test_data_of_a_modality_that_the_model_has_not(load: Load, registry: Registr
     registry.add(Component("modalities", "audio", "nowhere:AUDIO", "fake"))
     source = {"model": {"encoder": {"name": "vit", "width": 1}, "modalities": {"image": {}}}, "data": {"audio": "folder"}}
     assert problems(load, source) == ["mapping: data.audio: the model has no modality 'audio'. Known: image."]
-    assert "is not installed" in problems(load, {**source, "data": {"imge": "folder"}})[0]
+    [problem] = problems(load, {**source, "data": {"imge": "folder"}})
+    assert problem.startswith("mapping: data.imge: ")
+    assert "Did you mean 'image'?" in problem
 
 
 def test_a_modality_that_is_not_installed_is_told_of_once(load: Load) -> None:
@@ -140,7 +142,7 @@ def test_a_broken_plugin_is_named_where_its_parts_are_missing(load: Load, write:
     file = write("x.yaml", RECIPE)
     for override in ("model.modalities.video={}", "model.encoder=swin"):
         [line] = problems(load, file, override)
-        assert "lugin 'video' is broken: ImportError: no decoder; to mend it, remove it" in line
+        assert "lugin 'video' is broken: ImportError: no decoder; to fix this, remove it" in line
 
 
 def test_a_component_that_cannot_be_imported_is_its_plugins_fault(load: Load, write: Write, registry: Registry) -> None:

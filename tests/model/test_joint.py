@@ -62,7 +62,7 @@ def test_every_modality_is_trained_logged_and_drawn(recipe, tmp_path, capfd):
     with pytest.raises(SystemExit) as stop:
         main(["reconstruct", str(folder)])
     assert stop.value.code == 1
-    assert "this model has the modalities image, audio; say which with --modality" in capfd.readouterr().err
+    assert "this model has the modalities image, audio; choose one with --modality" in capfd.readouterr().err
 
 
 def test_a_joint_run_resumes_exactly(recipe, tmp_path):

@@ -365,7 +365,7 @@ def test_an_unknown_name_gives_the_nearest_and_the_broken_plugins(load: Callable
     assert str(error.value) == (
         "unknown maskers name 'randon'. Did you mean 'random'? Known: random. "
         f"Plugin 'mine' is broken: ImportError: no torch (registry/test_registry.py:{RAISES}); "
-        "to mend it, reinstall it, or remove it with: mae uninstall mine."
+        "to fix this, reinstall it, or remove it with: mae uninstall mine."
     )
     with pytest.raises(ConfigError, match=r"^unknown layouts name 'x'\. Known: \(none\)\. Plugin 'mine'"):
         registry.get("layouts", "x")
@@ -383,7 +383,7 @@ def test_a_component_that_cannot_be_imported_names_its_plugin(target: str, reaso
         Component("maskers", "m", target, "mine").load()
     assert str(error.value) == (
         f"maskers 'm' of plugin 'mine' cannot be loaded from {target!r}: {reason}; "
-        "to mend it, reinstall it, or remove it with: mae uninstall mine"
+        "to fix this, reinstall it, or remove it with: mae uninstall mine"
     )
 
 

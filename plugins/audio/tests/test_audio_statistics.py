@@ -31,7 +31,7 @@ def test_mean_and_standard_deviation_of_a_folder(tmp_path):
     found = dict(line.rsplit("=", 1) for line in done.stdout.splitlines())
     assert float(found["model.modalities.audio.tokenizer.mean"]) == pytest.approx(float(values.mean()), abs=1e-6)
     assert float(found["model.modalities.audio.tokenizer.std"]) == pytest.approx(float(values.std(correction=0)), abs=1e-6)
-    assert f"left out: {tmp_path}/bad.wav: not audio" in done.stderr.replace("\n", "")
+    assert f"skipped: {tmp_path}/bad.wav: not audio" in done.stderr.replace("\n", "")
     assert load_config("audio/audiomae_base", done.stdout.splitlines())["model.modalities.audio.tokenizer.std"] > 0
 
 

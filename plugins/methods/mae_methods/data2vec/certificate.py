@@ -116,17 +116,14 @@ def _model(golden: Numbers, heads: int) -> MaskedAutoencoder:
     }
     model = published_model("methods/data2vec_vit_base", sizes, weights, layout="data2vec")
     _give_teacher(model, golden)
-    import_state_dict(model, weights, layout="data2vec")
     return model
 
 
 def _give_teacher(model: MaskedAutoencoder, golden: Numbers) -> None:
-    """The file's teacher has weights of its own, and positions: fixed ones in a training, here they have been moved too."""
-    weights = golden.under("teacher")
-    import_state_dict(model, golden.weights | weights | {POSITIONS: golden.weights[POSITIONS]}, layout="data2vec")
-    model.teachers.copy_from(model.backbone)
-    teacher = model.teachers.of("image")
+    """The file's teacher has weights of its own, and positions: fixed ones in a training, in the file they may be moved."""
+    teacher, weights = model.teachers.of("image"), golden.under("teacher")
     assert teacher is not None, "the target declares a momentum"
+    import_state_dict(teacher, weights | {POSITIONS: golden.weights[POSITIONS]}, layout="data2vec")
     positions = teacher.input("image").positions
     assert isinstance(positions, SinCos)
     positions.table = weights[POSITIONS][0]

@@ -1,5 +1,6 @@
-"""data2vec 2.0's decoder (Baevski et al. 2023, section 3.2): convolutions over the grid, with noise where patches are hidden."""
+"""data2vec 2.0's decoder (Baevski et al. 2023, section 3.2): convolutions over the grid, noise where patches are hidden."""
 
+import itertools
 from collections.abc import Mapping
 
 import torch
@@ -20,6 +21,19 @@ class ChannelNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(rows, C, *grid), and the same back."""
         return F.layer_norm(x.movedim(1, -1), [x.shape[1]]).movedim(-1, 1)
+
+
+class ConvolutionBlock(nn.Sequential):
+    """A convolution that keeps the grid's size, the norm, and GELU; its input is added where it has as many channels."""
+
+    def __init__(self, convolution: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> None:
+        super().__init__(convolution, ChannelNorm(), nn.GELU())
+        self.adds_input = convolution.in_channels == convolution.out_channels
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(rows, C, *grid) -> (rows, C', *grid)."""
+        output = super().forward(input)
+        return input + output if self.adds_input else output
 
 
 class Data2VecDecoder(Decoder):
@@ -52,8 +66,8 @@ class Data2VecDecoder(Decoder):
         self.entry, self.sizes, self.noise_std = place.entry, grid.sizes, noise
         convolution = CONVOLUTIONS[len(grid.sizes)]
         self.blocks = nn.ModuleList(
-            nn.Sequential(convolution(before, after, kernel, padding=kernel // 2, groups=groups), ChannelNorm(), nn.GELU())
-            for before, after in zip(widths, widths[1:], strict=False)
+            ConvolutionBlock(convolution(before, after, kernel, padding=kernel // 2, groups=groups))
+            for before, after in itertools.pairwise(widths)
         )
         self.proj = nn.Linear(width, place.out_dim)
         generator = torch.Generator().manual_seed(0)
@@ -67,7 +81,7 @@ class Data2VecDecoder(Decoder):
         x = self._noise(latent.tokens).scatter(1, places, latent.tokens)
         x = x.transpose(1, 2).unflatten(-1, self.sizes)
         for block in self.blocks:
-            x = block(x) + x if block[0].in_channels == block[0].out_channels else block(x)
+            x = block(x)
         x = x.flatten(2).transpose(1, 2)
         return self.proj(x if everything else gather_patches(x, ids))
 

@@ -1,16 +1,16 @@
 """Which noise a published decoder was given, found from the errors of its predictions.
 
-The noise is not in the file. It was drawn by torch's generator from a seed, and given to the hidden patches in the order in which
-a sort that is not stable left them, which depends on the processor. But predictions depend on it: to the first order linearly, so
-that least squares say nearly what it was. That tells the seed, and which patch has which part of the draw. Whether both are right
-is shown by the predictions, which then agree to the last digits, and not at all otherwise.
+The noise is not in the file. It was drawn by torch's generator from a seed, and given to the hidden patches in the order in
+which a sort that is not stable left them, which depends on the processor. But predictions depend on it, to the first order
+linearly, so that least squares nearly say what it was. That tells the seed, and which patch has which part of the draw. Whether
+both are right is shown by the predictions, which then agree to the last digits, and otherwise not at all.
 """
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vjp
+from torch.func import vjp
 
 SEEDS = range(1000)
 SURE = 4
@@ -29,9 +29,9 @@ def find_noise(decode: Decode, truth: Tensor, difference: Tensor, *, width: int,
     `difference` is how far the published predictions are from `truth`, (rows, M, T), without its sign.
     """
     noise, seed = torch.zeros(*truth.shape[:2], width), 0
+    drawn = [_draw(seed, noise.shape, std=std) for seed in SEEDS]
     for damping in DAMPINGS:
         estimate = _estimate(decode, noise, truth, difference, sure=SURE * std, damping=damping)
-        drawn = [_draw(seed, noise.shape, std=std) for seed in SEEDS]
         likeness = torch.stack([(estimate @ each.transpose(1, 2)).amax(dim=2).mean() for each in drawn])
         seed = SEEDS[int(likeness.argmax())]
         part = _assign(estimate @ drawn[seed].transpose(1, 2))
@@ -56,12 +56,15 @@ def _assign(likeness: Tensor) -> Tensor:
 
 def _estimate(decode: Decode, noise: Tensor, truth: Tensor, difference: Tensor, *, sure: float, damping: float) -> Tensor:
     """The noise that explains the differences best, with decoding taken for linear around `noise`; (rows, M, D)."""
-    pred, transposed = vjp(decode, noise)
+    pred, transposed, *_ = vjp(decode, noise)
     found = pred - truth
     is_sure = found.abs() > sure
 
+    # the transpose of the transpose: how predictions change, without torch's forward mode, which warns
+    _, forward, *_ = vjp(lambda u: transposed(u)[0], torch.zeros_like(pred))
+
     def changed(x: Tensor) -> Tensor:
-        return torch.where(is_sure, jvp(decode, (noise,), (x,))[1], 0)
+        return torch.where(is_sure, forward(x)[0], 0)
 
     # of all noise, and not of what is wrong with it: what does not show in predictions must not stay as it is
     wanted = torch.where(is_sure, found.sign() * difference - found, 0) + changed(noise)

@@ -1,4 +1,4 @@
-"""What data2vec 2.0 predicts (Baevski et al. 2023, section 3.1): the mean of a teacher's upper layers; and a class token's loss."""
+"""What data2vec 2.0 predicts: the mean of a teacher's upper layers (Baevski et al. 2023, section 3.1); a class token's loss."""
 
 from collections.abc import Mapping
 

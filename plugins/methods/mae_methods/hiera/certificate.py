@@ -48,7 +48,8 @@ def _mask(model: MaskedAutoencoder, numbers: Numbers) -> Mask:
 
 
 def _model(modality: str, numbers: Numbers, *, recipe: str, layout: str) -> MaskedAutoencoder:
-    weights, stated = numbers.weights, UNSTATED | numbers.sizes()
+    weights = numbers.weights
+    stated: dict[str, Any] = {**UNSTATED, **numbers.sizes()}
     hidden, width = weights["blocks.0.mlp.fc1.weight"].shape
     embedding = weights["patch_embed.proj.weight"]
     encoder: dict[str, Any] = {
@@ -62,6 +63,7 @@ def _model(modality: str, numbers: Numbers, *, recipe: str, layout: str) -> Mask
     }
     pooled = [stride ** stated["q_pool"] for stride in stated["q_stride"]]
     sizes = {
+        "masker": {"ratio": 0.5},  # the file has masks; a small grid may have too few units for the recipe's
         "tokenizer": {
             "input_size": stated["input_size"],
             "patch_size": [step * side for step, side in zip(stated["patch_stride"], pooled, strict=True)],

@@ -132,8 +132,8 @@ class HieraEncoder(Encoder):
     def _require_whole_units(self, hidden: Tensor) -> None:
         if not self.units.are_whole(hidden):
             raise ConfigError(
-                "this mask hides a part of a mask unit, and the encoder 'hiera' sees or skips whole ones; set the masker's unit "
-                f"to {self._unit_patches}, e.g. {{name: random, ratio: 0.6, unit: {self._unit_patches}}}"
+                "this mask hides a part of a mask unit, and the encoder 'hiera' sees or skips whole ones; set the masker's "
+                f"unit to {self._unit_patches}, e.g. {{name: random, ratio: 0.6, unit: {self._unit_patches}}}"
             )
 
 

@@ -64,9 +64,9 @@ class MaskUnits(nn.Module):
 
         `finer` is the grid of a patch's tokens in raster order; it has no axes where a patch has one token.
         """
-        levels = round(math.log(x.shape[2] / self.patches_each, math.prod(self.strides)))
-        if levels == 0:
+        if x.shape[2] == self.patches_each:
             return x
+        levels = round(math.log(x.shape[2] / self.patches_each, math.prod(self.strides)))
         axes, parts = len(self.strides), x.unflatten(2, (*self.strides * levels, self.patches_each))
         within = [2 + level * axes + axis for axis in range(axes) for level in reversed(range(levels))]
         patch = 2 + levels * axes

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mae_core.interfaces import Dataset, Preview, Sample, as_sample
+from mae_core.interfaces import Dataset, Preview, Sample
 from mae_core.interfaces.numbers import Positive
 from mae_methods.satmae.landscape import Date, Landscape
 from mae_methods.satmae.positions import TIMESTAMPS
@@ -23,9 +23,7 @@ VISIBLE, BRIGHTEST_VISIBLE, BRIGHTEST = 0.7, 0.3, 0.5
 
 
 class SyntheticLandscapes(Dataset):
-    """Made-up landscapes; each number of a split is one landscape, always the same. `what` says what a sample is of."""
-
-    what: str
+    """Made-up landscapes; each number of a split is one landscape, always the same."""
 
     def __init__(self, size: tuple[int, int], *, split: Literal["train", "held_out"], count: int) -> None:
         self._size = size
@@ -47,7 +45,7 @@ class SyntheticLandscapes(Dataset):
 
     def describe(self, index: int) -> str:
         """Split and number."""
-        return f"{self.what} {self._split} {index}"
+        return f"landscape {self._split} {index}"
 
     def previews(self, count: int) -> Sequence[Preview]:
         """Landscapes of the other split, which are held out, at dates that are always the same."""
@@ -55,8 +53,7 @@ class SyntheticLandscapes(Dataset):
         previews = []
         for index in range(min(count, self._count)):
             sample, note = self.look(self._landscape(other, index), random=Random(index))
-            sample = as_sample(sample)
-            previews.append(Preview(f"{self.what} {index}", sample.x, f"held out; {note}", sample.extras))
+            previews.append(Preview(f"landscape {index}", sample.x, f"held out; {note}", sample.extras))
         return previews
 
     def _landscape(self, split: str, index: int) -> Landscape:
@@ -70,8 +67,6 @@ class SyntheticBands(SyntheticLandscapes):
         split: landscapes of "held_out" are drawn like those of "train" but are other ones.
         count: landscapes in an epoch.
     """
-
-    what = "landscape"
 
     def __init__(
         self, sample_shape: tuple[int, ...], *, split: Literal["train", "held_out"] = "train", count: Positive = 512
@@ -94,8 +89,6 @@ class SyntheticDates(SyntheticLandscapes):
         split: landscapes of "held_out" are drawn like those of "train" but are other ones.
         count: landscapes in an epoch.
     """
-
-    what = "landscape"
 
     def __init__(
         self, sample_shape: tuple[int, ...], *, split: Literal["train", "held_out"] = "train", count: Positive = 512

@@ -16,8 +16,7 @@ class GroupPixels(Target):
 
     The released implementation lists predictions group by group and bands by their own number, and compares the two lists one
     by one. With its groups, band 6, which is of the first group, is thereby predicted by the third output of the second group's
-    head, and so on: a head sees its own group and the error of another one reaches it. What is predicted is then complete, but
-    not by whom one would think; `heads: own` compares each head with its own bands.
+    head. Every band is predicted all the same, only not always by the head of its group.
 
     Args:
         normalize: "none": values as they are, as in the published command; "place": each place is normalised by the mean and
@@ -26,7 +25,7 @@ class GroupPixels(Target):
             predicts the bands of its group. The same where groups list the bands in order.
     """
 
-    everything = True  # a patch's error is of predictions of other groups at its place
+    everything = True  # a patch's place says which group it is of, and its error is of other groups' predictions too
     has_picture = True
     source: Tensor
     slots: Tensor
