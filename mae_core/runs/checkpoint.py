@@ -72,8 +72,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         needed = sum(tensor.numel() * tensor.element_size() for tensor in checkpoint.model.values())
         free = shutil.disk_usage(path.parent).free
         raise MaeError(
-            f"cannot write {path}: it needs more than {needed / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free there, or "
-            "less if there is a quota; make room and go on with --resume"
+            f"cannot write {path}: it needs more than {needed / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free there, "
+            "or less with a quota; make room and go on with --resume"
         ) from error
 
 
