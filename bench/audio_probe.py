@@ -25,7 +25,7 @@ from torch import Tensor
 
 from mae_audio.datasets import AudioFolder
 from mae_core import build_model
-from mae_core.model.autoencoder import MaskedAutoencoder
+from mae_core.model.backbone import Backbone
 from mae_core.runs.checkpoint import load_model
 
 MAX_TEST_INDEX = 4
@@ -54,7 +54,7 @@ def main() -> None:
     for index in track(range(len(folder)), description="encoding"):
         spectrogram = folder.read(index)
         frames = spectrogram[0, : num_sounding(spectrogram[0])]
-        tokens = [token_times(model, spectrogram, len(frames)) for model in (untrained, trained)]
+        tokens = [token_times(model.backbone, spectrogram, len(frames)) for model in (untrained, trained)]
         for sequences, sequence in zip(features.values(), (frames, *tokens), strict=True):
             sequences.append(sequence)
 
@@ -79,11 +79,11 @@ def num_sounding(frames: Tensor) -> int:
 
 
 @torch.no_grad()
-def token_times(model: MaskedAutoencoder, spectrogram: Tensor, num_frames: int) -> Tensor:
+def token_times(backbone: Backbone, spectrogram: Tensor, num_frames: int) -> Tensor:
     """(times, D): the latents of one recording's patches that begin within its first `num_frames`, averaged over frequency."""
-    tokenizer = model.parts("audio").tokenizer
-    latent = model.encode({"audio": tokenizer.normalize(spectrogram.unsqueeze(0))})["audio"][0]
-    times = latent[-tokenizer.grid.num_patches :].unflatten(0, tokenizer.grid.sizes).mean(1)
+    tokenizer = backbone.input("audio").tokenizer
+    tokens = backbone.encode({"audio": tokenizer.normalize(spectrogram.unsqueeze(0))}).tokens[0]
+    times = tokens.unflatten(0, tokenizer.grid.sizes).mean(1)
     return times[: math.ceil(num_frames / spectrogram.shape[1] * len(times))]
 
 

@@ -14,6 +14,7 @@ import torch
 
 import mae_core
 from mae_core.parts.optimizers import adamw
+from mae_core.training.devices import compile_blocks
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 Step = Callable[[torch.Tensor], None]
@@ -22,8 +23,7 @@ Step = Callable[[torch.Tensor], None]
 def ours(size: str, batch: int, *, compiled: bool) -> Step:
     model = mae_core.build_model(mae_core.load_config(f"image/mae_vit_{size}")).to(DEVICE)
     if compiled:
-        model.encoder.compile()
-        model.parts("image").decoder.compile()
+        compile_blocks(model)
     optimizer = adamw(model, batch, base_lr=1.5e-4)
     generator = torch.Generator().manual_seed(0)
 

@@ -26,7 +26,6 @@ LAYERS = [
     {"training"},
     {"tasks"},
     {"evaluation"},
-    {"tasks"},
     {"testing"},
     {"cli"},
 ]
@@ -128,6 +127,14 @@ def test_modules_of_the_core_import_from_below() -> None:
         if part != "__init__" and (found := upward_imports(part, parse(file))):
             upward[str(file.relative_to(ROOT))] = found
     assert upward == {}
+
+
+def test_the_rooms_are_documented_in_the_order_of_the_layers() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = re.findall(r"^\| `(\w+)/`", page, re.M)
+    folders = {path.parent.name for path in (ROOT / "mae_core").glob("*/__init__.py")}
+    assert set(rooms) == folders
+    assert rooms == sorted(rooms, key=layer_of)
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,8 @@ class Encoder(nn.Module, ABC):
     """D of the tokens that it asks for; None for an encoder that embeds patches by itself."""
     num_prefix_tokens: int
     num_layers: int
-    """The layers that `layers` may name are 0, the input of the first block, to this number, the output of the last one."""
+    """The layers that `layers` may name are 0, the input of the first block, to this number, the output of the last one. Which
+    of a block's results is its output is the encoder's matter: it may be what its MLP gives, before that is added."""
     returns_all: bool = False
     """Whether the latent holds every patch in raster order, hidden ones too: then ragged masks will do, and a decoder reads its
     predictions from the latent instead of adding mask tokens."""

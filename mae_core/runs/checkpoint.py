@@ -3,6 +3,7 @@
 import argparse
 import pickle
 import re
+import shutil
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -63,9 +64,17 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """One file, atomically."""
+    """One file, atomically. Raises MaeError where it cannot be written; older ones stay as they are."""
     content = {"format": FORMAT, **{name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}}
-    write_atomically(path, lambda file: torch.save(content, file))
+    try:
+        write_atomically(path, lambda file: torch.save(content, file))
+    except RuntimeError as error:  # torch makes one of whatever the file system says
+        needed = sum(tensor.numel() * tensor.element_size() for tensor in checkpoint.model.values())
+        free = shutil.disk_usage(path.parent).free
+        raise MaeError(
+            f"cannot write {path}: it needs more than {needed / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free there, "
+            "or less with a quota; make room and go on with --resume"
+        ) from error
 
 
 def list_checkpoints(run: Path) -> Sequence[Path]:

@@ -108,7 +108,7 @@ def test_a_folder_that_is_no_run_is_never_touched(mae, tiny_recipe, tmp_path):
     assert_fails(mae("pretrain", tiny_recipe, "--out", tmp_path, "--resume"), "there is no run to resume in")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_saves_and_says_how_to_go_on(tiny_recipe, tmp_path, number):
     folder = tmp_path / "run"
     command = [
@@ -128,7 +128,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tiny_recipe, tmp_path, number):
         time.sleep(0.05)
     os.killpg(process.pid, number)  # as terminals and schedulers do: to the workers too
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    assert process.returncode == 128 + number, err
     assert "Traceback" not in err
     assert re.search(r"interrupted after step \d+ of 12000; saved in", err)
     assert re.search(r"to continue it: .*pretrain .* --resume", err)
@@ -351,9 +351,10 @@ MAE_API = 1
 
 class TopHalf(Masker):
     def __init__(self, *, ratio: float = 0.5):
+        super().__init__()
         self.ratio = ratio
 
-    def __call__(self, grid, batch_size, *, generator):
+    def forward(self, grid, batch_size, *, generator):
         hidden = grid.coordinates()[:, 0] < grid["h"] * self.ratio
         return Mask.from_hidden(hidden.expand(batch_size, -1))
 

@@ -82,8 +82,7 @@ def test_a_plugin_of_ours_comes_from_the_checkout():
         ("mae_core", "mae-core is the core and not a plugin; to change its version, use pip itself"),
         (
             "=1",
-            "'=1' is neither a plugin's short name nor the name of a distribution nor a path; "
-            "known short names: image, depth, semseg, video, audio, methods",
+            "'=1' is neither a plugin's short name nor the name of a distribution nor a path; known short names: {known}",
         ),
     ],
 )
@@ -97,7 +96,7 @@ def test_what_cannot_be_meant(tmp_path, monkeypatch, what, message):
     make_wheel(tmp_path, "empty", "1", {}).rename(tmp_path / "empty-1-py3-none-any.whl")
     with pytest.raises(MaeError) as error:
         find_source(what)
-    assert str(error.value).startswith(message.format(here=tmp_path))
+    assert str(error.value).startswith(message.format(here=tmp_path, known=", ".join(known_plugins())))
 
 
 @pytest.mark.parametrize(

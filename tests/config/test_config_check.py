@@ -125,7 +125,9 @@ def test_data_of_a_modality_that_the_model_has_not(load: Load, registry: Registr
     registry.add(Component("modalities", "audio", "nowhere:AUDIO", "fake"))
     source = {"model": {"encoder": {"name": "vit", "width": 1}, "modalities": {"image": {}}}, "data": {"audio": "folder"}}
     assert problems(load, source) == ["mapping: data.audio: the model has no modality 'audio'. Known: image."]
-    assert "is not installed" in problems(load, {**source, "data": {"imge": "folder"}})[0]
+    [problem] = problems(load, {**source, "data": {"imge": "folder"}})
+    assert problem.startswith("mapping: data.imge: ")
+    assert "Did you mean 'image'?" in problem
 
 
 def test_a_modality_that_is_not_installed_is_told_of_once(load: Load) -> None:

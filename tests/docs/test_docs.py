@@ -172,7 +172,7 @@ def test_links_and_pictures_exist(page):
         assert (page.parent / target).exists() or target == "command-line.md", target
 
 
-@pytest.mark.parametrize("section", ["encoder", "positions", "decoder", "target", "optimizer", "schedule"])
+@pytest.mark.parametrize("section", ["encoder", "positions", "decoder", "target", "task", "optimizer", "schedule"])
 def test_the_table_of_sections_lists_the_components_of_the_core(section):
     kind = section if section == "positions" else f"{section}s"
     own = {component.name for component in registry() if component.kind == kind and component.plugin == "core"}

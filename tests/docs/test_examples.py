@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from documents import EXAMPLES, ROOT, blocks, shows
+from documents import EXAMPLES, PAGES, ROOT, blocks, shows
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 NAME = "mae-timeseries"
@@ -69,9 +69,9 @@ def test_the_tutorials_commands_work_one_after_the_other(run, folder):
     assert "Traceback" not in output
 
 
-def test_what_the_tutorial_quotes_stands_in_the_example():
-    quoted = [block for block in blocks(TUTORIAL) if block.source]
-    assert {block.source.parent.name for block in quoted} >= {"mae_timeseries", "tests", "recipes"}
+def test_what_pages_quote_stands_where_they_say():
+    quoted = [block for page in PAGES for block in blocks(page) if block.source]
+    assert {block.source.parent.name for block in quoted} >= {"mae_timeseries", "tests", "recipes", "model", "training"}
     for block in quoted:
         assert block.source.is_file(), f"{block.where}: there is no {block.source}"
         text = "\n" + block.source.read_text(encoding="utf-8")

@@ -14,6 +14,7 @@ from mae_core.interfaces import Guide, JointMasker, Latent, Mask, Masker, MaskSe
 from mae_core.masking import RandomMasker
 from mae_core.masking.compose import AnyMasker, OneOfMasker, RepeatMasker
 from mae_core.masking.sampling import Undrawn, draw, take_rows, trial_masks
+from mae_core.parts.vit_encoder import ViTEncoder
 from mae_core.registry import registry
 from mae_registry import Component, ConfigError, MaeError, Registry
 
@@ -174,7 +175,8 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
 def tried(section: object, *, make_latent: Callable[[int], Latent] | None = None) -> Masker:
     """Built as `mae config check` builds it."""
     with torch.device("meta"):
-        return build_tried_masker(section, GRID, returns_all=False, patch_dim=3, make_latent=make_latent)  # type: ignore[arg-type]
+        encoder = ViTEncoder({}, width=8, depth=1, heads=1)
+        return build_tried_masker(section, GRID, check=encoder.check_mask, patch_dim=3, make_latent=make_latent)  # type: ignore[arg-type]
 
 
 def by_weight(*maskers: object, per: str) -> dict[str, object]:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from grids import OnePixelPatches
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -27,7 +28,8 @@ def positions(grid: Grid, width: int) -> SinCos:
 
 def place(modality: str) -> DecoderPlace:
     make = {name: lambda width, grid=grid: positions(grid, width) for name, grid in GRIDS.items()}
-    return DecoderPlace(modality, CONTEXT_WIDTH, OUT, GRIDS, make, False, PREFIX, 1)
+    tokenizers = {name: OnePixelPatches(grid) for name, grid in GRIDS.items()}
+    return DecoderPlace(modality, CONTEXT_WIDTH, OUT, tokenizers, make, False, PREFIX, 1)
 
 
 def context_of(x: Tensor, ids: Tensor = IDS_KEEP) -> Latent:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from grids import OnePixelPatches
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -28,7 +29,7 @@ def place(
     *, context_width: int = CONTEXT_WIDTH, out_dim: int = OUT, positions: type[Positions] = SinCos, returns_all: bool = False
 ) -> DecoderPlace:
     make = {"only": lambda width: positions(GRID, width)}
-    return DecoderPlace("only", context_width, out_dim, {"only": GRID}, make, returns_all, 1, 1)
+    return DecoderPlace("only", context_width, out_dim, {"only": OnePixelPatches(GRID)}, make, returns_all, 1, 1)
 
 
 def latent_of(x: Tensor, ids: Tensor) -> Latent:

@@ -83,7 +83,8 @@ def test_a_broken_masker_within_others(fails):
 
 def test_the_documented_example(monkeypatch):
     """The plugin of docs/plugins.md, and the test that is shown of it."""
-    plugin, test = (block.text for block in blocks(ROOT / "docs" / "plugins.md") if block.language == "python")
+    shown_files = {block.file: block.text for block in blocks(ROOT / "docs" / "plugins.md") if block.file}
+    plugin, test = shown_files["halves.py"], shown_files["test_halves.py"]
     halves = types.ModuleType("halves")
     exec(plugin, vars(halves))
     monkeypatch.setitem(sys.modules, "halves", halves)
