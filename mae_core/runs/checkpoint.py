@@ -92,7 +92,7 @@ def load_newest(run: Path) -> Checkpoint | None:
         except DamagedCheckpoint as error:
             warnings.warn(f"skipped a damaged checkpoint: {error}", stacklevel=2)
     if paths:
-        raise MaeError(f"every checkpoint in {run / FOLDER} is damaged; start again in another folder")
+        raise MaeError(f"every checkpoint in {run / FOLDER} is damaged; start the run again in another folder")
     return None
 
 
@@ -101,7 +101,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     content = load_tensors(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DamagedCheckpoint(
-            f"{path} is not a checkpoint of this project; published weights are brought in with: "
+            f"{path} is not a checkpoint of this project; to import published weights: "
             f"mae convert {path} -o CHECKPOINT.pt --from LAYOUT --recipe RECIPE"
         )
     return Checkpoint(**{name: content[name] for name in Checkpoint.__dataclass_fields__})
@@ -119,7 +119,7 @@ def load_tensors(path: Path) -> Any:
         raise MaeError(f"there is no checkpoint {path.absolute()}") from None
     except pickle.UnpicklingError as error:
         if "Unsupported operand" in str(error):  # bytes that are no pickle of any kind that torch writes
-            raise DamagedCheckpoint(f"{path} is damaged or no checkpoint at all") from error
+            raise DamagedCheckpoint(f"{path} is damaged, or is not a checkpoint") from error
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"would call {found.group(1)}" if found else "may run code"
         raise MaeError(
@@ -130,7 +130,7 @@ def load_tensors(path: Path) -> Any:
     except OSError as error:
         raise MaeError(f"cannot read the checkpoint {path.absolute()}: {error.strerror}") from error
     except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
-        raise DamagedCheckpoint(f"{path} is damaged or no checkpoint at all ({_first_line(error)})") from error
+        raise DamagedCheckpoint(f"{path} is damaged, or is not a checkpoint ({_first_line(error)})") from error
 
 
 def _require_whole_archive(path: Path) -> None:
@@ -158,7 +158,9 @@ def load_model(path: str | Path) -> tuple[MaskedAutoencoder, Config, int]:
     require_plugins(checkpoint, path)
     config = load_config_text(checkpoint.config)
     if (task := config.get("task.name", TASK)) != TASK:
-        raise MaeError(f"{path} is of the task {task!r}, not of pre-training; mae_core.load_backbone reads what both have")
+        raise MaeError(
+            f"{path} comes from the task {task!r} and not from pre-training; mae_core.load_backbone can read its backbone"
+        )
     model = build_model(config, fresh=False)
     try:
         model.load_state_dict(checkpoint.model)

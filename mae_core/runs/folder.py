@@ -94,7 +94,7 @@ def require_free(out: Path, *, overwrite: bool) -> None:
         raise MaeError(f"{out.absolute()} exists and is not a run's folder; choose another with --out")
     if not overwrite:
         raise MaeError(
-            f"{out.absolute()} already holds a run; go on with it by --resume, replace it by --overwrite, or choose "
+            f"{out.absolute()} already contains a run; continue it with --resume, replace it with --overwrite, or choose "
             "another --out"
         )
 
@@ -134,7 +134,9 @@ def require_same_config(checkpoint: Checkpoint, config: Config) -> None:
     ]
     if differing:
         lines = [f"  {key}: {stored.get(key)!r} in the checkpoint, {now.get(key)!r} now" for key in differing]
-        raise ConfigError("a run is resumed with the recipe that it was started with; these keys differ:\n" + "\n".join(lines))
+        raise ConfigError(
+            "a run must be resumed with the recipe that it was started with; these keys differ:\n" + "\n".join(lines)
+        )
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

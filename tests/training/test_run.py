@@ -231,7 +231,7 @@ def test_a_run_is_not_resumed_with_other_data(tiny_recipe, tmp_path, photos):
     with pytest.raises(Interrupted):
         run(config, tmp_path / "run", on_step=interrupt_at(2))
     next(data.iterdir()).unlink()
-    with pytest.raises(ConfigError, match=r"it had \{'image': 24\} samples, there are \{'image': 23\} now"):
+    with pytest.raises(ConfigError, match=r"it had \{'image': 24\} samples, but now there are \{'image': 23\}"):
         run(config, tmp_path / "run", resume=True)
 
 
