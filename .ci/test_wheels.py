@@ -1,4 +1,4 @@
-"""What users get: the four wheels in an environment of their own, outside of the checkout. Run by `make wheels-test`.
+"""What users get: the five wheels in an environment of their own, outside of the checkout. Run by `make wheels-test`.
 
 Nothing is downloaded. The environment has its own pip and the wheels; everything else (torch, pytest, ...) it borrows from the
 environment that runs this file, by links to each package but ours, so that no editable install can be found.
@@ -20,6 +20,7 @@ PACKAGES = {
     "mae-image": {"mae_image"},
     "mae-video": {"mae_video"},
     "mae-audio": {"mae_audio"},
+    "mae-methods": {"mae_methods"},
 }
 FOLDERS = ("registry", "plugins", "configs", "tests", "bench", "docs")
 """Of the checkout; a wheel must claim none of these names."""
@@ -112,9 +113,10 @@ def test_every_recipe_is_shipped_and_fine(environment):
             "python", "-c", "import json; from mae_core.config import list_recipes; print(json.dumps(list_recipes()))"
         )
     )
-    assert names == sorted(
-        path.relative_to(ROOT / "configs").with_suffix("").as_posix() for path in ROOT.glob("configs/**/*.yaml")
-    )
+    shipped = {path.relative_to(ROOT / "configs").with_suffix("").as_posix() for path in ROOT.glob("configs/**/*.yaml")}
+    of_methods = {f"methods/{path.stem}" for path in ROOT.glob("plugins/methods/mae_methods/recipes/*.yaml")}
+    assert of_methods
+    assert names == sorted(shipped | of_methods)
     program = f"from mae_core import load_config\nfor name in {names!r}: load_config(name)"
     environment.run("python", "-c", program)
 
