@@ -59,11 +59,12 @@ def build_joint_masker(section: Section, grids: Mapping[str, Grid]) -> JointMask
         masker = None if operator_of(section) else build_component("maskers", section)
         if not isinstance(masker, JointMasker):
             raise ConfigError(
-                "this masker masks one modality; model.masker masks several together, e.g. {name: dirichlet, num_keep: 98}"
+                "this masker masks a single modality, but model.masker must mask several together, "
+                "e.g. {name: dirichlet, num_keep: 98}"
             )
         masks = masker(grids, TRIAL_SIZE, generator=torch.Generator().manual_seed(0))
     if missing := [entry for entry in grids if entry not in masks]:
-        raise ConfigError(f"this masker gives no mask for {', '.join(missing)}")
+        raise ConfigError(f"this masker returned no mask for {', '.join(missing)}")
     if all(bool(mask.hidden.all()) for mask in masks.values()):
         raise ConfigError("this masker keeps nothing of any modality")
     if not any(bool(query.counts.any()) for mask in masks.values() for query in mask.queries):
@@ -74,7 +75,7 @@ def build_joint_masker(section: Section, grids: Mapping[str, Grid]) -> JointMask
 def _named(section: Section) -> Masker:
     masker = build_component("maskers", section)
     if not isinstance(masker, Masker):
-        raise ConfigError(f"{section['name']!r} masks several modalities together; it belongs to model.masker")
+        raise ConfigError(f"{section['name']!r} masks several modalities together; write it into the section model.masker")
     return masker
 
 
@@ -93,6 +94,6 @@ def _require_trainable(mask: Mask, grid: Grid) -> None:
         raise ConfigError(f"this masker predicts nothing on the grid {grid}")
     if not any(bool(query.counts.any()) for query in mask.queries):
         raise ConfigError(
-            f"none of the patches that this masker predicts on the grid {grid} counts in the loss, so that there is nothing to "
-            "learn; `counts` of a query says which do"
+            f"none of the patches that this masker predicts on the grid {grid} counts in the loss, so there is nothing to "
+            "learn; the `counts` of its queries say which do"
         )

@@ -45,7 +45,7 @@ def pretrain(
         raise typer.BadParameter("--resume and --overwrite cannot be used together")
     from mae_core.cli.progress import TrainingProgress
     from mae_core.config import load_config
-    from mae_core.runs.folder import choose_folder
+    from mae_core.runs.folder import choose_folder, give_back
     from mae_core.training.interrupts import Interrupted
     from mae_core.training.run import train
 
@@ -58,8 +58,11 @@ def pretrain(
         train(config, folder, make_display=make_display, resume=resume, overwrite=overwrite)
     except Interrupted as error:
         again = ["pretrain", recipe, *(overrides or []), "--out", str(folder), "--resume"]
-        console.print(f"{error}\nto continue it:  {_shell(again)}")
+        if error.signal != signal.SIGPIPE:  # then nobody reads it
+            console.print(f"{error}\nto continue it:  {_shell(again)}")
         raise typer.Exit(SIGNALLED + error.signal) from None
+    finally:
+        give_back(folder)
     _say_what_next(config, folder)
 
 

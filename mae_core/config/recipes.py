@@ -57,14 +57,14 @@ def _find(source: str | Path, folder: Path) -> tuple[str, Path, str]:
         return path.stem, path, str(path)
     if isinstance(source, Path):
         raise ConfigError(f"there is no file {str(path)!r}")
-    raise ConfigError(f"there is no recipe {source!r}, nor such a file.{did_you_mean(source, known)}")
+    raise ConfigError(f"there is no recipe and no file named {source!r}.{did_you_mean(source, known)}")
 
 
 def _read(path: Path, shown: str, chain: tuple[tuple[Path, str], ...]) -> list[Node]:
     """`chain`: the files that led here by `extends`, to notice a circle."""
     link = (path.resolve(), shown)
     if any(link[0] == seen for seen, _ in chain):
-        raise ConfigError(f"`extends` goes in a circle: {' -> '.join(name for _, name in (*chain, link))}")
+        raise ConfigError(f"these recipes extend each other in a circle: {' -> '.join(name for _, name in (*chain, link))}")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:

@@ -73,7 +73,7 @@ def parameters(component: Callable[..., Any], owner: str) -> dict[str, Parameter
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             continue
         if name not in hints:
-            raise PluginError(f"{owner}: the parameter {name!r} has no annotation to check a recipe against")
+            raise PluginError(f"{owner}: the parameter {name!r} has no annotation, so recipes cannot be checked against it")
         required = parameter.default is inspect.Parameter.empty
         try:
             adapter = TypeAdapter(hints[name])

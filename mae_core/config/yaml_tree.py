@@ -141,7 +141,7 @@ class _Converter:
     def convert(self, node: yaml.Node, line: int) -> Node:
         """`line` is what the result's origin says, 1-based."""
         if any(node is outer for outer in self.open):
-            raise ConfigError(f"{self.at(line)}: an alias (*) inside of what it stands for")
+            raise ConfigError(f"{self.at(line)}: an alias (*) is used inside its own definition")
         self.open.append(node)
         try:
             return Node(self._value(node, line), self.at(line))
@@ -175,7 +175,7 @@ class _Converter:
                     f"{self.at(line)}: merge keys (<<) are not part of YAML 1.2; use `extends`, or repeat the keys"
                 )
             if key in items:
-                raise ConfigError(f"{self.at(line)}: the key {key!r} is given twice; first in line {items[key].origin.line}")
+                raise ConfigError(f"{self.at(line)}: the key {key!r} is given twice, first in line {items[key].origin.line}")
             items[key] = self.convert(value_node, line)
         return items
 

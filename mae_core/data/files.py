@@ -19,7 +19,7 @@ def require_content(path: str | os.PathLike[str]) -> str:
     if stat.S_ISDIR(status.st_mode):
         raise BadSample(f"{name}: the file cannot be read: it is a folder")
     if not stat.S_ISREG(status.st_mode):
-        raise BadSample(f"{name}: the file cannot be read: it is a device, a pipe or a socket, and no regular file")
+        raise BadSample(f"{name}: the file cannot be read: it is a device, a pipe or a socket instead of a regular file")
     if status.st_size == 0:
         raise BadSample(f"{name}: the file is empty")
     return name

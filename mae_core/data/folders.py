@@ -71,7 +71,8 @@ class FileFolder(Dataset):
             folder, found, _ = self.name(index).partition("/")
             if not found:
                 raise ConfigError(
-                    f"{self.describe(index)} lies in no folder of a class; with labels, {self._root} holds a folder for each"
+                    f"{self.describe(index)} is not in the folder of a class; "
+                    f"with labels, {self._root} must contain one folder for each class"
                 )
             folders.append(folder)
         names, labels = np.unique(np.array(folders), return_inverse=True)
@@ -81,7 +82,7 @@ class FileFolder(Dataset):
 def absolute(root: str | None, *, key: str, what: str) -> str:
     """`root` as a full path. Raises ConfigError, with the key to give, if there is none."""
     if not root:
-        raise ConfigError(f"the recipe does not say where the data are: give {key}=DIR, {what}")
+        raise ConfigError(f"the recipe does not say where the data are; add {key}=DIR, {what}")
     return os.path.abspath(os.path.expanduser(root))
 
 
@@ -102,7 +103,9 @@ def list_files(root: str, *, suffixes: Sequence[str], key: str, what: str) -> li
         place, reason = (error.filename, error.strerror) if isinstance(error, OSError) else (root, str(error))
         raise ConfigError(f"{key}: {os.fsdecode(place)} cannot be listed: {reason}") from error
     if not names:
-        raise ConfigError(f"{key}: {root} holds no {what}{_what_else(others)}; files read end in {', '.join(suffixes)}")
+        raise ConfigError(
+            f"{key}: {root} contains no {what}{_what_else(others)}; the names of such files end in {', '.join(suffixes)}"
+        )
     return sorted(names)
 
 

@@ -40,14 +40,14 @@ class Numbers:
     def __getitem__(self, name: str) -> Tensor:
         """A tensor: an input, or what the published implementation made of it. Raises MaeError if the file lacks it."""
         if name not in self.tensors:
-            raise MaeError(f"{self.file} holds no tensor {name!r}.{did_you_mean(name, self._outside_folders())}")
+            raise MaeError(f"{self.file} has no tensor {name!r}.{did_you_mean(name, self._outside_folders())}")
         return self.tensors[name]
 
     def under(self, prefix: str) -> dict[str, Tensor]:
         """The tensors named PREFIX/..., by the rest of their names. Raises MaeError if there is none."""
         found = {name.removeprefix(f"{prefix}/"): x for name, x in self.tensors.items() if name.startswith(f"{prefix}/")}
         if not found:
-            raise MaeError(f"{self.file} holds no tensors {prefix}/...; it holds {some_of(sorted(self.tensors))}")
+            raise MaeError(f"{self.file} has no tensors {prefix}/...; it has {some_of(sorted(self.tensors))}")
         return found
 
     @property
@@ -97,7 +97,7 @@ class Published:
         try:
             return Numbers(self._place(file), load(content), _metadata(content))
         except (SafetensorError, ValueError) as error:
-            raise MaeError(f"{self._place(file)} is damaged, or no safetensors file: {error}") from error
+            raise MaeError(f"{self._place(file)} is damaged, or is not a safetensors file: {error}") from error
 
     def manifest(self, name: str) -> dict[str, Any]:
         """NAME.json: `state_dict`, names and shapes of a full-size checkpoint, with its numbers of parameters."""
@@ -105,7 +105,7 @@ class Published:
         try:
             return json.loads(self._content(file))
         except ValueError as error:
-            raise MaeError(f"{self._place(file)} is no JSON file: {error}") from error
+            raise MaeError(f"{self._place(file)} is not a JSON file: {error}") from error
 
     def names(self) -> list[str]:
         """The files of numbers that ship with the package."""

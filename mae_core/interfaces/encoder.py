@@ -75,7 +75,7 @@ class Latent:
         if kind == "mean":
             return self.tokens.mean(dim=1)
         if kind != "cls":
-            raise MaeError(f"tokens are pooled by 'mean' or 'cls', not by {kind!r}")
+            raise MaeError(f"tokens can be pooled by 'mean' or 'cls', but not by {kind!r}")
         if self.num_prefix == 0:
             raise MaeError("this encoder has no class token; pool its tokens with 'mean'")
         return self.prefix[:, 0]

@@ -42,7 +42,7 @@ class Mask:
     def from_noise(cls, noise: Tensor, num_keep: int) -> "Mask":
         """Keep the `num_keep` patches of lowest noise (rows, N), by a stable argsort, so that equal noise is no ambiguity."""
         if not 0 <= num_keep <= noise.shape[1]:
-            raise MaeError(f"num_keep is {num_keep}; it must be from 0 to the number of patches, {noise.shape[1]}")
+            raise MaeError(f"num_keep is {num_keep}; it must be between 0 and the number of patches, {noise.shape[1]}")
         ids_shuffle = torch.argsort(noise, dim=1, stable=True)
         ids_keep, ids_hidden = ids_shuffle[:, :num_keep], ids_shuffle[:, num_keep:]
         hidden = torch.ones_like(noise, dtype=torch.bool).scatter_(1, ids_keep, False)

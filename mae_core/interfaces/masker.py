@@ -64,7 +64,7 @@ class Masker(nn.Module, ABC):
     def with_ratio(self, ratio: float) -> "Masker":
         """This masker with another share of hidden patches. It has the same parameters, and this one does not change."""
         if not hasattr(self, "ratio"):
-            raise PluginError(f"{type(self).__name__} keeps no attribute `ratio` that could be changed; write its `with_ratio`")
+            raise PluginError(f"{type(self).__name__} has no attribute `ratio` to change; give it a method `with_ratio`")
         return self if self.ratio == ratio else self.view(ratio=ratio)
 
     def axes(self, grid: Grid) -> frozenset[str]:

@@ -98,7 +98,7 @@ class Task(ABC, Generic[Inputs]):
 
     def settle(self, batch: Batch, inputs: Inputs) -> Inputs:
         """Inputs that can be weighed, for inputs that depend on what is in the samples (normalised, on the device)."""
-        raise NotImplementedError(f"{type(self).__name__} has inputs that cannot be weighed, and no `settle`")
+        raise NotImplementedError(f"{type(self).__name__} has inputs that cannot be weighed yet, so it needs a method `settle`")
 
     @abstractmethod
     def normalize(self, batch: Batch) -> Batch:

@@ -27,7 +27,7 @@ def import_state_dict(
     for name, tensor in own.items():
         if tensor.shape != shapes[name]:
             raise MaeError(
-                f"{name}: the checkpoint has shape {tuple(tensor.shape)}, this model {tuple(shapes[name])}; "
+                f"{name}: the checkpoint has the shape {tuple(tensor.shape)}, but this model has {tuple(shapes[name])}; "
                 "build the model from the recipe that the checkpoint was trained with"
             )
     missing = model.load_state_dict(own, strict=False).missing_keys
@@ -61,9 +61,13 @@ def _find_entry(model: nn.Module, layout: Layout, name: str, entry: str | None) 
         return entry or layout.modality  # a layout of several modalities finds them, one of another kind of model has one
     fitting = [own for own, modality in backbone.types.items() if modality == layout.modality]
     if entry is not None and entry not in fitting:
-        raise MaeError(f"layout {name!r} is of {layout.modality!r}; the model's {entry!r} is not one of these: {fitting}")
+        raise MaeError(
+            f"layout {name!r} is for {layout.modality!r}; the entry {entry!r} of the model is not one of these: {fitting}"
+        )
     if not fitting:
-        raise MaeError(f"layout {name!r} is of {layout.modality!r}; the model has {', '.join(backbone.types)}")
+        raise MaeError(f"layout {name!r} is for {layout.modality!r}, but the model has {', '.join(backbone.types)}")
     if entry is None and len(fitting) > 1:
-        raise MaeError(f"the model has several modalities of layout {name!r}: {', '.join(fitting)}; say which with entry=NAME")
+        raise MaeError(
+            f"layout {name!r} fits several modalities of the model: {', '.join(fitting)}; choose one with entry=NAME"
+        )
     return entry or fitting[0]

@@ -58,7 +58,9 @@ class Convolution:
         """(D, C, *sides) -> (D, P)."""
         if tensor.shape[2:] != self.sides:
             wanted = ", ".join(("D", "C", *map(str, self.sides)))
-            raise MaeError(f"has shape {tuple(tensor.shape)}; this model's patches make it ({wanted}), a convolution's")
+            raise MaeError(
+                f"has the shape {tuple(tensor.shape)}; for the patches of this model it must be ({wanted}), as in a convolution"
+            )
         return tensor.movedim(1, -1).flatten(1)
 
     def to_published(self, tensor: Tensor) -> Tensor:
@@ -89,7 +91,7 @@ class PositionTable:
         """Published -> (class rows + N, D). Raises MaeError unless it has the positions of `like`, (N, D)."""
         expected = tuple(self.published(like).shape)
         if tuple(published.shape) != expected:
-            raise MaeError(f"{self.name}: the checkpoint has shape {tuple(published.shape)}, this model {expected}")
+            raise MaeError(f"{self.name}: the checkpoint has the shape {tuple(published.shape)}, but this model has {expected}")
         return published[0] if self.planes is None else published[0].flatten(1).T
 
     def published(self, table: Tensor) -> Tensor:
@@ -214,7 +216,7 @@ class Table:
         if table.class_token is not None:
             own[table.class_token] = own[table.class_token] + rows[:first]
         elif not rows.is_meta and bool(rows[:first].any()):
-            raise MaeError(f"{table.name}: the checkpoint gives the class token a position, to which this model adds none")
+            raise MaeError(f"{table.name}: the checkpoint has a position for the class token, but this model adds none to it")
         if isinstance(ours, nn.Parameter):
             own[f"{where}.table"] = rows[first:]
         elif not (ours.is_meta or rows.is_meta):
@@ -270,7 +272,7 @@ def find_tokenizer(model: nn.Module, name: str) -> Tokenizer:
     try:
         found = model.get_submodule(_actual(model, name))
     except AttributeError:
-        raise MaeError(f"this layout is of another kind of model; {type(model).__name__} has no {name}") from None
+        raise MaeError(f"this layout is for another kind of model; {type(model).__name__} has no {name}") from None
     assert isinstance(found, Tokenizer)
     return found
 
@@ -303,5 +305,5 @@ def _own_positions(model: nn.Module, where: str) -> Tensor:
     positions = model.get_submodule(_actual(model, where))
     table = getattr(positions, "table", None)
     if not isinstance(table, Tensor):
-        raise MaeError(f"this layout holds one position a patch; the model has {type(positions).__name__} ({where})")
+        raise MaeError(f"this layout has one position for each patch, but the model has {type(positions).__name__} ({where})")
     return table

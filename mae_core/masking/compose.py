@@ -104,13 +104,17 @@ class SetOperation(CompositeMasker):
 
     def _require_exact(self, grid: Grid, masks: Sequence[Mask]) -> None:
         """By the parts' axes, not by this batch's counts, which may be equal by chance."""
-        advice = "give a `ratio:`, to which samples are repaired by random flips, or say `ragged: true`"
+        advice = (
+            "give it a `ratio:`, so that random patches are hidden or shown until the counts are equal, or say `ragged: true`"
+        )
         if any(mask.ragged for mask in masks):
             raise ConfigError(f"a part of this mask hides a different number of patches in each sample; {advice}")
         for first, second in itertools.combinations(self.parts, 2):
             if shared := first.axes(grid) & second.axes(grid):
                 named = ", ".join(axis for axis in grid.axes if axis in shared)
-                raise ConfigError(f"two of its parts vary along {named}, so samples would hide different numbers; {advice}")
+                raise ConfigError(
+                    f"two of its parts vary along {named}, so samples would hide different numbers of patches; {advice}"
+                )
 
 
 class AnyMasker(SetOperation):

@@ -29,7 +29,7 @@ class GridMasker(Masker):
             if size % side:
                 raise ConfigError(f"every: {self.every} does not divide axis {axis!r} of the grid {grid}{_advice(grid)}")
         if grid.num_patches == 1:
-            raise ConfigError(f"the grid {grid} has one patch: nothing is left to hide")
+            raise ConfigError(f"the grid {grid} has a single patch, so nothing is left to hide")
         coordinates = grid.coordinates()
         kept = torch.ones(batch_size, grid.num_patches, dtype=torch.bool)
         for axis, side in enumerate(sides):

@@ -69,7 +69,9 @@ class RandomMasker(Masker):
         chosen_axes(over, grid)
         sides = [self.unit] * len(over) if isinstance(self.unit, int) else list(self.unit)
         if len(sides) != len(over):
-            raise ConfigError(f"unit: {sides} must have one side for each axis of {', '.join(over)}, or be one number for all")
+            raise ConfigError(
+                f"unit: {sides} must be a single number, or a list with one side for each axis of {', '.join(over)}"
+            )
         for axis, side in zip(over, sides, strict=True):
             if grid[axis] % side:
                 raise ConfigError(f"unit: {self.unit} does not divide axis {axis!r} of the grid {grid}")

@@ -28,7 +28,9 @@ def _complete(ramp: Ramp) -> Ramp:
     """With its defaults filled in. Raises ValueError for `num_steps` without steps, or steps without it."""
     shape = ramp.get("shape", "linear")
     if (shape == "steps") != ("num_steps" in ramp):
-        raise ValueError("shape: steps and num_steps belong together, e.g. {from: 0.6, to: 0.9, shape: steps, num_steps: 4}")
+        raise ValueError(
+            "`shape: steps` and num_steps must be given together, e.g. {from: 0.6, to: 0.9, shape: steps, num_steps: 4}"
+        )
     return {**ramp, "shape": shape}
 
 

@@ -282,4 +282,4 @@ def _batch_size(batch: Batch) -> int:
 
 def _require_known(predict: str) -> None:
     if predict not in ("masked", "all"):
-        raise MaeError(f'predict={predict!r} is not known; use "masked" for what the masks ask for, or "all"')
+        raise MaeError(f'predict must be "masked", for what the masks ask for, or "all"; it is {predict!r}')

@@ -43,7 +43,9 @@ class PatchTokenizer(Tokenizer):
             self.patch_dim *= side
         for name, values in (("mean", mean), ("std", std)):
             if len(values) != channels:
-                raise ConfigError(f"{name} has {len(values)} values but there are {channels} channels; give one a channel")
+                raise ConfigError(
+                    f"{name} has {len(values)} values but there are {channels} channels; give one value for each channel"
+                )
             constants = torch.tensor(values, dtype=torch.float32).reshape(channels, *[1] * len(self.axes))
             self.register_buffer(name, constants, persistent=False)
         self.proj = None if width is None else nn.Linear(self.patch_dim, width)

@@ -28,7 +28,8 @@ class Cosine(Schedule):
     ) -> None:
         if warmup_epochs >= num_epochs:
             raise ConfigError(
-                f"schedule.warmup_epochs is {warmup_epochs:g}, but train.epochs is {num_epochs}; warm up for less than the run"
+                f"schedule.warmup_epochs is {warmup_epochs:g}, but train.epochs is {num_epochs}; "
+                "the warm-up must be shorter than the run"
             )
         self.num_epochs = num_epochs
         self.warmup_epochs = warmup_epochs

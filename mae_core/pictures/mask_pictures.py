@@ -77,7 +77,7 @@ class _Page:
 def write_picture(subjects: Sequence[tuple[Subject, Sequence[Look]]], path: Path, *, seed: int) -> None:
     """A PNG of maskers and their draws, one below the other. Raises MaeError if the file cannot be written."""
     if path.suffix.lower() != ".png":
-        raise MaeError(f"{path}: the picture is a PNG; its name must end in .png")
+        raise MaeError(f"{path}: the picture is a PNG file, so its name must end in .png")
     figure = compose(subjects, seed=seed)
     write_atomically(path, lambda file: figure.savefig(file, format="png"))
 
@@ -88,7 +88,9 @@ def compose(subjects: Sequence[tuple[Subject, Sequence[Look]]], *, seed: int) ->
     page.add(0.15)
     for subject, looks in subjects:
         if max(subject.grid.sizes) > MAX_SIZE:
-            raise MaeError(f"the grid {subject.grid} is too large for a picture: at most {MAX_SIZE} patches along an axis")
+            raise MaeError(
+                f"the grid {subject.grid} is too large for a picture, which can show at most {MAX_SIZE} patches along an axis"
+            )
         _add_subject(page, subject, looks, seed)
     return page.figure()
 

@@ -129,7 +129,7 @@ def require_no_samples(subject: Subject) -> None:
     """Raise MaeError for a masker whose masks depend on samples."""
     if subject.masker.needs != "grid":
         raise MaeError(
-            f"{subject.title}: this masker looks at the samples before it masks them, so it cannot be drawn without any; "
+            f"{subject.title}: this masker looks at the samples before it masks them, so it cannot be shown without samples; "
             "`mae reconstruct` shows its masks of samples"
         )
 

@@ -66,7 +66,9 @@ def parse_grid(text: str) -> Grid:
         sizes[axis] = int(size)
     grid = Grid(**sizes)
     if grid.num_patches > MAX_PATCHES:
-        raise ConfigError(f"--grid {text!r} has {grid.num_patches} patches, more than can be shown; use at most {MAX_PATCHES}")
+        raise ConfigError(
+            f"--grid {text!r} has {grid.num_patches} patches, which is more than can be shown; use at most {MAX_PATCHES}"
+        )
     return grid
 
 
@@ -125,7 +127,7 @@ def _split(what: str) -> tuple[str, str | None]:
         return file, name
     if what in OPERATORS:
         written = OPERATORS[what].operand.written
-        raise ConfigError(f"{what!r} is an operator over other maskers; show a section: '{{{what}: {written}}}'")
+        raise ConfigError(f"{what!r} is an operator over other maskers; show a section with it: '{{{what}: {written}}}'")
     names = [*registry().names("maskers"), *known]
     raise ConfigError(f"there is no masker, no recipe and no file {what!r}.{did_you_mean(what, names)}")
 

@@ -56,7 +56,7 @@ def load_backbone(path: str | Path, *, recipe: str | None = None, layout: str | 
 
 def _published(path: Path, recipe: str | None, layout: str | None) -> Backbone:
     if recipe is None or layout is None:
-        raise MaeError("published weights need both: the recipe of their model, and the name of their layout")
+        raise MaeError("published weights need both the recipe of their model and the name of their layout")
     backbone = build_backbone(load_config(recipe))
     import_state_dict(backbone, read_weights(path), layout=layout)
     return backbone.eval()
@@ -82,7 +82,7 @@ def _of_safetensors(path: Path) -> tuple[Config, dict[str, Tensor]]:
         raise DamagedCheckpoint(f"{path} is damaged: {error}") from error
     if "config" not in metadata:
         raise MaeError(
-            f"{path} does not say which model it is of, as the encoder.safetensors of a run does; for published weights, name "
-            "the recipe of their model and their layout"
+            f"{path} does not say which model it belongs to, as the encoder.safetensors of a run does; for published weights, "
+            "name the recipe of their model and their layout"
         )
     return load_config_text(metadata["config"]), tensors

@@ -3,6 +3,7 @@
 import argparse
 import pickle
 import re
+import shutil
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -63,9 +64,17 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """One file, atomically."""
+    """One file, atomically. Raises MaeError where it cannot be written; older ones stay as they are."""
     content = {"format": FORMAT, **{name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}}
-    write_atomically(path, lambda file: torch.save(content, file))
+    try:
+        write_atomically(path, lambda file: torch.save(content, file))
+    except RuntimeError as error:  # torch makes one of whatever the file system says
+        needed = sum(tensor.numel() * tensor.element_size() for tensor in checkpoint.model.values())
+        free = shutil.disk_usage(path.parent).free
+        raise MaeError(
+            f"cannot write {path}: it needs more than {needed / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free there, "
+            "or less with a quota; make room and go on with --resume"
+        ) from error
 
 
 def list_checkpoints(run: Path) -> Sequence[Path]:
@@ -83,7 +92,7 @@ def load_newest(run: Path) -> Checkpoint | None:
         except DamagedCheckpoint as error:
             warnings.warn(f"skipped a damaged checkpoint: {error}", stacklevel=2)
     if paths:
-        raise MaeError(f"every checkpoint in {run / FOLDER} is damaged; start again in another folder")
+        raise MaeError(f"every checkpoint in {run / FOLDER} is damaged; start the run again in another folder")
     return None
 
 
@@ -92,7 +101,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     content = load_tensors(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DamagedCheckpoint(
-            f"{path} is not a checkpoint of this project; published weights are brought in with: "
+            f"{path} is not a checkpoint of this project; to import published weights: "
             f"mae convert {path} -o CHECKPOINT.pt --from LAYOUT --recipe RECIPE"
         )
     return Checkpoint(**{name: content[name] for name in Checkpoint.__dataclass_fields__})
@@ -110,7 +119,7 @@ def load_tensors(path: Path) -> Any:
         raise MaeError(f"there is no checkpoint {path.absolute()}") from None
     except pickle.UnpicklingError as error:
         if "Unsupported operand" in str(error):  # bytes that are no pickle of any kind that torch writes
-            raise DamagedCheckpoint(f"{path} is damaged or no checkpoint at all") from error
+            raise DamagedCheckpoint(f"{path} is damaged, or is not a checkpoint") from error
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"would call {found.group(1)}" if found else "may run code"
         raise MaeError(
@@ -121,7 +130,7 @@ def load_tensors(path: Path) -> Any:
     except OSError as error:
         raise MaeError(f"cannot read the checkpoint {path.absolute()}: {error.strerror}") from error
     except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
-        raise DamagedCheckpoint(f"{path} is damaged or no checkpoint at all ({_first_line(error)})") from error
+        raise DamagedCheckpoint(f"{path} is damaged, or is not a checkpoint ({_first_line(error)})") from error
 
 
 def _require_whole_archive(path: Path) -> None:
@@ -149,7 +158,9 @@ def load_model(path: str | Path) -> tuple[MaskedAutoencoder, Config, int]:
     require_plugins(checkpoint, path)
     config = load_config_text(checkpoint.config)
     if (task := config.get("task.name", TASK)) != TASK:
-        raise MaeError(f"{path} is of the task {task!r}, not of pre-training; mae_core.load_backbone reads what both have")
+        raise MaeError(
+            f"{path} comes from the task {task!r} and not from pre-training; mae_core.load_backbone can read its backbone"
+        )
     model = build_model(config, fresh=False)
     try:
         model.load_state_dict(checkpoint.model)

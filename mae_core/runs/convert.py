@@ -41,7 +41,7 @@ def export_file(source: Path, output: Path, *, layout: str) -> None:
     elif output.suffix == ".pth":
         write_atomically(output, lambda file: torch.save({"model": tensors}, file))
     else:
-        raise MaeError(f"{output}: the file's ending says how it is written; use .safetensors or .pth")
+        raise MaeError(f"{output}: the ending of the name decides how the file is written; use .safetensors or .pth")
 
 
 def read_weights(source: Path) -> Mapping[str, Tensor]:
@@ -56,5 +56,5 @@ def read_weights(source: Path) -> Mapping[str, Tensor]:
     content: Any = load_tensors(source)
     weights = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
-        raise MaeError(f"{source} holds no tensors by name, alone or under 'model'")
+        raise MaeError(f"{source} has no named tensors, neither at the top nor under 'model'")
     return weights

@@ -1,5 +1,6 @@
 """The folder of a run: its name, what it may hold, and what it records of itself."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -37,13 +38,14 @@ FREE_ON_RESUME = re.compile(
 def choose_folder(recipe: str, out: Path | None, *, resume: bool, overwrite: bool) -> Path:
     """Where a run writes. Without `out`: runs/RECIPE, or the next free runs/RECIPE-2, -3, ...; to resume, the last of these.
 
-    Raises MaeError if `out` holds something already, unless told to resume or overwrite it. Changes nothing yet.
+    A folder that is chosen by number is made at once, so that no other process chooses it; `give_back` removes it where nothing
+    comes of it. Raises MaeError if `out` holds something already, unless told to resume or overwrite it.
     """
+    if out is None and not resume:
+        return _reserve(recipe)
     if out is None:
-        numbered = _numbered(recipe)
-        if not resume:
-            return numbered[-1][1] if not numbered[-1][1].exists() else RUNS / f"{_stem(recipe)}-{numbered[-1][0] + 1}"
-        out = numbered[-1][1]
+        started = [path for path in _numbered(recipe).values() if (path / CONFIG).is_file()]
+        out = started[-1] if started else RUNS / _stem(recipe)
     if resume:
         if not (out / CONFIG).is_file():
             raise MaeError(f"there is no run to resume in {out.absolute()}; start one without --resume")
@@ -52,15 +54,36 @@ def choose_folder(recipe: str, out: Path | None, *, resume: bool, overwrite: boo
     return out
 
 
+def give_back(folder: Path) -> None:
+    """Remove a chosen folder to which nothing was written."""
+    with contextlib.suppress(OSError):  # it holds something, or was never made
+        folder.rmdir()
+        folder.parent.rmdir()
+
+
 def _stem(recipe: str) -> str:
     return recipe.replace("/", "-")
 
 
-def _numbered(recipe: str) -> list[tuple[int, Path]]:
-    """(number, folder) of the runs of this recipe, by number; the first free name where there is none."""
+def _numbered(recipe: str) -> dict[int, Path]:
+    """The folders of this recipe's runs by number, in that order."""
     pattern = re.compile(re.escape(_stem(recipe)) + r"(?:-(\d+))?")
     found = [(int(match.group(1) or 1), path) for path in RUNS.glob("*") if (match := pattern.fullmatch(path.name))]
-    return sorted(found) or [(1, RUNS / _stem(recipe))]
+    return dict(sorted(found))
+
+
+def _reserve(recipe: str) -> Path:
+    number = max(_numbered(recipe), default=0)
+    while True:
+        number += 1
+        folder = RUNS / (_stem(recipe) if number == 1 else f"{_stem(recipe)}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise MaeError(f"cannot make {folder.absolute()}: {error.strerror}; choose another folder with --out") from error
+        return folder
 
 
 def require_free(out: Path, *, overwrite: bool) -> None:
@@ -71,7 +94,7 @@ def require_free(out: Path, *, overwrite: bool) -> None:
         raise MaeError(f"{out.absolute()} exists and is not a run's folder; choose another with --out")
     if not overwrite:
         raise MaeError(
-            f"{out.absolute()} already holds a run; go on with it by --resume, replace it by --overwrite, or choose "
+            f"{out.absolute()} already contains a run; continue it with --resume, replace it with --overwrite, or choose "
             "another --out"
         )
 
@@ -111,7 +134,9 @@ def require_same_config(checkpoint: Checkpoint, config: Config) -> None:
     ]
     if differing:
         lines = [f"  {key}: {stored.get(key)!r} in the checkpoint, {now.get(key)!r} now" for key in differing]
-        raise ConfigError("a run is resumed with the recipe that it was started with; these keys differ:\n" + "\n".join(lines))
+        raise ConfigError(
+            "a run must be resumed with the recipe that it was started with; these keys differ:\n" + "\n".join(lines)
+        )
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

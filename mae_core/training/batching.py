@@ -37,7 +37,7 @@ def choose_device_batch(
     for size in reversed(candidates):
         if _fits(task, source, _repeated(sample, size), size * task.sources[source].num_views, fabric, model):
             return size
-    raise MaeError("not even one sample fits the device's memory; choose a smaller model")
+    raise MaeError("not even one sample fits into the memory of the device; choose a smaller model")
 
 
 def require_divisor(device_batch_size: int | Literal["auto"], share: int) -> None:

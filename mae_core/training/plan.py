@@ -46,13 +46,14 @@ class Plan:
         for name, num_batches in self.num_batches.items():
             if num_batches == 0:
                 raise ConfigError(
-                    f"data.{name}: {sizes[name]} samples do not fill one batch of train.batch_size={batch_size}; lower it"
+                    f"data.{name}: {sizes[name]} samples do not fill one batch of train.batch_size={batch_size}; "
+                    "lower train.batch_size"
                 )
         self.steps_per_epoch = sum(self.num_batches.values())
         self.num_steps = self.steps_per_epoch * num_epochs
         weights = self.num_batches if weights is None else weights
         if set(weights) != set(sizes):
-            raise ConfigError(f"train.weights names {', '.join(sorted(weights))}; the data has {', '.join(sorted(sizes))}")
+            raise ConfigError(f"train.weights names {', '.join(sorted(weights))}, but the data are {', '.join(sorted(sizes))}")
         generator = torch.Generator().manual_seed(derive_seed(seed, "source"))
         shares = torch.tensor([float(weights[name]) for name in sizes])
         self._drawn = torch.multinomial(shares, self.num_steps, replacement=True, generator=generator)

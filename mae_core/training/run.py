@@ -1,5 +1,6 @@
 """From a recipe to a run's folder."""
 
+import warnings
 from pathlib import Path
 
 from mae_core.config import Config
@@ -23,7 +24,9 @@ def train(config: Config, folder: Path, *, make_display: MakeDisplay, resume: bo
         with run_lock(folder):
             remove_unfinished(folder)
             checkpoint = load_newest(folder)
-            if checkpoint is not None:  # there is none in a run that was killed before its first
+            if checkpoint is None:
+                warnings.warn(f"there is no checkpoint in {folder} yet: the run begins again at step 1", stacklevel=2)
+            else:
                 require_plugins(checkpoint, folder)
                 require_same_config(checkpoint, config)
             trainer = Trainer(task, config, folder, checkpoint=checkpoint)

@@ -62,12 +62,14 @@ def make_sources(config: Config, datasets: Mapping[str, Dataset]) -> dict[str, S
     sizes = {name: len(dataset) for name, dataset in datasets.items()}
     if len(set(sizes.values())) > 1 or any(dataset.num_views > 1 for dataset in datasets.values()):
         found = ", ".join(f"{name} {size}" for name, size in sizes.items())
-        raise ConfigError(f"model.masker pairs the data: each modality needs as many samples, of one view; found {found}")
+        raise ConfigError(
+            f"model.masker pairs the data, so each modality needs equally many samples, with one view each; found {found}"
+        )
     for index in range(min(sizes.values())):
         names = {name: dataset.describe(index) for name, dataset in datasets.items()}
         if len({Path(described).stem for described in names.values()}) > 1:
             found = ", ".join(f"{described} of {name}" for name, described in names.items())
             raise ConfigError(
-                f"model.masker pairs the data, by file names without their endings; but number {index} is {found}"
+                f"model.masker pairs the data by the names of their files without endings, but number {index} is {found}"
             )
     return {"+".join(datasets): Source(datasets)}

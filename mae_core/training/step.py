@@ -46,7 +46,7 @@ def train_step(
         with fabric.no_backward_sync(model, enabled=index < num_micro_batches):
             losses = task.losses(model, batch, inputs, weights)
             loss = torch.stack(list(losses.parts.values())).sum()
-            fabric.backward(loss * fabric.world_size)  # of their gradients, devices take the mean; a step's is the sum
+            fabric.backward(loss * fabric.world_size)  # devices average their gradients, and a step needs their sum
         total.add(losses)
 
     norm = _gradient_norm(fabric, optimizer)

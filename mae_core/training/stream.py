@@ -122,7 +122,7 @@ def _joined(entry: str, samples: Sequence[Sample]) -> Sample:
     names = list(samples[0].extras)
     if any(set(sample.extras) != set(names) for sample in samples):
         found = sorted({", ".join(sample.extras) or "none" for sample in samples})
-        raise MaeError(f"data.{entry}: every sample of a dataset has the same extras; found {' and '.join(found)}")
+        raise MaeError(f"data.{entry}: all samples of a dataset must have the same extras; found {' and '.join(found)}")
     extras = {name: _cat(f"the extra {name!r}", entry, [sample.extras[name] for sample in samples]) for name in names}
     return Sample(_cat("samples", entry, [sample.x for sample in samples]), extras)
 

@@ -84,7 +84,9 @@ class Trainer:
         except BaseException as error:
             self._tell_the_end(error)
             if isinstance(error, torch.OutOfMemoryError):
-                raise MaeError("the device's memory does not suffice; lower train.device_batch_size and --resume") from error
+                raise MaeError(
+                    "the memory of the device is not sufficient; lower train.device_batch_size and use --resume"
+                ) from error
             raise
         self.task.finish(self.folder)
         self._write_facts("finished")
@@ -230,8 +232,8 @@ class Trainer:
         training = checkpoint.training
         if training["samples"] != self.plan.sizes:
             raise ConfigError(
-                f"a run is resumed with the data that it was started with; it had {training['samples']} samples, there are "
-                f"{self.plan.sizes} now"
+                f"a run must be resumed with the data that it was started with; it had {training['samples']} samples, "
+                f"but now there are {self.plan.sizes}"
             )
         self.task.model.load_state_dict(checkpoint.model)
         self.optimizer.optimizer.load_state_dict(training["optimizer"])

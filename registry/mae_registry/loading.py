@@ -34,7 +34,7 @@ def components_of(name: str, module: ModuleType) -> list[Component]:
             if not isinstance(component, str) or not isinstance(target, str) or not _TARGET.fullmatch(target):
                 raise PluginError(
                     f"plugin {name!r} registers {kind} {component!r} as {target!r}; "
-                    'must be a name and an import string, "package.module:Object"'
+                    'it must register a name and an import string, "package.module:Object"'
                 )
             components.append(Component(kind, component, target, name))
 
@@ -53,7 +53,7 @@ def _check_hooks(name: str, module: ModuleType, manager: pluggy.PluginManager) -
             raise PluginError(f"plugin {name!r} implements the unknown hook {hook!r}.{did_you_mean(hook, _HOOKS)}")
         signature = inspect.signature(function)
         if list(signature.parameters) != ["register"]:
-            raise PluginError(f"plugin {name!r} has a hook {hook}{signature}; must take one argument: {hook}(register)")
+            raise PluginError(f"plugin {name!r} has a hook {hook}{signature}; it must take one argument: {hook}(register)")
     for hook in _HOOKS:
         if hook not in marked and hasattr(module, hook):
             raise PluginError(f"plugin {name!r} has a function {hook} that is not decorated with @hookimpl")

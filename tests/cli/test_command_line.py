@@ -108,7 +108,7 @@ def test_a_folder_that_is_no_run_is_never_touched(mae, tiny_recipe, tmp_path):
     assert_fails(mae("pretrain", tiny_recipe, "--out", tmp_path, "--resume"), "there is no run to resume in")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_saves_and_says_how_to_go_on(tiny_recipe, tmp_path, number):
     folder = tmp_path / "run"
     command = [
@@ -293,7 +293,7 @@ def test_published_weights_come_in_and_go_out(mae, trained, tiny_recipe, tmp_pat
     assert "warning: layout 'timm' covers a part of the model only" in done.stderr
     # of another shape: the other tests' recipe has another grid
     result = mae("convert", exported, "-o", back, "--from", "mae", "--recipe", tiny_recipe)
-    assert_fails(result, "pos_embed: the checkpoint has shape (1, 17, 32), this model (1, 13, 32)")
+    assert_fails(result, "pos_embed: the checkpoint has the shape (1, 17, 32), but this model has (1, 13, 32)")
     assert_fails(
         mae("convert", again, "-o", back, "--from", "mae", "--recipe", recipe), "holds an encoder alone", "layout 'timm'"
     )

@@ -366,14 +366,14 @@ def test_a_recipe_with_several_maskers_is_one_picture(show, tmp_path):
         (["randm"], "there is no masker, no recipe and no file 'randm'. Did you mean 'random'?"),
         (["image/mae_vit_bse"], "no recipe and no file 'image/mae_vit_bse'. Did you mean 'image/mae_vit_base'?"),
         (["image/mae_vit_base:imag"], "image/mae_vit_base has no masker 'imag'. Did you mean 'image'? Known: image."),
-        (["any"], "'any' is an operator over other maskers; show a section: '{any: [MASKER, ...]}'"),
+        (["any"], "'any' is an operator over other maskers; show a section with it: '{any: [MASKER, ...]}'"),
         (["random"], "ratio: is required by 'random' and has no value; must be a number greater than 0 and less than 1\n"
                      "parameters follow the name: mae masks show random KEY=VALUE ..."),
         (["random", "rato=0.5"], "rato: unknown parameter of 'random'. Did you mean 'ratio'?"),
         (["random", "0.5"], "override '0.5': write key.path=value"),
         (["{name: random, ratio: 2}"], "masker: ratio: 2 is not allowed: must be a number greater than 0 and less than 1"),
         (["{name: random"], "masker: not valid YAML"),
-        (["dirichlet", "num_keep=3"], "'dirichlet' masks several modalities together; it belongs to model.masker"),
+        (["dirichlet", "num_keep=3"], "'dirichlet' masks several modalities together; write it into the section model.masker"),
         (["random", "ratio=0.5", "over=[x]"], "the grid h=14 w=14 has no axis 'x'. Known: h, w.\nchoose another grid"),
         (["grid", "every=4"], "every: 4 does not divide axis 'h' of the grid h=14 w=14"),
         (["grid", "--grid", "t=0,h=4"], "grid axis 't' has size 0; every axis needs at least 1 patch"),
@@ -381,12 +381,12 @@ def test_a_recipe_with_several_maskers_is_one_picture(show, tmp_path):
         (["grid", "--grid", "14x14"], "'14x14' is not AXIS=PATCHES"),
         (["grid", "--grid", ""], "'' is not AXIS=PATCHES"),
         (["grid", "--grid", "h=4,h=4"], "--grid 'h=4,h=4': the axis 'h' is given twice"),
-        (["grid", "--grid", "h=1000000,w=1000000"], "has 1000000000000 patches, more than can be shown"),
+        (["grid", "--grid", "h=1000000,w=1000000"], "has 1000000000000 patches, which is more than can be shown"),
         (["grid", "--grid", "h=" + "9" * 5000], "is not AXIS=PATCHES"),
         (["grid", "--progress", "0.5"], "--progress is for maskers with a `schedule`; this one is the same at all times"),
-        (["grid", "-o", "mask.jpg"], "mask.jpg: the picture is a PNG; its name must end in .png"),
+        (["grid", "-o", "mask.jpg"], "mask.jpg: the picture is a PNG file, so its name must end in .png"),
         (["grid", "-o", "/proc/mask.png"], "cannot write /proc/mask.png"),
-        (["grid", "--grid", "h=512,w=2", "--draws", "2", "-o", "x.png"], "too large for a picture: at most 256 patches"),
+        (["grid", "--grid", "h=512,w=2", "--draws", "2", "-o", "x.png"], "which can show at most 256 patches"),
         (["{any: [grid, {name: random, ratio: 0.5}]}"], "any: two of its parts vary along h, w, so samples would hide"),
     ],
 )  # fmt: skip
@@ -470,7 +470,7 @@ def test_maskers_of_plugins(tmp_path):
     code, out, err = run("masks", "show", "both.yaml")
     assert code == 1
     assert "hidden 147 of 196" in out
-    assert "a: this masker looks at the samples before it masks them, so it cannot be drawn without any" in err
+    assert "a: this masker looks at the samples before it masks them, so it cannot be shown without samples" in err
 
 
 # ---- another ratio for a trained model's masker

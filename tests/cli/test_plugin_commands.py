@@ -43,7 +43,7 @@ BROKEN = {
     ),
     "arguing": (
         PLUGIN.replace("(register)", "(register, config)"),
-        "plugin 'arguing' has a hook register_maskers(register, config); must take one argument: register_maskers(register)",
+        "plugin 'arguing' has a hook register_maskers(register, config); it must take one argument: register_maskers(register)",
         None,
     ),
     "unmarked": (
@@ -59,7 +59,7 @@ BROKEN = {
     "addressing": (
         PLUGIN.replace(":Mine", ".Mine"),
         "plugin 'addressing' registers maskers 'addressing' as 'mae_addressing.maskers.Mine'; "
-        'must be a name and an import string, "package.module:Object"',
+        'it must register a name and an import string, "package.module:Object"',
         None,
     ),
     "newer": (

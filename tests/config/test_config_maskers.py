@@ -135,7 +135,7 @@ def test_the_values_of_a_mapping_have_their_places(load: Callable[..., Config]) 
          'number greater than 0 and less than 1), to (a number greater than 0 and less than 1), shape ("linear" or "cosine" '
          'or "steps"), num_steps (a whole number at least 2)'),
         ("{schedule: block, ratio: {from: 0.6, to: 0.8, num_steps: 3}}",
-         "shape: steps and num_steps belong together, e.g. {from: 0.6, to: 0.9, shape: steps, num_steps: 4}"),
+         "`shape: steps` and num_steps must be given together, e.g. {from: 0.6, to: 0.9, shape: steps, num_steps: 4}"),
     ],
 )  # fmt: skip
 def test_mistakes(load: Callable[..., Config], masker: str, message: str) -> None:

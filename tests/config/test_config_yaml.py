@@ -74,7 +74,7 @@ def test_an_alias_is_where_it_is_used_and_its_items_where_they_were_written() ->
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\n", "x.yaml:5: the key 'c' is given twice; first in line 3"),
+        ("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\n", "x.yaml:5: the key 'c' is given twice, first in line 3"),
         ("a:\n  b: !!python/object/apply:os.system [ls]\n", "x.yaml:2: the tag !!python/object/apply:os.system is not allowed"),
         ("a: !mine 3\n", "x.yaml:1: the tag !mine is not allowed: a recipe holds plain values and cannot run code"),
         ("a: !!set {1}\n", "x.yaml:1: the tag !!set is not allowed"),
@@ -85,7 +85,7 @@ def test_an_alias_is_where_it_is_used_and_its_items_where_they_were_written() ->
         ("a: [1, 2\nb: 3\n", "x.yaml:2: not valid YAML: "),
         ("a: 1\n---\nb: 1\n", "x.yaml:2: a second document (---) begins here; a recipe is one"),
         ("a: *nowhere\n", "x.yaml:1: not valid YAML: found undefined alias 'nowhere'"),
-        ("a: &a\n  b: *a\n", "x.yaml:2: an alias (*) inside of what it stands for"),
+        ("a: &a\n  b: *a\n", "x.yaml:2: an alias (*) is used inside its own definition"),
         ("1: a\n", "x.yaml:1: the key 1 is not a string; put it in quotes"),
         ("? [a, b]\n: 1\n", "x.yaml:1: the key ['a', 'b'] is not a string"),
         ("a: &a {x: 1}\nb:\n  <<: *a\n", "x.yaml:3: merge keys (<<) are not part of YAML 1.2; use `extends`"),

@@ -39,9 +39,9 @@ def test_sizes_are_those_that_the_file_states(file: Path) -> None:
 
 def test_what_a_file_lacks_is_named(file: Path) -> None:
     numbers = Published("mae_image", file.parent).read("mae")
-    with pytest.raises(MaeError, match=rf"{file} holds no tensor 'pred'"):
+    with pytest.raises(MaeError, match=rf"{file} has no tensor 'pred'"):
         numbers["pred"]
-    with pytest.raises(MaeError, match="holds no tensors final_state_dict/"):
+    with pytest.raises(MaeError, match="has no tensors final_state_dict/"):
         numbers.under("final_state_dict")
     with pytest.raises(MaeError, match="do not state 'heads' of 'cfg'; they state depth"):
         numbers.size("heads")

@@ -90,7 +90,7 @@ def test_from_hidden_lists_ids_in_raster_order(case: tuple[torch.Tensor, int]) -
 
 @pytest.mark.parametrize("num_keep", [-1, 5])
 def test_more_kept_than_there_are(num_keep: int) -> None:
-    with pytest.raises(MaeError, match=rf"^num_keep is {num_keep}; it must be from 0 to the number of patches, 4$"):
+    with pytest.raises(MaeError, match=rf"^num_keep is {num_keep}; it must be between 0 and the number of patches, 4$"):
         Mask.from_noise(torch.rand(2, 4), num_keep)
 
 

@@ -130,18 +130,22 @@ def test_trained_positions_are_refused_where_they_are_fixed() -> None:
         (
             "norm.bias",
             torch.zeros(3),
-            "backbone.encoder.norm.bias: the checkpoint has shape (3,), this model (16,)",
+            "backbone.encoder.norm.bias: the checkpoint has the shape (3,), but this model has (16,)",
         ),
         (
             "patch_embed.proj.weight",
             torch.zeros(16, 60),
-            "patch_embed.proj.weight has shape (16, 60); this model's patches make it (D, C, 4, 5)",
+            "patch_embed.proj.weight has the shape (16, 60); for the patches of this model it must be (D, C, 4, 5)",
         ),
-        ("pos_embed", torch.zeros(1, 5, 16), "pos_embed: the checkpoint has shape (1, 5, 16), this model (1, 13, 16)"),
+        (
+            "pos_embed",
+            torch.zeros(1, 5, 16),
+            "pos_embed: the checkpoint has the shape (1, 5, 16), but this model has (1, 13, 16)",
+        ),
         (
             "decoder_pos_embed",
             torch.ones(1, 13, 8),
-            "decoder_pos_embed: the checkpoint gives the class token a position",
+            "decoder_pos_embed: the checkpoint has a position for the class token",
         ),
     ],
 )
@@ -173,7 +177,7 @@ def test_an_encoder_alone_needs_its_own_layout() -> None:
     ("override", "message"),
     [
         ("model.encoder.class_token=false", "this layout has cls_token; this model has no backbone.encoder.cls_token"),
-        ("model.modalities.image.positions=none", "this layout holds one position a patch; the model has NoPositions"),
+        ("model.modalities.image.positions=none", "this layout has one position for each patch, but the model has NoPositions"),
         ("model.encoder.mask_tokens=true", "this layout has mask_token; this model has no modalities.image.decoder.mask_token"),
         (
             "model.modalities.image.decoder.class_token=own",

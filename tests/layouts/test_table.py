@@ -112,7 +112,7 @@ def test_a_backbone_refuses_what_nothing_is_known_of() -> None:
 
 def test_of_several_entries_one_is_named() -> None:
     model = make_model(entries=("left", "right"))
-    with pytest.raises(MaeError, match="left, right; say which with entry=NAME"):
+    with pytest.raises(MaeError, match="left, right; choose one with entry=NAME"):
         mae_core.export_state_dict(model, layout="mae")
     with pytest.raises(MaeError, match="'top' is not one of these"):
         mae_core.export_state_dict(model, layout="mae", entry="top")

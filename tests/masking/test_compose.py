@@ -79,8 +79,7 @@ def test_ragged_rows_are_left_as_they_are() -> None:
     [
         (
             "{any: [{name: random, ratio: 0.5}, {name: random, over: [f], ratio: 0.5}]}",
-            "two of its parts vary along f, so samples would hide different numbers; give a `ratio:`, to which samples are "
-            "repaired by random flips, or say `ragged: true`",
+            "two of its parts vary along f, so samples would hide different numbers of patches; give it a `ratio:`",
         ),
         (f"{{all: [{TIME}, {{invert: {TIME}}}]}}", "two of its parts vary along t, so"),
         ("{any: [{name: block, ratio: 0.5, exact: false}]}", "a part of this mask hides a different number of patches in each"),
@@ -94,7 +93,7 @@ def test_ragged_rows_are_left_as_they_are() -> None:
         ("{any: [{name: random, over: [h], ratio: 0.5}]}", "the grid t=10 f=8 has no axis 'h'"),
         (
             "{any: [{name: dirichlet, num_keep: 4}]}",
-            "'dirichlet' masks several modalities together; it belongs to model.masker",
+            "'dirichlet' masks several modalities together; write it into the section model.masker",
         ),
     ],
 )
@@ -150,9 +149,13 @@ def test_every_case_is_tried_when_a_model_is_built() -> None:
 
 def test_a_joint_masker_and_a_masker_of_one_modality_are_told_apart() -> None:
     for key, masker, message in (
-        ("model.modalities.image.masker", "{name: dirichlet, num_keep: 9}", "it belongs to model.masker"),
-        ("model.masker", "{name: random, ratio: 0.5}", "this masker masks one modality; model.masker masks several together"),
-        ("model.masker", "{invert: {name: random, ratio: 0.5}}", "this masker masks one modality"),
+        ("model.modalities.image.masker", "{name: dirichlet, num_keep: 9}", "write it into the section model.masker"),
+        (
+            "model.masker",
+            "{name: random, ratio: 0.5}",
+            "this masker masks a single modality, but model.masker must mask several together",
+        ),
+        ("model.masker", "{invert: {name: random, ratio: 0.5}}", "this masker masks a single modality"),
     ):
         with pytest.raises(ConfigError, match=message), torch.device("meta"):
             build_model(load_config("image/multimae_base", [f"{key}={masker}"]))

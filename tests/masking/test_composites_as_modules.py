@@ -125,7 +125,7 @@ def test_a_masker_that_keeps_its_ratio_elsewhere_says_so() -> None:
         def forward(self, grid, batch_size, *, generator):
             raise NotImplementedError
 
-    with pytest.raises(PluginError, match="keeps no attribute `ratio`"):
+    with pytest.raises(PluginError, match="has no attribute `ratio`"):
         scheduled(Hidden()).at(0.5)
 
 

@@ -212,14 +212,14 @@ def test_grid_keeps_one_place_of_every_cell(grid: Grid) -> None:
         (
             RandomMasker(ratio=0.5, over=["h", "w"], unit=[2]),
             Grid(h=6, w=8),
-            "unit: [2] must have one side for each axis of h, w, or be one number for all",
+            "unit: [2] must be a single number, or a list with one side for each axis of h, w",
         ),
         (
             RandomMasker(ratio=0.5, unit=[1, 3]),
             Grid(h=6, w=8),
             "unit: [1, 3] does not divide axis 'w' of the grid h=6 w=8",
         ),
-        (GridMasker(), Grid(h=1, w=1), "the grid h=1 w=1 has one patch: nothing is left to hide"),
+        (GridMasker(), Grid(h=1, w=1), "the grid h=1 w=1 has a single patch, so nothing is left to hide"),
     ],
 )
 def test_a_masker_that_cannot_work_on_a_grid(masker: Masker, grid: Grid, message: str) -> None:

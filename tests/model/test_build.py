@@ -115,7 +115,7 @@ def test_a_model_without_memory_for_its_weights(masker: str) -> None:
         (
             f"{PARTS}.tokenizer.channels=4",
             f"{PARTS}.tokenizer",
-            "mean has 3 values but there are 4 channels; give one a channel",
+            "mean has 3 values but there are 4 channels; give one value for each channel",
         ),
         (
             f"{PARTS}.masker.ratio=0.95",

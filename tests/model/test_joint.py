@@ -120,5 +120,7 @@ def test_paired_data_must_belong_together(paired, tmp_path):
     with pytest.raises(ConfigError, match=r"but number 0 is \S+photo-00\.jpg of image, \S+another\.png of depth"):
         run(load_config(paired), tmp_path / "run")
     (tmp_path / "depth" / "another.png").unlink()
-    with pytest.raises(ConfigError, match="each modality needs as many samples, of one view; found image 24, depth 23"):
+    with pytest.raises(
+        ConfigError, match="each modality needs equally many samples, with one view each; found image 24, depth 23"
+    ):
         run(load_config(paired), tmp_path / "run")

@@ -105,8 +105,8 @@ def test_normalisation_constants_follow_the_device_and_are_not_saved() -> None:
         ),
         ({"input_size": (16,)}, "input_size is [16]; it needs 2 positive sizes, for h, w"),
         ({"patch_size": (16, 0)}, "patch_size is [16, 0]; it needs 2 positive sizes, for h, w"),
-        ({"channels": 4}, "mean has 3 values but there are 4 channels; give one a channel"),
-        ({"std": (1.0, 1.0)}, "std has 2 values but there are 3 channels; give one a channel"),
+        ({"channels": 4}, "mean has 3 values but there are 4 channels; give one value for each channel"),
+        ({"std": (1.0, 1.0)}, "std has 2 values but there are 3 channels; give one value for each channel"),
     ],
 )
 def test_sizes_that_do_not_fit(recipe: dict, message: str) -> None:

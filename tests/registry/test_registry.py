@@ -232,7 +232,7 @@ def test_a_hook_of_another_signature_breaks_its_plugin(
     broken = plugin()
     broken.register_targets = hookimpl(function)  # type: ignore[attr-defined]
     assert cause(load(mine=broken)) == (
-        f"plugin 'mine' has a hook register_targets{signature}; must take one argument: register_targets(register)"
+        f"plugin 'mine' has a hook register_targets{signature}; it must take one argument: register_targets(register)"
     )
 
 
@@ -246,7 +246,7 @@ def test_a_hook_without_its_decorator_would_be_passed_over(load: Callable[..., R
 def test_what_is_no_import_string_is_refused_when_it_is_registered(load: Callable[..., Registry], target: object) -> None:
     registry = load(mine=plugin(register_maskers={"mine": target}))  # type: ignore[dict-item]
     assert cause(registry).startswith(
-        f"plugin 'mine' registers maskers 'mine' as {target!r}; must be a name and an import string"
+        f"plugin 'mine' registers maskers 'mine' as {target!r}; it must register a name and an import string"
     )
 
 

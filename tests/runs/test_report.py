@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mae_core.runs.curves import MAX_POINTS, draw_curve, short, smooth, thin, ticks
+from mae_core.runs.lock import run_lock
 from mae_core.runs.logs import BadSampleLog
 from mae_core.runs.report import write_report
 from mae_registry import MaeError
@@ -257,3 +258,20 @@ def test_smoothing_starts_at_the_first_value_keeps_a_line_and_removes_noise():
 
 def test_short_numbers():
     assert [short(value) for value in (0.0, 0.43211, 1.5e-4, 12345.6, 81.0)] == ["0", "0.4321", "1.5e-4", "12,346", "81"]
+
+
+def test_a_run_whose_process_is_gone_is_not_said_to_be_running(run: Path):
+    (run / "run.json").write_text(json.dumps({"status": "running"}))
+    with run_lock(run):
+        assert Page(write_report(run)).text.count("running") == 2
+    text = Page(write_report(run)).text
+    assert "ended without a word" in text
+    assert "running" not in text
+
+
+def test_every_other_number_of_a_step_has_a_curve(run: Path):
+    lines = [{"step": step, "loss": 1.0, "grad_norm": 2.0, "loss/<b>": 0.5} for step in (1, 2)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = Page(write_report(run))
+    for title in ("Loss", "Learning rate", "Samples per second", "grad_norm", "loss/<b>"):
+        assert title in page.text

@@ -112,7 +112,8 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(uninterrupted, ti
     folder = tmp_path / "young"
     folder.mkdir()
     (folder / "config.yaml").write_text(load_config(tiny_recipe).to_yaml())
-    run(load_config(tiny_recipe), folder, resume=True)
+    with pytest.warns(UserWarning, match="there is no checkpoint in .* yet: the run begins again at step 1"):
+        run(load_config(tiny_recipe), folder, resume=True)
     assert_same_bits(final_weights(folder), final_weights(uninterrupted))
 
 
@@ -230,7 +231,7 @@ def test_a_run_is_not_resumed_with_other_data(tiny_recipe, tmp_path, photos):
     with pytest.raises(Interrupted):
         run(config, tmp_path / "run", on_step=interrupt_at(2))
     next(data.iterdir()).unlink()
-    with pytest.raises(ConfigError, match=r"it had \{'image': 24\} samples, there are \{'image': 23\} now"):
+    with pytest.raises(ConfigError, match=r"it had \{'image': 24\} samples, but now there are \{'image': 23\}"):
         run(config, tmp_path / "run", resume=True)
 
 

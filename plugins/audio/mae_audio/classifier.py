@@ -21,7 +21,7 @@ class SpectrogramClassifier(nn.Module):
         super().__init__()
         parts, encoder = pretrained.parts("audio"), pretrained.backbone.encoder
         if not isinstance(encoder, ViTEncoder) or encoder.cls_token is None:
-            raise MaeError("this classifier is of a `vit` encoder with a class token (model.encoder.class_token=true)")
+            raise MaeError("this classifier needs a `vit` encoder with a class token (model.encoder.class_token=true)")
         self.tokenizer = parts.tokenizer
         self.positions = parts.positions
         self.cls_token = encoder.cls_token

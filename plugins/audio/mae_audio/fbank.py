@@ -44,7 +44,7 @@ def fbank(wave: Tensor, num_mels: int) -> Tensor:
 def mel_bank(num_mels: int) -> Tensor:
     """(frequencies, num_mels): the share of each FFT frequency in each triangular mel bin. Raises ConfigError if too few."""
     if num_mels < 4:
-        raise ConfigError(f"a spectrogram of {num_mels} mel bins says nothing; use at least 4 (published: 128)")
+        raise ConfigError(f"a spectrogram of {num_mels} mel bins is too coarse; use at least 4 (published: 128)")
     bank, _ = kaldi.get_mel_banks(num_mels, FFT_LENGTH, SAMPLE_RATE, LOWEST_HZ, 0.0, 100.0, -500.0, 1.0)
     return torch.cat([bank, torch.zeros(num_mels, 1)], dim=1).T.contiguous()
 

@@ -55,7 +55,7 @@ class AudioMaeVitLayout(TableLayout):
         """Of a classifier alone."""
         if not isinstance(model, SpectrogramClassifier):
             raise MaeError(
-                "layout 'audiomae_vit' is of fine-tuned classifiers (mae_audio.classifier.SpectrogramClassifier); that of "
+                "layout 'audiomae_vit' is for fine-tuned classifiers (mae_audio.classifier.SpectrogramClassifier); that for "
                 "pre-training is 'audiomae'"
             )
         return super().table(model, entry)

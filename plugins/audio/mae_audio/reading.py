@@ -57,7 +57,7 @@ def read_wave(path: str | os.PathLike[str], *, max_samples: int | None = None, r
         raise BadSample(f"{name}: {seconds:.4g} s of audio are shorter than one frame, {FRAME_LENGTH / SAMPLE_RATE} s")
     peak = float(samples.abs().max())
     if not peak <= MAX_LEVEL:  # so that NaN is caught as well
-        raise BadSample(f"{name}: it holds samples that are NaN, infinite or far out of range (largest: {peak:g})")
+        raise BadSample(f"{name}: it contains samples that are NaN, infinite or far out of range (largest: {peak:g})")
     wave = samples.mean(dim=1)
     return wave if ratio == 1 else _resampler(ratio)(wave)[:max_samples]
 
@@ -84,7 +84,7 @@ def checked_shape(sample_shape: tuple[int, ...]) -> tuple[int, int, int]:
 def _ratio(rate: int, name: str) -> Fraction:
     """16 kHz over the file's rate."""
     if not MIN_RATE <= rate <= MAX_RATE:
-        raise BadSample(f"{name}: its sample rate of {rate} Hz is not one of sound ({MIN_RATE} to {MAX_RATE} Hz)")
+        raise BadSample(f"{name}: its sample rate of {rate} Hz is not one for sound ({MIN_RATE} to {MAX_RATE} Hz)")
     return 1 / Fraction(rate, SAMPLE_RATE).limit_denominator(MAX_RATIO)
 
 
@@ -93,12 +93,12 @@ def _decode(descriptor: int, name: str, max_samples: int | None, random: Random 
     try:
         file = soundfile.SoundFile(descriptor, closefd=False)
     except soundfile.LibsndfileError as error:
-        raise BadSample(f"{name}: not audio, or of a format that cannot be read: {error.error_string}") from error
+        raise BadSample(f"{name}: it is not audio, or has a format that cannot be read: {error.error_string}") from error
     except Exception as error:
-        raise BadSample(f"{name}: not audio, or of a format that cannot be read: {one_line(error)}") from error
+        raise BadSample(f"{name}: it is not audio, or has a format that cannot be read: {one_line(error)}") from error
     with file:
         if file.format not in FORMATS:
-            raise BadSample(f"{name}: its format, {file.format}, is none of those that are read ({', '.join(FORMATS)})")
+            raise BadSample(f"{name}: its format, {file.format}, is not one that can be read ({', '.join(FORMATS)})")
         ratio = _ratio(file.samplerate, name)
         if file.frames >= UNKNOWN_LENGTH:
             raise BadSample(f"{name}: its header does not say how long it is; encode it again")

@@ -20,6 +20,6 @@ def measure(spectrograms: Iterable[Tensor]) -> dict[str, float]:
         total += float(values.sum())
         squares += float(values.square().sum())
     if not count:
-        raise MaeError("there is not one spectrogram to measure")
+        raise MaeError("there is no spectrogram to measure")
     mean = total / count
     return {"mean": mean, "std": math.sqrt(max(0.0, squares / count - mean**2))}

@@ -77,7 +77,7 @@ def test_a_batch_is_its_clips():
 
 
 def test_too_few_mel_bins():
-    with pytest.raises(ConfigError, match="a spectrogram of 3 mel bins says nothing; use at least 4"):
+    with pytest.raises(ConfigError, match="a spectrogram of 3 mel bins is too coarse; use at least 4"):
         mel_bank(3)
 
 
@@ -175,7 +175,7 @@ def test_samples_that_are_no_sound(value, tmp_path):
     wave = tone().astype(np.float32)
     wave[77] = value
     soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
-    with pytest.raises(BadSample, match=f"{tmp_path}/a.wav: it holds samples that are NaN, infinite or far out of range"):
+    with pytest.raises(BadSample, match=f"{tmp_path}/a.wav: it contains samples that are NaN, infinite or far out of range"):
         read_wave(tmp_path / "a.wav")
 
 
@@ -186,12 +186,12 @@ def test_what_is_no_audio(tmp_path):
     (tmp_path / "junk.mp3").write_bytes(np.random.default_rng(0).bytes(5000))
     soundfile.write(tmp_path / "slow.wav", tone()[:4000], 1000)
     for name, reason in (
-        ("text.wav", "not audio, or of a format that cannot be read: Format not recognised."),
+        ("text.wav", "it is not audio, or has a format that cannot be read: Format not recognised."),
         ("empty.mp3", "the file is empty"),
         ("folder.wav", "the file cannot be read"),
         ("missing.wav", "the file cannot be read: No such file or directory"),
-        ("junk.mp3", "not audio, or of a format that cannot be read: "),
-        ("slow.wav", "its sample rate of 1000 Hz is not one of sound (2000 to 384000 Hz)"),
+        ("junk.mp3", "it is not audio, or has a format that cannot be read: "),
+        ("slow.wav", "its sample rate of 1000 Hz is not one for sound (2000 to 384000 Hz)"),
     ):
         with pytest.raises(BadSample) as caught:
             read_wave(tmp_path / name)

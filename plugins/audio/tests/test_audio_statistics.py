@@ -31,7 +31,7 @@ def test_mean_and_standard_deviation_of_a_folder(tmp_path):
     found = dict(line.rsplit("=", 1) for line in done.stdout.splitlines())
     assert float(found["model.modalities.audio.tokenizer.mean"]) == pytest.approx(float(values.mean()), abs=1e-6)
     assert float(found["model.modalities.audio.tokenizer.std"]) == pytest.approx(float(values.std(correction=0)), abs=1e-6)
-    assert f"skipped: {tmp_path}/bad.wav: not audio" in done.stderr.replace("\n", "")
+    assert f"skipped: {tmp_path}/bad.wav: it is not audio" in done.stderr.replace("\n", "")
     assert load_config("audio/audiomae_base", done.stdout.splitlines())["model.modalities.audio.tokenizer.std"] > 0
 
 
@@ -40,7 +40,7 @@ def test_nothing_to_measure(tmp_path):
     assert (missing.returncode, missing.stdout) == (1, "")
     assert f"error: data.audio.root: there is no folder {tmp_path}/none" in missing.stderr.replace("\n", "")
     (tmp_path / "bad.wav").touch()
-    assert "error: there is not one spectrogram to measure" in measure(f"data.audio.root={tmp_path}").stderr
+    assert "error: there is no spectrogram to measure" in measure(f"data.audio.root={tmp_path}").stderr
 
 
 def test_other_modalities_have_none(tmp_path):

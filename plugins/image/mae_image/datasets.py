@@ -180,5 +180,5 @@ class Cifar10(Dataset):
             found = torchvision.datasets.CIFAR10(self._root, train=split == "train", download=download)
         except (RuntimeError, OSError) as error:
             advice = "" if download else "; give data.image.download=true to fetch it (170 MB)"
-            raise ConfigError(f"cifar10: no complete CIFAR-10 in {self._root}: {error}{advice}") from error
+            raise ConfigError(f"cifar10: there is no complete CIFAR-10 in {self._root}: {error}{advice}") from error
         return torch.from_numpy(found.data).permute(0, 3, 1, 2), torch.tensor(found.targets)

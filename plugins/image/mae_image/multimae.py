@@ -80,9 +80,14 @@ def _tasks(model: MaskedAutoencoder) -> dict[str, str]:
     """The published task of each modality of the model."""
     types = model.backbone.types
     if unknown := [entry for entry, modality in types.items() if modality not in TASKS]:
-        raise MaeError(f"this layout has no place for {', '.join(unknown)}; it knows one modality each of {', '.join(TASKS)}")
+        raise MaeError(
+            f"this layout has no place for {', '.join(unknown)}; it has a place for one modality each of {', '.join(TASKS)}"
+        )
     if len(set(types.values())) < len(types):
-        raise MaeError(f"this layout knows one modality each of {', '.join(TASKS)}; the model has {', '.join(types.values())}")
+        raise MaeError(
+            f"this layout has a place for one modality each of {', '.join(TASKS)}, "
+            f"but the model has {', '.join(types.values())}"
+        )
     return {entry: TASKS[modality] for entry, modality in types.items()}
 
 

@@ -73,7 +73,7 @@ def read_upright(
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return _decode(data, pixels, formats)
     except UnidentifiedImageError as error:
-        raise BadSample(f"{name}: not an image of a format that is read ({', '.join(formats)})") from error
+        raise BadSample(f"{name}: it is not an image in a format that can be read ({', '.join(formats)})") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         problem = f"it has more than {max_pixels:,} pixels; allow more with max_pixels of its dataset"
         raise BadSample(f"{name}: {problem}") from error

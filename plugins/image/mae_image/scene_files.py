@@ -58,7 +58,9 @@ def read_labels(path: str | os.PathLike[str], *, num_classes: int) -> Tensor:
     labels = read_upright(path, _label_pixels, formats=("PNG",))
     largest = int(labels.max())
     if largest >= num_classes:
-        raise BadSample(f"{os.fspath(path)}: holds the label {largest}; labels are from 0 to {num_classes - 1} (num_classes)")
+        raise BadSample(
+            f"{os.fspath(path)}: it contains the label {largest}, but labels go from 0 to {num_classes - 1} (num_classes)"
+        )
     return labels
 
 

@@ -135,7 +135,7 @@ def test_cifar10_errors(cifar10, tmp_path):
     for root in (cifar10, tmp_path / "none"):
         with pytest.raises(ConfigError) as caught:
             Cifar10(SHAPE, root=str(root))
-        assert str(caught.value).startswith(f"cifar10: no complete CIFAR-10 in {root}: ")
+        assert str(caught.value).startswith(f"cifar10: there is no complete CIFAR-10 in {root}: ")
         assert "data.image.download=true" in str(caught.value)
 
 

@@ -200,10 +200,10 @@ def test_what_is_no_image(tmp_path):
 def test_formats_that_are_not_documented_are_not_opened_whatever_a_file_is_called(content, tmp_path):
     """Pillow would run Ghostscript on the first one."""
     (tmp_path / "a.jpg").write_bytes(content)
-    with pytest.raises(BadSample, match="not an image of a format that is read"):
+    with pytest.raises(BadSample, match="it is not an image in a format that can be read"):
         read_rgb(tmp_path / "a.jpg")
     for kind in ("PPM", "TGA", "ICO"):
-        with pytest.raises(BadSample, match="not an image of a format that is read"):
+        with pytest.raises(BadSample, match="it is not an image in a format that can be read"):
             read_rgb(encoded(scene(), kind))
 
 

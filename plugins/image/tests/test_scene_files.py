@@ -104,7 +104,7 @@ def test_files_that_are_no_labels(tmp_path):
     save(tmp_path / "rgb.png", np.zeros((4, 4, 3), np.uint8))
     save(tmp_path / "deep.png", np.zeros((4, 4), np.uint16))
     for name, message in (
-        ("large.png", r"large\.png: holds the label 20; labels are from 0 to 19 \(num_classes\)"),
+        ("large.png", r"large\.png: it contains the label 20, but labels go from 0 to 19 \(num_classes\)"),
         ("rgb.png", "its pixels are RGB; labels are the indices of a palette, or grey of 8 bits"),
         ("deep.png", r"its pixels are I;16"),
         ("none.png", "cannot be read"),
@@ -192,7 +192,7 @@ def test_folder_errors_name_the_modality(scene, tmp_path):
         SemsegFolder((8, 8), root=str(scene / "depth"))
     with pytest.raises(ConfigError, match=r"samples of shape \(8, 8\), which this dataset cannot give"):
         DepthFolder((8, 8), root=str(scene / "depth"))
-    with pytest.raises(BadSample, match="holds the label 143"):
+    with pytest.raises(BadSample, match="contains the label 143"):
         SemsegFolder((8, 8), root=str(scene / "labels"), num_classes=143).load(0, random=Random(0))
 
 

@@ -73,7 +73,7 @@ def open_video(path: str | os.PathLike[str], reader: Reader = "auto") -> Generat
         _require_container(name)
         with open_file(name) as video:
             if video.num_frames < 1:
-                raise BadSample(f"{name}: the file holds no video frames")
+                raise BadSample(f"{name}: the file contains no video frames")
             yield video
     except (BadSample, ConfigError):
         raise
@@ -92,7 +92,7 @@ def _require_container(name: str) -> None:
     with open(name, "rb") as file:
         start = file.read(CONTAINER_BYTES)
     if not CONTAINERS.match(start):
-        raise BadSample(f"{name}: not a video, or of a container that is not read (MP4, MOV, Matroska, WebM, AVI, MPEG, Ogg)")
+        raise BadSample(f"{name}: it is not a video in a container that can be read (MP4, MOV, Matroska, WebM, AVI, MPEG, Ogg)")
 
 
 def find_reader(reader: Reader) -> str:
@@ -133,7 +133,7 @@ class _PyAv(Video):
     def __init__(self, container: Any) -> None:
         stream = container.streams.best("video")
         if stream is None:
-            raise ValueError("it holds no video stream")
+            raise ValueError("it contains no video stream")
         stream.thread_count = 1
         packets = [(packet.pts, packet.is_keyframe, packet.duration) for packet in container.demux(stream) if packet.size]
         # AVI stores no times of display, only the order: its frames are counted from the start
@@ -189,9 +189,7 @@ class _TorchCodec(Video):
     def __init__(self, path: str) -> None:
         with open(path, "rb") as file:
             if file.read(12)[8:] == b"AVI ":
-                raise ValueError(
-                    "torchcodec orders the frames of AVI files by times that these do not hold; read it with another"
-                )
+                raise ValueError("torchcodec returns the frames of AVI files in the wrong order; use another reader")
         from torchcodec.decoders import VideoDecoder  # pyright: ignore[reportMissingImports]
 
         self._file = VideoDecoder(path, num_ffmpeg_threads=1, seek_mode="exact")

@@ -112,9 +112,9 @@ def test_what_is_no_video_is_refused(reader, tmp_path):
         file.writeframes(bytes(16000))
     expected = {
         empty: "the file is empty",
-        text: "not a video, or of a container that is not read .*",
+        text: "it is not a video in a container that can be read .*",
         junk: "the video cannot be decoded: .*",
-        sound: "not a video, or of a container that is not read .*",
+        sound: "it is not a video in a container that can be read .*",
         tmp_path / "missing.mp4": "the file cannot be read: No such file or directory",
     }
     for path, reason in expected.items():

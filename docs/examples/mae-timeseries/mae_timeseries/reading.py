@@ -102,7 +102,7 @@ def measure(samples: Iterable[Tensor]) -> dict[str, list[float]]:
     """Mean and standard deviation of each channel, for the tokenizer. Raises MaeError on a channel that never changes."""
     moments = [torch.stack([x.mean(dim=1), x.square().mean(dim=1)]) for x in map(Tensor.double, samples)]
     if not moments:
-        raise MaeError("there is not one series to measure")
+        raise MaeError("there is no series to measure")
     mean, square = torch.stack(moments).mean(dim=0)
     std = (square - mean.square()).clamp(min=0).sqrt()
     if not std.all():

@@ -246,7 +246,7 @@ def test_statistics_of_the_training_data():
     assert found == {"mean": [2, 6], "std": pytest.approx([0.5**0.5, 0.5**0.5])}
     with pytest.raises(MaeError, match="column 2 is 5 throughout; leave it out"):
         measure([torch.tensor([[1.0, 3.0], [5.0, 5.0]])])
-    with pytest.raises(MaeError, match="not one series"):
+    with pytest.raises(MaeError, match="no series"):
         measure([])
 
 

@@ -48,25 +48,32 @@ def _mask(model: MaskedAutoencoder, numbers: Numbers) -> Mask:
 
 
 def _model(modality: str, numbers: Numbers, *, recipe: str, layout: str) -> MaskedAutoencoder:
-    weights, stated = numbers.weights, UNSTATED | numbers.sizes()
+    weights, size = numbers.weights, numbers.size
+    stride, unit, pooling = (_sides(numbers, name) for name in ("patch_stride", "mask_unit_size", "q_stride"))
+    patch = [step ** size("q_pool") for step in pooling]
     hidden, width = weights["blocks.0.mlp.fc1.weight"].shape
     embedding = weights["patch_embed.proj.weight"]
     encoder: dict[str, Any] = {
         "width": width,
-        "depths": stated["stages"],
-        "heads": stated["num_heads"],
+        "depths": size("stages"),
+        "heads": size("num_heads"),
         "kernel": list(embedding.shape[2:]),
-        "stride": stated["patch_stride"],
-        "mask_unit": stated["mask_unit_size"],
+        "stride": stride,
+        "mask_unit": unit,
         "mlp_ratio": hidden / width,
     }
-    pooled = [stride ** stated["q_pool"] for stride in stated["q_stride"]]
-    sizes = {
+    parts: dict[str, Any] = {
         "tokenizer": {
-            "input_size": stated["input_size"],
-            "patch_size": [step * side for step, side in zip(stated["patch_stride"], pooled, strict=True)],
+            "input_size": size("input_size"),
+            "patch_size": [step * side for step, side in zip(stride, patch, strict=True)],
             "channels": embedding.shape[1],
         },
-        "decoder": transformer(weights, "decoder_blocks", heads=stated["decoder_num_heads"]),
+        # masks are in the file, but a model's masker must fit its grid
+        "masker": {"ratio": 0.5, "unit": [whole // part for whole, part in zip(unit, patch, strict=True)]},
+        "decoder": transformer(weights, "decoder_blocks", heads=size("decoder_num_heads")),
     }
-    return published_model(recipe, {"encoder": encoder, "modalities": {modality: sizes}}, weights, layout=layout)
+    return published_model(recipe, {"encoder": encoder, "modalities": {modality: parts}}, weights, layout=layout)
+
+
+def _sides(numbers: Numbers, name: str) -> list[int]:
+    return numbers.sizes().get(name, UNSTATED[name])

@@ -1,8 +1,8 @@
 """Hiera (Ryali et al. 2023): a hierarchy of plain transformer blocks, which see visible mask units only."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -12,7 +12,7 @@ from mae_core.interfaces import Encoder, Latent, Mask, Tokenizer, Visible
 from mae_core.parts.blocks import LayerNorm, init_linear_and_norm, require_heads_divide
 from mae_methods.hiera.blocks import HieraBlock
 from mae_methods.hiera.positions import JointPositions, SeparablePositions
-from mae_methods.hiera.sizes import token_sizes
+from mae_methods.hiera.sizes import TokenSizes, token_sizes
 from mae_methods.hiera.units import MaskUnits
 from mae_registry import ConfigError
 
@@ -68,24 +68,17 @@ class HieraEncoder(Encoder):
         self.entry, tokenizer = _only(inputs)
         self._unpatchify = tokenizer.unpatchify  # the tokenizer itself belongs to the backbone
         sizes = token_sizes(tokenizer, stride=stride, unit=mask_unit)
-        _require_stages(len(depths), num_pools=sizes.num_pools)
+        if len(depths) <= sizes.num_pools:
+            raise ConfigError(
+                f"the tokenizer's patches are pooled {sizes.num_pools} times, which needs at least {sizes.num_pools + 1} "
+                f"stages; depths has {len(depths)}"
+            )
         self.units, self._unit_patches = MaskUnits(sizes), list(sizes.unit_patches)
         widths = [width * 2**stage for stage in range(len(depths))]
         self.width, self.num_layers, self.depths = widths[-1], len(depths), list(depths)
         self.embed = make_convolution(tokenizer.sample_shape[0], width, kernel=kernel, stride=stride)
         self.positions = (SeparablePositions if separable_positions else JointPositions)(sizes.sample, width)
-        num_pooled = math.prod(sizes.strides)
-        self.blocks = nn.ModuleList(
-            HieraBlock(
-                widths[max(stage - 1, 0) if first else stage],
-                widths[stage],
-                heads * 2**stage,
-                mlp_ratio=mlp_ratio,
-                num_pooled=num_pooled if first and 1 <= stage <= sizes.num_pools else 1,
-                within_units=(stage - 1 if first else stage) < LOCAL_STAGES,
-            )
-            for stage, first in _each_block(depths)
-        )
+        self.blocks = _make_blocks(widths, depths, sizes, heads=heads, mlp_ratio=mlp_ratio)
         self.fused_sides = [sizes.finer(stage) for stage in range(sizes.num_pools)] if fusion else []
         self.fusion = nn.ModuleList(  # published as convolutions whose stride is their kernel: linear in a patch's tokens
             nn.Linear(math.prod(sides) * widths[stage], self.width) for stage, sides in enumerate(self.fused_sides)
@@ -132,8 +125,8 @@ class HieraEncoder(Encoder):
     def _require_whole_units(self, hidden: Tensor) -> None:
         if not self.units.are_whole(hidden):
             raise ConfigError(
-                "this mask hides a part of a mask unit, and the encoder 'hiera' sees or skips whole ones; set the masker's unit "
-                f"to {self._unit_patches}, e.g. {{name: random, ratio: 0.6, unit: {self._unit_patches}}}"
+                "this mask hides a part of a mask unit, and the encoder 'hiera' sees or skips whole ones; set the masker's "
+                f"unit to {self._unit_patches}, e.g. {{name: random, ratio: 0.6, unit: {self._unit_patches}}}"
             )
 
 
@@ -141,28 +134,39 @@ def make_convolution(channels: int, width: int, *, kernel: Sequence[int], stride
     """A convolution that gives a token every `stride` places. Raises ConfigError for kernels that have no middle."""
     if len(kernel) != len(stride) or any(side % 2 == 0 for side in kernel):
         raise ConfigError(f"kernel is {list(kernel)}; it needs {len(stride)} odd numbers")
-    convolution: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(kernel) - 1]
-    made: nn.Conv1d | nn.Conv2d | nn.Conv3d = convolution(
-        channels, width, tuple(kernel), tuple(stride), tuple(side // 2 for side in kernel)
-    )
+    padding = tuple(side // 2 for side in kernel)
+    made = _convolution(len(kernel))(channels, width, tuple(kernel), tuple(stride), padding)
     nn.init.xavier_uniform_(made.weight.flatten(1))  # a view: as published, seen as a linear layer
     return made
 
 
-def _each_block(depths: Sequence[int]) -> Iterator[tuple[int, bool]]:
-    """The stage of each block, from 0, and whether it is the stage's first."""
-    return ((stage, number == 0) for stage, depth in enumerate(depths) for number in range(depth))
+def _convolution(num_axes: int) -> Callable[..., nn.Conv1d | nn.Conv2d | nn.Conv3d]:
+    return (nn.Conv1d, nn.Conv2d, nn.Conv3d)[num_axes - 1]
+
+
+def _make_blocks(
+    widths: Sequence[int], depths: Sequence[int], sizes: TokenSizes, *, heads: int, mlp_ratio: float
+) -> nn.ModuleList:
+    """Of all stages. The first block of a stage takes what the one before gives, and still attends as that one does."""
+    blocks = nn.ModuleList()
+    for stage, depth in enumerate(depths):
+        for number in range(depth):
+            before = max(stage - 1, 0) if number == 0 else stage
+            pools = before < stage <= sizes.num_pools
+            blocks.append(
+                HieraBlock(
+                    widths[before],
+                    widths[stage],
+                    heads * 2**stage,
+                    mlp_ratio=mlp_ratio,
+                    num_pooled=math.prod(sizes.strides) if pools else 1,
+                    within_units=before < LOCAL_STAGES,
+                )
+            )
+    return blocks
 
 
 def _only(inputs: Mapping[str, Tokenizer]) -> tuple[str, Tokenizer]:
     if len(inputs) != 1:
         raise ConfigError(f"the encoder 'hiera' takes one modality, and the model has {', '.join(inputs)}")
     return next(iter(inputs.items()))
-
-
-def _require_stages(num_stages: int, *, num_pools: int) -> None:
-    if num_stages <= num_pools:
-        raise ConfigError(
-            f"the tokenizer's patches are pooled {num_pools} times, which needs at least {num_pools + 1} stages; depths has "
-            f"{num_stages}"
-        )

@@ -56,5 +56,5 @@ def _encoder(model: nn.Module) -> HieraEncoder:
     backbone = model.backbone if isinstance(model, MaskedAutoencoder) else model
     encoder = backbone.encoder if isinstance(backbone, Backbone) else backbone
     if not isinstance(encoder, HieraEncoder):
-        raise MaeError(f"this layout is of the encoder 'hiera'; the model has {type(encoder).__name__}")
+        raise MaeError(f"this layout is for the encoder 'hiera', but the model has {type(encoder).__name__}")
     return encoder

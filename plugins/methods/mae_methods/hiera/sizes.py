@@ -39,8 +39,11 @@ class TokenSizes:
 def token_sizes(tokenizer: Tokenizer, *, stride: Sides, unit: Sides) -> TokenSizes:
     """Sizes for samples of this tokenizer, a token every `stride` places of them. Raises ConfigError if they do not fit."""
     lengths, axes = tokenizer.sample_shape[1:], tokenizer.grid.axes
-    if len(lengths) != len(axes):
-        raise ConfigError(f"the encoder 'hiera' needs patches along every axis of a sample; the grid has {', '.join(axes)}")
+    if len(lengths) != len(axes) or len(axes) > 3:
+        raise ConfigError(
+            "the encoder 'hiera' needs samples of one to three axes beside their channels, and patches along each of them; the "
+            f"grid has {', '.join(axes)}"
+        )
     for name, sides in {"stride": stride, "mask_unit": unit}.items():
         if len(sides) != len(axes):
             raise ConfigError(f"{name} is {list(sides)}; it needs {len(axes)} numbers, for {', '.join(axes)}")

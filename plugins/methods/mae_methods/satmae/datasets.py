@@ -73,7 +73,7 @@ class BandFolder(FileFolder):
             return ((planes - lowest) / whole * 255).clamp(0, 255).to(torch.uint8)  # cut off, as published
         if planes.dtype != torch.uint8:
             raise ConfigError(
-                f"{self.describe(index)}: its values are no bytes; say what they mean with data.multispectral.mean and "
+                f"{self.describe(index)}: its values are not bytes; say what they mean with data.multispectral.mean and "
                 "data.multispectral.std, of each band that is taken, in the unit of the file"
             )
         return planes
@@ -148,4 +148,4 @@ def _require_one_each(num_bands: int, **lists: tuple[float, ...] | None) -> None
         if values is not None and len(values) != num_bands:
             raise ConfigError(f"{name} has {len(values)} values; the model takes {num_bands} bands: give one for each")
     if (lists["mean"] is None) != (lists["std"] is None):
-        raise ConfigError("mean and std are given together, or neither")
+        raise ConfigError("mean and std must be given together, or not at all")

@@ -122,5 +122,5 @@ def _known_numbers(planes: np.ndarray, path: str | os.PathLike[str]) -> np.ndarr
     if planes.dtype == np.uint8:
         return planes
     if planes.dtype.kind not in "iuf":
-        raise BadSample(f"{os.fspath(path)}: its values are {planes.dtype}, which are no numbers")
+        raise BadSample(f"{os.fspath(path)}: its values are {planes.dtype}, which are not numbers")
     return planes.astype(np.float32)
