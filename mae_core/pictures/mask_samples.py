@@ -12,7 +12,7 @@ from mae_core.pictures.mask_subjects import JointPart, Subject
 from mae_registry import MaeError
 
 BATCH_SIZE = 10
-"""How many masks are drawn at once. It is 1 if a whole batch comes from one case, so that each is seen as often as it occurs."""
+"""How many masks are drawn at once. It is 1 if a whole batch comes from one case, so that no case is missed."""
 MAX_FRAMES = 8
 MAX_EXAMPLES = 8
 NUM_CURVE_POINTS = 101
