@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from places import decoder_place, latent_of
 from torch.nn import functional as F
 
 from mae_audio.decoder import LocalWindowsDecoder
 from mae_audio.window_blocks import WindowAttention
 from mae_core.interfaces import Grid, Mask, gather_patches
-from mae_core.parts.positions import SinCos
 from mae_registry import ConfigError
 
 GRID = Grid(t=8, f=4)
@@ -16,7 +16,12 @@ GRID = Grid(t=8, f=4)
 def make(grid=GRID, *, dense=False, depth=2, **recipe):
     torch.manual_seed(0)
     sizes = {"width": 16, "heads": 2, **recipe}
-    return LocalWindowsDecoder(12, 5, grid, lambda width: SinCos(grid, width), dense, depth=depth, **sizes).eval()
+    place = decoder_place(grid, context_width=12, out_dim=5, returns_all=dense)
+    return LocalWindowsDecoder(place, depth=depth, **sizes).eval()
+
+
+def decode(decoder, x, ids, asked, **options):
+    return decoder(latent_of(x, ids, decoder.num_patches), asked, extras={}, **options)
 
 
 def attention_by_hand(layer, x):
@@ -64,7 +69,7 @@ def test_a_patch_sees_its_windows_and_not_across_the_edge(query, last_row):
     decoder = make(Grid(t=16, f=8), window=(4, 4))
     latent = torch.randn(1, 1 + 128, 12, requires_grad=True)
     ids = torch.arange(128)[None]
-    decoder(latent, ids, torch.tensor([[query]]), num_prefix_tokens=1).sum().backward()
+    decode(decoder, latent, ids, torch.tensor([[query]])).sum().backward()
     assert latent.grad is not None
     seen = latent.grad[0, 1:].abs().sum(-1).reshape(16, 8) > 1e-30  # exp(-100) between what a shift wraps around
     expected = torch.zeros(16, 8, dtype=torch.bool)
@@ -78,10 +83,12 @@ def test_queries_and_all_agree():
     mask = Mask.from_noise(torch.rand(3, 32), 7)
     latent = torch.randn(3, 8, 12)
     with torch.no_grad():
-        masked = decoder(latent, mask.ids_keep, mask.ids_predict, num_prefix_tokens=1)
-        every = decoder(latent, mask.ids_keep, mask.ids_predict, num_prefix_tokens=1, predict_all=True)
+        masked = decode(decoder, latent, mask.ids_keep, mask.ids_predict)
+        every = decode(decoder, latent, mask.ids_keep, mask.ids_predict, everything=True)
     assert masked.shape == (3, 25, 5)
-    assert torch.equal(every[:, 7:], masked)
+    assert every.shape == (3, 32, 5)
+    assert every.isfinite().all()
+    assert torch.equal(gather_patches(every, mask.ids_predict), masked)
 
 
 def test_a_dense_context_is_in_raster_order():
@@ -90,8 +97,8 @@ def test_a_dense_context_is_in_raster_order():
     latent = torch.randn(2, 32, 12)
     some = torch.tensor([[3, 1], [30, 4]])
     with torch.no_grad():
-        every = decoder(latent, ids, some, num_prefix_tokens=0, predict_all=True)
-        assert torch.equal(decoder(latent, ids, some, num_prefix_tokens=0), gather_patches(every, some))
+        every = decode(decoder, latent, ids, some, everything=True)
+        assert torch.equal(decode(decoder, latent, ids, some), gather_patches(every, some))
     assert decoder.mask_token is None
 
 
@@ -100,7 +107,7 @@ def test_any_grid_that_the_window_divides(sizes):
     grid = Grid(t=sizes[0], f=sizes[1])
     decoder = make(grid)
     mask = Mask.from_noise(torch.rand(2, grid.num_patches), 3)
-    pred = decoder(torch.randn(2, 3, 12), mask.ids_keep, mask.ids_predict, num_prefix_tokens=0)
+    pred = decode(decoder, torch.randn(2, 3, 12), mask.ids_keep, mask.ids_predict)
     assert pred.shape == (2, grid.num_patches - 3, 5)
     assert pred.isfinite().all()
     assert decoder.blocks[1].attn.shift == ((2, 0) if sizes[0] > 4 else (0, 0))
@@ -110,7 +117,7 @@ def test_bfloat16():
     decoder = make().train()
     mask = Mask.from_noise(torch.rand(2, 32), 7)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        pred = decoder(torch.randn(2, 7, 12), mask.ids_keep, mask.ids_predict, num_prefix_tokens=0)
+        pred = decode(decoder, torch.randn(2, 7, 12), mask.ids_keep, mask.ids_predict)
     pred.float().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in decoder.parameters())
 

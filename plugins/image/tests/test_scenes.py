@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from places import decoder_place, loss_of, target_place, truth_of
 from torch import Tensor, nn
 
 from mae_core import Grid
+from mae_core.interfaces import Latent, gather_patches
 from mae_core.parts.cross_decoder import CrossDecoder
 from mae_core.parts.pixels import Pixels
-from mae_core.parts.positions import SinCos
 from mae_image.scenes import Classes, DepthPatches, SemsegPatches
 from mae_image.tokenizer import ImagePatches
 from mae_image.twin import TwinDecoder, TwinPixels
@@ -64,7 +65,8 @@ def test_labels_are_embedded_as_by_an_embedding_and_a_strided_convolution() -> N
         conv.weight.copy_(tokenizer.proj.weight.reshape(5, 3, 2, 3).permute(0, 3, 1, 2))
         conv.bias.copy_(tokenizer.proj.bias)  # type: ignore[union-attr]
         expected = conv(F.embedding(x, tokenizer.class_embedding.weight).permute(0, 3, 1, 2)).flatten(2).transpose(1, 2)
-        torch.testing.assert_close(tokenizer.embed(tokenizer.patchify(x)), expected)
+        every = torch.arange(8).expand(B, -1)
+        torch.testing.assert_close(tokenizer.embed(tokenizer.patchify(x), every), expected)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,7 @@ def test_sizes_that_do_not_fit(sizes: dict, message: str) -> None:
 
 def test_the_loss_of_classes_is_that_of_every_label_under_the_enlarged_mask() -> None:
     tokenizer, x = labels_tokenizer(), random_labels()
-    target, patches = Classes(tokenizer), tokenizer.patchify(x)
+    target, patches = Classes(target_place(tokenizer)), tokenizer.patchify(x)
     generator = torch.Generator().manual_seed(1)
     maps = torch.randn(B, CLASSES, 6, 8, generator=generator)
     hidden = torch.rand(B, 2, 4, generator=generator) < 0.5
@@ -94,22 +96,22 @@ def test_the_loss_of_classes_is_that_of_every_label_under_the_enlarged_mask() ->
     pred = torch.stack([tokenizer.patchify(maps[:, c]) for c in range(CLASSES)], dim=2).flatten(2)
     assert pred.shape[-1] == target.dim == 42
     ids = torch.stack([torch.randperm(8, generator=generator) for _ in range(B)])
-    shuffled = pred.gather(1, ids.unsqueeze(-1).expand_as(pred))
-    found = target.loss(shuffled, target(x, patches, ids), hidden.flatten(1).gather(1, ids))
-    torch.testing.assert_close(found, expected)
-    whole = Classes(tokenizer, reduction="batch").loss(shuffled, target(x, patches, ids), hidden.flatten(1).gather(1, ids))
-    torch.testing.assert_close(whole, every[large].mean())
+    truth = truth_of(target, tokenizer, x)
+    compared = gather_patches(pred, ids), gather_patches(truth, ids), hidden.flatten(1).gather(1, ids)
+    torch.testing.assert_close(loss_of(target, *compared), expected)
+    whole = Classes(target_place(tokenizer), reduction="batch")
+    torch.testing.assert_close(loss_of(whole, *compared), every[large].mean())
     assert torch.equal(tokenizer.unpatchify(target.to_patches(pred, patches)), maps.argmax(dim=1).float())
     assert not target.raw_differs
 
 
 def test_a_sample_with_nothing_hidden_gives_no_gradient() -> None:
     tokenizer, x = labels_tokenizer(), random_labels()
-    target, patches = Classes(tokenizer), tokenizer.patchify(x)
+    target, patches = Classes(target_place(tokenizer)), tokenizer.patchify(x)
     pred = torch.zeros(B, 8, target.dim, requires_grad=True)
     weight = torch.ones(B, 8, dtype=torch.bool)
     weight[1] = False
-    target.loss(pred, patches, weight).backward()
+    loss_of(target, pred, patches, weight).backward()
     assert pred.grad is not None
     assert pred.grad.isfinite().all()
     assert (pred.grad[1] == 0).all()
@@ -118,22 +120,23 @@ def test_a_sample_with_nothing_hidden_gives_no_gradient() -> None:
 
 def test_classes_need_labels() -> None:
     with pytest.raises(ConfigError, match="the target 'classes' needs the tokenizer 'semseg_patches', not ImagePatches"):
-        Classes(ImagePatches(4))
+        Classes(target_place(ImagePatches(4)))
 
 
 def test_twin_pixels_are_the_sum_of_a_plain_and_a_normalised_loss() -> None:
     tokenizer = ImagePatches(4, input_size=(8, 12), patch_size=(4, 4))
-    twin, generator = TwinPixels(tokenizer), torch.Generator().manual_seed(0)
+    place, generator = target_place(tokenizer), torch.Generator().manual_seed(0)
+    twin = TwinPixels(place)
     x = torch.randn(B, 3, 8, 12, generator=generator)
-    patches, ids = tokenizer.patchify(x), torch.arange(6).expand(B, -1)
+    patches = tokenizer.patchify(x)
     plain, normalized = torch.randn(2, B, 6, 48, generator=generator)
     weight = torch.rand(B, 6, generator=generator) < 0.5
-    found = twin.loss(torch.cat([plain, normalized], -1), twin(x, patches, ids), weight)
+    found = loss_of(twin, torch.cat([plain, normalized], -1), truth_of(twin, tokenizer, x), weight)
     parts = [
-        target.loss(pred, target(x, patches, ids), weight)
+        loss_of(target, pred, truth_of(target, tokenizer, x), weight)
         for pred, target in (
-            (plain, Pixels(tokenizer, normalize="none", reduction="sample")),
-            (normalized, Pixels(tokenizer, normalize="patch", reduction="sample")),
+            (plain, Pixels(place, normalize="none", reduction="sample")),
+            (normalized, Pixels(place, normalize="patch", reduction="sample")),
         )
     ]
     torch.testing.assert_close(found, parts[0] + parts[1])
@@ -144,18 +147,16 @@ def test_twin_pixels_are_the_sum_of_a_plain_and_a_normalised_loss() -> None:
 
 def test_the_twin_decoder_is_two_decoders_side_by_side() -> None:
     grids = {"a": Grid(h=2, w=2), "b": Grid(h=1, w=3)}
-    every = {name: (grid, lambda width, grid=grid: SinCos(grid, width)) for name, grid in grids.items()}
     torch.manual_seed(0)
-    wired = (grids["b"], every["b"][1], False, "b", every)
-    twin = TwinDecoder(6, 10, *wired, width=8, depth=1, heads=2)
-    latent, ids = torch.randn(B, 1 + 4, 6), torch.tensor([[0, 2, 4, 6]] * B)
-    queries = torch.tensor([[1, 0]] * B)
-    for predict_all, num in ((False, 2), (True, 3)):
-        arguments = {"num_prefix_tokens": 1, "predict_all": predict_all}
-        found = twin(latent, ids, queries, **arguments)
+    twin = TwinDecoder(decoder_place(grids, entry="b", context_width=6, out_dim=10), width=8, depth=1, heads=2)
+    ids, asked = torch.tensor([[0, 2, 4, 6]] * B), torch.tensor([[1, 0]] * B)
+    latent = Latent(torch.randn(B, 1 + 4, 6), 1, ids, {"a": (0, 4), "b": (4, 3)}, {"a": 2, "b": 2})
+    half_place = decoder_place(grids, entry="b", context_width=6, out_dim=5)
+    for everything, num in ((False, 2), (True, 3)):
+        found = twin(latent, asked, extras={}, everything=everything)
         assert found.shape == (B, num, 10)
         for half, name in zip(found.chunk(2, -1), ("plain", "normalized"), strict=True):
-            alone = CrossDecoder(6, 5, *wired, width=8, depth=1, heads=2)
+            alone = CrossDecoder(half_place, width=8, depth=1, heads=2)
             alone.load_state_dict(twin.get_submodule(name).state_dict())
-            torch.testing.assert_close(half, alone(latent, ids, queries, **arguments))
-        assert not torch.allclose(*found.chunk(2, -1))
+            torch.testing.assert_close(half, alone(latent, asked, extras={}, everything=everything), equal_nan=True)
+        assert not torch.allclose(*found[:, :2].chunk(2, -1))

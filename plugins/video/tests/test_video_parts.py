@@ -2,10 +2,11 @@ import math
 
 import pytest
 import torch
+from places import loss_of, target_place, truth_of
 
 from mae_core import build_model, load_config
 from mae_core.build_maskers import masker_from_resolved
-from mae_core.interfaces import Grid, Mask
+from mae_core.interfaces import Grid, Mask, gather_patches
 from mae_core.masking import RandomMasker
 from mae_core.parts.pixels import Pixels
 from mae_registry import ConfigError
@@ -110,38 +111,36 @@ def clips(tokenizer):
 
 def test_channel_pixels_are_the_published_formula():
     tokenizer = Tubelets(8, input_size=(4, 32, 32))
-    target = ChannelPixels(tokenizer)
-    x, patches = clips(tokenizer)
-    ids = torch.tensor([[1, 7], [4, 0]])
+    x, _ = clips(tokenizer)
     values = tokenizer.patchify(tokenizer.denormalize(x)).reshape(2, 8, 512, 3)
     expected = (values - values.mean(2, keepdim=True)) / (values.var(2, keepdim=True).sqrt() + 1e-6)
-    expected = torch.stack([expected[0, [1, 7]], expected[1, [4, 0]]]).flatten(2)
-    assert torch.allclose(target(x, patches, ids), expected, atol=2e-5)
+    truth = truth_of(ChannelPixels(target_place(tokenizer)), tokenizer, x)
+    assert torch.allclose(truth, expected.flatten(2), atol=2e-5)
 
 
 def test_flat_patches_have_a_finite_target():
     tokenizer = Tubelets(8, input_size=(4, 32, 32))
     x = torch.zeros(1, 3, 4, 32, 32)
-    out = ChannelPixels(tokenizer)(x, tokenizer.patchify(x), torch.arange(8)[None])
+    out = truth_of(ChannelPixels(target_place(tokenizer)), tokenizer, x)
     assert torch.equal(out, torch.zeros_like(out))
 
 
 @pytest.mark.parametrize("make", [ChannelPixels, Pixels])
 def test_a_perfect_prediction_gives_the_clip_back(make):
     tokenizer = Tubelets(8, input_size=(4, 32, 32))
-    target = make(tokenizer)
+    target = make(target_place(tokenizer))
     x, patches = clips(tokenizer)
-    pred = target(x, patches, torch.arange(8).expand(2, -1))
+    pred = truth_of(target, tokenizer, x)
     assert torch.allclose(target.to_patches(pred, patches), patches, atol=1e-5)
-    assert float(target.loss(pred, pred + 2, torch.ones(2, 8, dtype=torch.bool))) == pytest.approx(4)
+    assert float(loss_of(target, pred, pred + 2, torch.ones(2, 8, dtype=torch.bool))) == pytest.approx(4)
 
 
 @pytest.mark.parametrize(("num_frames", "shown"), [(8, [0, 2, 4, 6, 8, 10, 12, 15]), (16, list(range(16)))])
 def test_frame_pixels_predict_mae_sts_frames(num_frames, shown):
     tokenizer = Tubelets(8, input_size=(16, 32, 32))
-    target = FramePixels(tokenizer, num_frames=num_frames, normalize="none")
+    target = FramePixels(target_place(tokenizer), num_frames=num_frames, normalize="none")
     x, patches = clips(tokenizer)
-    pred = target(x, patches, torch.arange(32).expand(2, -1))
+    pred = truth_of(target, tokenizer, x)
     assert pred.shape == (2, 32, target.dim) == (2, 32, 768 * num_frames // 8)
     drawn = tokenizer.unpatchify(target.to_patches(pred, patches))
     assert torch.equal(drawn[:, :, shown], x[:, :, shown])
@@ -153,7 +152,7 @@ def test_frame_pixels_refuse_frames_that_patches_cannot_share():
     tokenizer = Tubelets(8, input_size=(16, 32, 32))
     for number in (0, 4, 12, 32):
         with pytest.raises(ConfigError, match=f"num_frames is {number}; it must be a multiple of t=8, at most the 16 frames"):
-            FramePixels(tokenizer, num_frames=number)
+            FramePixels(target_place(tokenizer), num_frames=number)
 
 
 SMALL = {"tokenizer": {"input_size": [4, 32, 32]}, "decoder": {"width": 16, "depth": 2, "heads": 2}}
@@ -195,13 +194,14 @@ def test_parts_follow_each_other_to_the_right_loss():
         overrides=["model.modalities.video.masker.ratio=0.5"],
     )
     model = build_model(config)
-    x, patches = clips(model.parts("video").tokenizer)
-    predicted = running_cells(model.parts("video").tokenizer.grid, torch.tensor([0, 3]))
+    tokenizer = model.parts("video").tokenizer
+    x, _ = clips(tokenizer)
+    predicted = running_cells(tokenizer.grid, torch.tensor([0, 3]))
     hidden = torch.tensor([[1, 0, 1, 0] * 2] * 2).bool()
     ids_predict = Mask.from_hidden(predicted).ids_predict
-    out = model({"video": x}, masks={"video": Mask(Mask.from_hidden(hidden).ids_keep, ids_predict, hidden)})
-    target = model.parts("video").target(x, patches, ids_predict)
-    errors = (out.pred["video"] - target).square().mean(-1)
+    out = model({"video": x}, masks={"video": Mask.from_hidden(hidden).asking(ids_predict)})
+    truth = truth_of(model.parts("video").target, tokenizer, x)
+    errors = (out.pred["video"] - gather_patches(truth, ids_predict)).square().mean(-1)
     counts = hidden.gather(1, ids_predict)
     assert out.loss.item() == pytest.approx(errors[counts].mean().item(), rel=1e-5)
     assert 0 < int(counts.sum()) < counts.numel()
