@@ -188,10 +188,8 @@ def test_ctrl_c_leaves_nothing_behind(sandbox, folder):
 
 
 def test_what_does_not_exist_and_what_is_no_plugin(sandbox, wheels):
-    assert failure(sandbox.mae("install", "vidoe", light=True)) == (
-        "error: there is no distribution mae-vidoe on the package index. "
-        "Did you mean 'video'? Known: audio, depth, image, semseg, video.\n"
-    )
+    message = failure(sandbox.mae("install", "vidoe", light=True))
+    assert message.startswith("error: there is no distribution mae-vidoe on the package index. Did you mean 'video'?")
     make_wheel(wheels, "some-dist", "1.1", {"nothing.py": ""})
     message = failure(sandbox.mae("install", "some-dist", "--find-links", wheels, light=True))
     assert message.startswith("error: some-dist 1.1 is installed, but it is not an MAE plugin")
