@@ -225,7 +225,7 @@ def test_columns_are_those_of_the_first_file(folder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "give data.timeseries.root=DIR"),
+        ({}, "add data.timeseries.root=DIR"),
         ({"root": "nowhere"}, "data.timeseries.root: there is no folder"),
         ({"root": ".", "held_out": 5}, "holds 5 CSV files, 5 are held out: none to train on"),
         ({"root": ".", "held_out": 6}, "holds 5 CSV files, 6 are held out: none to train on"),
