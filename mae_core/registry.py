@@ -21,7 +21,7 @@ def use_plugin_file(path: Path) -> None:
 
 
 def plugin_files() -> Sequence[Path]:
-    """Those that were named by `--plugin`."""
+    """The files that were named by `--plugin`."""
     return _files
 
 

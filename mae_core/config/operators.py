@@ -36,7 +36,7 @@ class Operand(ABC):
     """What stands behind an operator's key."""
 
     written: ClassVar[str]
-    """As a person would write it, for lists and messages."""
+    """How a person would write it, in lists and messages."""
 
     @abstractmethod
     def check(self, node: Node, path: Place, checker: Checker, keywords: Mapping[str, Node]) -> Node:
@@ -69,11 +69,11 @@ class One(Operand):
     written = "MASKER"
 
     def check(self, node: Node, path: Place, checker: Checker, keywords: Mapping[str, Node]) -> Node:
-        """As a masker anywhere."""
+        """Check it like any masker."""
         return checker.masker(node, path)
 
     def schema(self, masker: dict[str, Any]) -> dict[str, Any]:
-        """Of one masker."""
+        """The schema of one masker."""
         return masker
 
     def parts(self, value: Any) -> list[tuple[str, Section]]:
@@ -101,7 +101,7 @@ class OneWithoutRatio(One):
         return Node({key: child for key, child in resolved.items.items() if key != "ratio"}, node.origin)
 
     def to_build(self, value: Any, keywords: Mapping[str, Any]) -> list[Section]:
-        """With the first ratio."""
+        """The section with the first ratio, with which the part is built."""
         return [{**value, "ratio": _first(keywords["ratio"])}]
 
 
@@ -119,11 +119,11 @@ class Several(Operand):
         return Node(entries, node.origin)
 
     def check_entry(self, node: Node, path: Place, checker: Checker) -> Node:
-        """As a masker anywhere."""
+        """Check the entry like any masker."""
         return checker.masker(node, path)
 
     def schema(self, masker: dict[str, Any]) -> dict[str, Any]:
-        """Of a list."""
+        """The schema of a list."""
         return {"type": "array", "items": masker, "minItems": 1}
 
     def parts(self, value: Any) -> list[tuple[str, Section]]:
@@ -154,7 +154,7 @@ class Weighted(Several):
         return Node({"masker": checker.masker(node.items["masker"], (*path, "masker")), "weight": weight}, node.origin)
 
     def schema(self, masker: dict[str, Any]) -> dict[str, Any]:
-        """Of a list whose entries may have weights."""
+        """The schema of a list whose entries may have weights."""
         properties = {"masker": masker, "weight": {"type": "number", "exclusiveMinimum": 0}}
         entry = {"type": "object", "properties": properties, "required": ["masker"], "additionalProperties": False}
         return super().schema({"anyOf": [entry, masker]})
@@ -208,5 +208,5 @@ def operands(section: Section) -> list[tuple[str, Section]]:
 
 
 def _first(ratio: Any) -> Any:
-    """Of a ratio that changes, the one that it begins with."""
+    """The ratio that a changing ratio begins with."""
     return ratio["from"] if isinstance(ratio, Mapping) else ratio

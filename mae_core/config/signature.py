@@ -15,10 +15,10 @@ from mae_registry import PluginError, did_you_mean
 
 @dataclass(frozen=True)
 class Section:
-    """In the annotation of a parameter that is itself a section: `Annotated[Mapping[str, Any], Section("heads")]`."""
+    """Marks a parameter that is itself a section of a component: `Annotated[Mapping[str, Any], Section("heads")]`."""
 
     kind: str
-    """Of the component that the section describes."""
+    """The kind of the component that the section describes."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Parameter:
     required: bool
     default: Any
     kind: str | None = None
-    """Where it is the section of a component."""
+    """The kind of component, if the parameter is a section."""
 
     def validate(self, value: Any) -> Any:
         """Plain data -> the value for the component, e.g. a tuple for a list. Raises ValueError that says what is allowed."""

@@ -37,7 +37,7 @@ class PerModality:
 
 @dataclass(frozen=True)
 class Named:
-    """Any number of such entries, by names of the user's own."""
+    """Any number of such entries, with names that the user chooses."""
 
     entry: "Shape"
     optional: bool = False

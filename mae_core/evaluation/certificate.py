@@ -83,7 +83,7 @@ def largest_error(found: Tensor, expected: Tensor) -> float:
 
 
 def largest_error_of(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
-    """Of tensors by name; infinite if the names differ."""
+    """The largest difference of tensors with the same names; infinite if the names differ."""
     if found.keys() != expected.keys():
         return math.inf
     return worst(largest_error(found[name], expected[name]) for name in expected)
@@ -95,7 +95,7 @@ def worst(errors: Iterable[float]) -> float:
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
-    """Of two numbers."""
+    """The relative difference of two numbers."""
     return float((found.double() - expected.double()).abs() / expected.double().abs())
 
 

@@ -72,7 +72,7 @@ class Numbers:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """Of a training: its learning rate, epochs and the like. Raises MaeError if the metadata do not state it."""
+        """The settings of a training, such as its learning rate. Raises MaeError if the metadata do not state them."""
         if "recipe" not in self.metadata:
             raise MaeError(f"the metadata of {self.file} state no 'recipe'")
         return self.metadata["recipe"]
@@ -114,7 +114,7 @@ class Published:
         return sorted(file.name for file in files if file.name.endswith((".safetensors", ".json")))
 
     def replaced(self) -> list[str]:
-        """Those of them that are read from `folder` instead."""
+        """The files among them that are read from `folder` instead."""
         return [name for name in self.names() if self._replaces(name)]
 
     def _replaces(self, file: str) -> bool:

@@ -100,4 +100,4 @@ class Modality:
     picture: str
     measure: str | None = None
     file_suffixes: Sequence[str] = field(default=())
-    """Of the files that `read` takes, lower case with the dot."""
+    """The suffixes of files that `read` accepts, in lower case and with the dot."""

@@ -24,7 +24,7 @@ class DecoderPlace:
     out_dim: int
     """T, values predicted a patch."""
     tokenizers: Mapping[str, Tokenizer]
-    """Those of all modalities of the model, in the order of their joint ids: their grids, and what their patches hold."""
+    """The tokenizers of all modalities of the model, in the order of their joint ids."""
     make_positions: Mapping[str, MakePositions]
     """Decoder positions of all modalities, at the width that a decoder works in."""
     returns_all: bool
@@ -40,16 +40,16 @@ class DecoderPlace:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The own modality's."""
+        """The tokenizer of the decoder's own modality."""
         return self.tokenizers[self.entry]
 
     @property
     def grid(self) -> Grid:
-        """The own modality's."""
+        """The grid of the decoder's own modality."""
         return self.tokenizer.grid
 
     def positions(self, width: int) -> Positions:
-        """The own modality's, at the decoder's width."""
+        """The positions of the decoder's own modality, at the decoder's width."""
         return self.make_positions[self.entry](width)
 
 

@@ -23,7 +23,7 @@ class Latent:
     ids: Tensor
     """(rows, K): which patches these are, numbered over the modalities in `spans`, one after the other."""
     spans: Mapping[str, tuple[int, int]]
-    """Of each modality of the model: the number of its first patch, and how many it has."""
+    """For each modality of the model, the number of its first patch and the number of its patches."""
     counts: Mapping[str, int] | None
     """Tokens of each modality, which lie one modality after the other; None where that differs from row to row."""
     layers: dict[int, Tensor] = field(default_factory=dict)

@@ -50,7 +50,7 @@ class Mask:
 
     @classmethod
     def from_hidden(cls, hidden: Tensor, *, ragged: bool = False) -> "Mask":
-        """From (rows, N) bool, True = hidden; ids in raster order. Raises MaeError on unequal rows.
+        """Make a mask from (rows, N) bool, where True means hidden; ids are in raster order. Raises MaeError on unequal rows.
 
         `ragged`: rows may be unequal, and the mask is ragged even where by chance they are not.
         """

@@ -70,7 +70,7 @@ class Seen:
     """(B, N, P)."""
     extras: Extras
     teacher: Teacher | None
-    """Where the target declares a `momentum`."""
+    """The teacher, if the target declares a `momentum`."""
 
 
 class Target(nn.Module, ABC):
@@ -130,7 +130,7 @@ class Predicted:
 
     mask: Mask
     latent: Latent
-    """Of all modalities together."""
+    """The latent of all modalities together."""
     pred: Tensor
     """(rows, M, T)."""
     truth: Tensor

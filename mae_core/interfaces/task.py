@@ -42,7 +42,7 @@ class StepInputs(Protocol):
     """What a task wants to know of rows beside their samples, such as their masks."""
 
     def __getitem__(self, rows: slice, /) -> Self:
-        """Those of some rows."""
+        """The inputs of some rows."""
         ...
 
 
@@ -60,7 +60,7 @@ Inputs = TypeVar("Inputs", bound=StepInputs)
 
 
 class Task(ABC, Generic[Inputs]):
-    """Everything of a training that depends on what is trained. Built as `task(config, **recipe)`, from the section `task`.
+    """Everything in a training that depends on what is trained. Built as `task(config, **recipe)`, from the section `task`.
 
     To build one touches no data. `build_model` and `open_data` come next, in either order, and before all other methods.
 

@@ -84,7 +84,7 @@ class PositionTable:
     """Sizes of the grid, where the table is laid out as a picture of it."""
 
     def of(self, entry: str) -> "PositionTable":
-        """With the modality's name filled in."""
+        """The same table with the name of the modality filled in."""
         return replace(self, class_token=self.class_token and self.class_token.format(entry=entry))
 
     def rows(self, published: Tensor, *, like: Tensor) -> Tensor:
@@ -233,9 +233,9 @@ class TableLayout(Layout):
 
     names: ClassVar[Mapping[str, str | None]]
     pieces: ClassVar[Mapping[str, Sequence[str | None]]] = {}
-    """By the end of published names. What a fused projection's rows are called where they are stored apart."""
+    """By the ends of published names, the names of the rows of a fused projection where they are stored apart."""
     positions: ClassVar[Mapping[str, PositionTable]] = {}
-    """By the name of our positions."""
+    """The tables of positions, by our own names."""
     tokenizer: ClassVar[str] = INPUT + "tokenizer"
     convolutions: ClassVar[Sequence[str]] = (INPUT + "tokenizer.proj.weight",)
     """Our matrices that are published as convolutions over patches."""
@@ -268,7 +268,7 @@ class TableLayout(Layout):
 
 
 def find_tokenizer(model: nn.Module, name: str) -> Tokenizer:
-    """By our name. Raises MaeError for a model that has none of that name."""
+    """The tokenizer that has this name in the model. Raises MaeError if there is none."""
     try:
         found = model.get_submodule(_actual(model, name))
     except AttributeError:

@@ -58,11 +58,11 @@ class BlockMasker(Masker):
         return Mask.from_hidden(as_tubes(hidden, grid, over), ragged=not self.exact)
 
     def axes(self, grid: Grid) -> frozenset[str]:
-        """Those of `over`."""
+        """Masks vary along the axes of `over`."""
         return plane_axes(grid) if self.over is None else frozenset(self.over)
 
     def _over(self, grid: Grid) -> Sequence[str]:
-        """In the order of the grid."""
+        """The axes in the order of the grid."""
         if self.over is None:
             require_plane(grid, "block")
             return grid.axes[-2:]

@@ -31,19 +31,19 @@ class CompositeMasker(Masker):
         self.needs = _most_needed(self.parts)
 
     def at(self, progress: float) -> Masker:
-        """Made of its parts as they are then."""
+        """The same masker, made of its parts as they are at that time."""
         return self._of([part.at(progress) for part in self.parts])
 
     def for_batch(self, generator: torch.Generator) -> Masker:
-        """Made of its parts as they are for this batch."""
+        """The same masker, made of its parts as they are for this batch."""
         return self._of([part.for_batch(generator) for part in self.parts])
 
     def guided_by(self, guide: Guide) -> Masker:
-        """Made of its parts as they are for this sample."""
+        """The same masker, made of its parts as they are for this sample."""
         return self._of([part.guided_by(guide) for part in self.parts])
 
     def axes(self, grid: Grid) -> frozenset[str]:
-        """Those of all its parts."""
+        """The axes of all its parts."""
         return frozenset[str]().union(*(part.axes(grid) for part in self.parts))
 
     def cases(self) -> Sequence[Masker]:
@@ -103,7 +103,7 @@ class SetOperation(CompositeMasker):
     def _combine(self, first: Tensor, second: Tensor) -> Tensor: ...
 
     def _require_exact(self, grid: Grid, masks: Sequence[Mask]) -> None:
-        """By the parts' axes, not by this batch's counts, which may be equal by chance."""
+        """Decide by the axes of the parts, because the counts of this batch may be equal by chance."""
         advice = (
             "give it a `ratio:`, so that random patches are hidden or shown until the counts are equal, or say `ragged: true`"
         )
@@ -175,7 +175,7 @@ class OneOfMasker(CompositeMasker):
         return super().for_batch(generator)
 
     def cases(self) -> Sequence[Masker]:
-        """Its parts' cases, where a batch is of one of them."""
+        """The cases of its parts, if a whole batch comes from one of them."""
         return [case for part in self.parts for case in part.cases()] if self.per == "batch" else super().cases()
 
     def _choose(self, num_draws: int, generator: torch.Generator) -> Tensor:

@@ -97,7 +97,7 @@ class MultiBlockMasker(Masker):
         return masks[0] if len(masks) == 1 else masks
 
     def _mask(self, targets: TargetBlocks, draw: "_Draw") -> Mask:
-        """That of one context."""
+        """The mask of one context."""
         size = draw.size(targets["scale"], self.target_aspect)
         if self.context_scale is None:
             blocks = draw.until_left(size, targets["num_blocks"], self.min_keep)

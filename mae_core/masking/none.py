@@ -22,5 +22,5 @@ class NoMasker(Masker):
         return Mask.from_hidden(torch.zeros(batch_size, grid.num_patches, dtype=torch.bool))
 
     def axes(self, grid: Grid) -> frozenset[str]:
-        """None."""
+        """Masks vary along no axis."""
         return frozenset()

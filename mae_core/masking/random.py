@@ -60,11 +60,11 @@ class RandomMasker(Masker):
         return Mask.from_hidden(hidden.expand(batch_size, *grid.sizes).reshape(batch_size, -1))
 
     def axes(self, grid: Grid) -> frozenset[str]:
-        """Those of `over`."""
+        """Masks vary along the axes of `over`."""
         return frozenset(grid.axes if self.over is None else self.over)
 
     def _sides(self, grid: Grid) -> dict[str, int]:
-        """Of a unit along each axis of `over`."""
+        """The sides of a unit along each axis of `over`."""
         over = grid.axes if self.over is None else tuple(self.over)
         chosen_axes(over, grid)
         sides = [self.unit] * len(over) if isinstance(self.unit, int) else list(self.unit)

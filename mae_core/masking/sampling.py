@@ -81,7 +81,7 @@ def _trial(masker: Masker, grid: Grid, patch_dim: int, make_latent: Callable[[in
 
 
 def take_rows(drawn: Drawn, rows: slice) -> Drawn:
-    """Those of some samples of the batch."""
+    """The masks of some samples of the batch."""
     if isinstance(drawn, Undrawn):
         return Undrawn(drawn.masker, drawn.seeds[rows])
     return drawn[rows] if isinstance(drawn, Mask) else tuple(mask[rows] for mask in drawn)

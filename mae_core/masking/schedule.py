@@ -25,7 +25,7 @@ Ramp.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defin
 
 
 def _complete(ramp: Ramp) -> Ramp:
-    """With its defaults filled in. Raises ValueError for `num_steps` without steps, or steps without it."""
+    """The range with its defaults filled in. Raises ValueError if only one of `shape: steps` and `num_steps` is given."""
     shape = ramp.get("shape", "linear")
     if (shape == "steps") != ("num_steps" in ramp):
         raise ValueError(
@@ -60,24 +60,24 @@ class ScheduleMasker(CompositeMasker):
         return start * (1 - progress) + end * progress  # exact at either end
 
     def at(self, progress: float) -> Masker:
-        """Its part with that time's ratio, and with this one's parameters; itself where it is the same at all times."""
+        """The part with the ratio of that time. It shares the parameters of this masker."""
         part = self._part_at(progress)
         return self if part is self.parts[0] and not isinstance(self.ratio, dict) else part
 
     def forward(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> MaskSets:
-        """As at the end; see the class."""
+        """The mask at the end of the training; see the class."""
         return self._part_at(1.0)(grid, batch_size, generator=generator)
 
     def for_batch(self, generator: torch.Generator) -> Masker:
-        """As at the end."""
+        """The part as it is at the end of the training, for this batch."""
         return self._part_at(1.0).for_batch(generator)
 
     def guided_by(self, guide: Guide) -> Masker:
-        """As at the end."""
+        """The axes of the part as it is at the end of the training."""
         return self._part_at(1.0).guided_by(guide)
 
     def cases(self) -> Sequence[Masker]:
-        """Those of the first and of the last ratio: all others lie between."""
+        """The cases for the first and for the last ratio, because all others lie between these."""
         times = (0.0, 1.0) if isinstance(self.ratio, dict) else (1.0,)
         return [case for time in times for case in self._part_at(time).cases()]
 

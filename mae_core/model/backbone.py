@@ -93,7 +93,7 @@ class Backbone(nn.Module):
         return Batch(given, {entry: self.input(entry).tokenizer.patchify(sample.x) for entry, sample in given.items()})
 
     def encode_batch(self, batch: Batch, masks: Mapping[str, Mask], *, layers: Sequence[int] = ()) -> Latent:
-        """As `encode`, of samples that are patches already; `masks` are on their device."""
+        """Like `encode`, but for samples that are patches already, and with `masks` that are on their device."""
         for layer in layers:
             if not 0 <= layer <= self.encoder.num_layers:
                 raise MaeError(f"the encoder has no layer {layer}; its layers are 0 (its input) to {self.encoder.num_layers}")

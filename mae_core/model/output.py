@@ -27,7 +27,7 @@ class Output:
     """(rows, M, T) in the order of `mask.ids_predict`; with `predict="all"` (rows, N, T) in raster order."""
     mask: dict[str, Mask]
     sets: tuple["Output", ...] = ()
-    """Where there are several contexts or queries: the output of each. `pred` and `mask` are then those of the first."""
+    """If there are several contexts or queries, the output of each. `pred` and `mask` are then those of the first."""
     metrics: dict[str, Tensor] = field(default_factory=dict)
     """0-d each: what targets want in the log."""
 

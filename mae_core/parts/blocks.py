@@ -13,7 +13,7 @@ from mae_registry import ConfigError
 
 
 class LayerNorm(nn.LayerNorm):
-    """With the published implementation's epsilon."""
+    """A layer norm with the epsilon of the published implementation."""
 
     def __init__(self, width: int, device: torch.device | None = None, dtype: torch.dtype | None = None) -> None:
         super().__init__(width, eps=1e-6, device=device, dtype=dtype)

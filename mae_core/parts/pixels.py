@@ -62,7 +62,7 @@ class Pixels(Target):
         return (difference.square() if self._kind == "mse" else difference.abs()).mean(dim=-1)
 
     def weight(self, counts: Tensor) -> Tensor:
-        """By `reduction`."""
+        """The weights according to `reduction`."""
         return weigh_counts(counts, self.reduction)
 
     @property

@@ -43,7 +43,7 @@ PANELS_IN_A_LINE = 5
 MAX_SIZE = 256
 STATE_COLOURS = ListedColormap(["#1d4e89", "#f2b45a", "#8a5a9e", "#e4e7ec"])
 SHARE_COLOURS = LinearSegmentedColormap.from_list("share", ["#1d4e89", "#f7f5f0", "#e08e1b"])
-"""From never to always hidden."""
+"""The colours from never hidden to always hidden."""
 PREDICTED_COLOURS = LinearSegmentedColormap.from_list("predicted", ["#e4e7ec", "#e08e1b"])
 GREY = "#5b6472"
 

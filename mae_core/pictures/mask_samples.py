@@ -12,12 +12,12 @@ from mae_core.pictures.mask_subjects import JointPart, Subject
 from mae_registry import MaeError
 
 BATCH_SIZE = 10
-"""Of the draws; 1 where a whole batch is of one of several cases, so that these are seen as often as they come."""
+"""How many masks are drawn at once. It is 1 if a whole batch comes from one case, so that no case is missed."""
 MAX_FRAMES = 8
 MAX_EXAMPLES = 8
 NUM_CURVE_POINTS = 101
 NUM_CURVE_DRAWS = 64
-"""At each point of a curve, of a masker whose batches are of one of several cases."""
+"""How many masks are drawn for each point of a curve if batches come from one of several cases."""
 VISIBLE, PREDICTED, VISIBLE_AND_PREDICTED, NEITHER = range(4)
 STATES = ("visible", "hidden, predicted", "visible, predicted too", "hidden, not predicted")
 """What a patch may be, by the numbers above."""
@@ -82,7 +82,7 @@ class _Collector:
         self.repeats = mask.repeats
 
     def result(self) -> DrawnSet:
-        """Of all that were added."""
+        """The mean over all that were added."""
         numbers = torch.cat(self.numbers, dim=1)
         hidden_share, predicted_share = self.sums / numbers.shape[1]
         num_hidden, num_predicted, num_counted = numbers
@@ -109,7 +109,7 @@ class Look:
     """A masker at one time of training."""
 
     progress: float | None
-    """None: the masker is the same at all times."""
+    """The moment of the training. None: the masker is the same at all times."""
     sets: Sequence[DrawnSet]
 
 
@@ -178,7 +178,7 @@ def heading(look: Look, index: int) -> str:
 
 
 def source(subject: Subject, looks: Sequence[Look], seed: int) -> str:
-    """Where draws are from: "grid h=14 w=14 (a default; h down, w right); 1000 draws in batches of 10, seed 0"."""
+    """Where the draws come from: "grid h=14 w=14 (a default; h down, w right); 1000 draws in batches of 10, seed 0"."""
     first = looks[0].sets[0]
     num_draws = len(first.num_hidden) // first.repeats
     many = f"{num_draws} draws in batches of {batch_size(subject, num_draws)}"

@@ -28,12 +28,12 @@ from mae_registry import ConfigError, MaeError, did_you_mean, resolve
 Section = dict[str, Any]
 
 DEFAULT_GRIDS = (Grid(h=14, w=14), Grid(t=8, h=14, w=14), Grid(t=64, f=8))
-"""Of those that have every axis that a masker names, the first that it can mask."""
+"""The default grids. The first that has every axis a masker names, and that it can mask, is used."""
 MAX_PATCHES = 2**17
-"""Of a grid that is asked for: more would take minutes and gigabytes."""
+"""The largest grid that may be asked for; more would take minutes and gigabytes."""
 MAX_DIGITS = 9
 SIDES = (14, 16, 12, 15, 18, 20, 21, 24, 28, 30, 32, 36, 40)
-"""Of the grids that are tried to suggest one that a masker can mask."""
+"""The grids that are tried, to suggest one that a masker can mask."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def _resolved(section: Node, definitions: Node | None = None) -> Section:
 
 
 def _subject(title: str, section: Section, given: Grid | None, *, of_recipe: Sequence[Grid] = ()) -> Subject:
-    """On the given grid, or the first that it fits, the recipe's before the default ones."""
+    """The masker on the given grid, or on the first that it fits; the grid of the recipe is tried before the default ones."""
     named = _strings(section) & {axis for grid in DEFAULT_GRIDS for axis in grid.axes}
     having = [grid for grid in DEFAULT_GRIDS if named <= set(grid.axes)] or list(DEFAULT_GRIDS[:1])
     having.sort(key=lambda grid: named == set(grid.axes))  # one with a further axis shows what is shared along it
@@ -251,7 +251,7 @@ class JointPart(Masker):
         self._modality = modality
 
     def forward(self, grid: Grid, batch_size: int, *, generator: torch.Generator) -> Mask:
-        """From the joint masks that are drawn with the generator."""
+        """The masks of one modality, from the joint masks that are drawn with the generator."""
         return self._masker(self._grids, batch_size, generator=generator)[self._modality]
 
 

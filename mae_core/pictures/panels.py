@@ -20,7 +20,7 @@ class Panel:
     heading: str
     values: Tensor
     is_raw: bool = False
-    """Of patches normalised by their own statistics, around 0, to be shown from -RAW_RANGE to RAW_RANGE."""
+    """Whether patches are normalised by their own statistics, around 0, and are shown from -RAW_RANGE to RAW_RANGE."""
 
 
 def panels(reconstruction: Reconstruction) -> list[Panel]:
@@ -41,7 +41,7 @@ def panels(reconstruction: Reconstruction) -> list[Panel]:
 
 
 def headings(reconstructions: Sequence[Reconstruction]) -> list[str]:
-    """Those of the panels of each reconstruction. Raises MaeError if there are no reconstructions."""
+    """The headings of the panels. Raises MaeError if there are no reconstructions."""
     if not reconstructions:
         raise MaeError("there is nothing to show: none of the samples could be read")
     return [panel.heading for panel in panels(reconstructions[0])]

@@ -55,7 +55,7 @@ class Sheet:
 
     @cached_property
     def factor(self) -> int:
-        """By which tiles are enlarged."""
+        """The factor by which tiles are enlarged."""
         return max(1, self.max_side // max(self._tile_size))
 
     @cached_property
@@ -81,7 +81,7 @@ class Sheet:
 
     @cached_property
     def _tops(self) -> list[int]:
-        """Of each row, and where the next one would be."""
+        """The top of each row, and of the row that would come next."""
         least = self._tile_size[0] * self.factor
         heights = [max(least, LINE_HEIGHT * len(row.label)) + MARGIN for row in self.rows]
         first = 2 * MARGIN + LINE_HEIGHT * max(map(len, self._wrapped))

@@ -30,7 +30,7 @@ _NAME = re.compile(r"step-(\d{8,})\.pt")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything that a run needs to go on, or a model to be used."""
+    """Everything that is needed to continue a run, or to use its model."""
 
     step: int
     """Optimizer steps done."""
@@ -48,7 +48,7 @@ class DamagedCheckpoint(MaeError):
 
 
 def plugin_versions(config: Config) -> dict[str, str]:
-    """Of the plugins that the task and the parts of the model of this recipe come from."""
+    """The versions of the plugins that the task and the parts of this recipe's model come from."""
     tree = {key: section for key, section in config.to_dict().items() if key in ("model", "task")}
     used = {registry().get(kind, section["name"]).plugin for _, kind, section in component_sections(tree)}
     return {plugin.name: plugin.version for plugin in registry().plugins if plugin.name in used}

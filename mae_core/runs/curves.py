@@ -122,7 +122,7 @@ def _place(point: tuple[float, float], x_range: tuple[float, float], y_range: tu
 
 
 def _path(points: Points, x_range: tuple[float, float], y_range: tuple[float, float]) -> str:
-    """In a picture of 1000 by 1000."""
+    """The path of an SVG line, in a picture of 1000 by 1000."""
     pairs = (f"{10 * _percent(x, x_range):.1f} {1000 - 10 * _percent(y, y_range):.1f}" for x, y in thin(points))
     return "M" + "L".join(pairs)
 

@@ -25,7 +25,7 @@ def _picture(folder: Path, step: int, entry: str) -> Path:
 
 
 def remove_pictures(folder: Path, *, after_step: int) -> None:
-    """Those that a resumed run will draw again."""
+    """Remove the pictures that a resumed run will write again."""
     for path in (folder / "pictures").glob("step-*"):
         if path.name > f"step-{after_step:08d}~":  # "~" sorts behind everything that follows a step's number
             path.unlink()
@@ -40,7 +40,7 @@ def write_picture(model: MaskedAutoencoder, entry: str, dataset: Dataset, folder
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Those that are trained; teachers and other frozen parts are left out."""
+    """The number of trained parameters, without teachers and other frozen parts."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 

@@ -76,7 +76,7 @@ class Classification(Task[range]):
         return {"rows": torch.tensor(float(len(inputs)))}
 
     def normalize(self, batch: Batch) -> Batch:
-        """As each modality's tokenizer does it."""
+        """Samples as the tokenizer of each modality normalises them."""
         tokenizers = {entry: self.model.backbone.input(entry).tokenizer for entry in batch}
         return {entry: Sample(tokenizers[entry].normalize(sample.x), sample.extras) for entry, sample in batch.items()}
 

@@ -26,7 +26,7 @@ class StepMasks:
     drawn: Mapping[str, Drawn]
 
     def __getitem__(self, rows: slice) -> Self:
-        """Those of some of these rows."""
+        """The masks of some of these rows."""
         return type(self)({entry: take_rows(drawn, rows) for entry, drawn in self.drawn.items()})
 
 
@@ -67,7 +67,7 @@ class Pretraining(Task[StepMasks]):
         return StepMasks(self.model.settle_masks(batch, inputs.drawn))
 
     def normalize(self, batch: Batch) -> Batch:
-        """As each modality's tokenizer does it."""
+        """Samples as the tokenizer of each modality normalises them."""
         tokenizers = {entry: self.model.parts(entry).tokenizer for entry in batch}
         return {entry: Sample(tokenizers[entry].normalize(sample.x), sample.extras) for entry, sample in batch.items()}
 

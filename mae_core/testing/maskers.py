@@ -108,7 +108,7 @@ def _draw(subject: Subject, masker: Masker, samples: _Samples, seed: int) -> tup
 
 
 def _draw_any(masker: Masker, samples: _Samples, seed: int) -> MaskSets:
-    """As a model does it, also where masks depend on the samples."""
+    """Draw masks as a model does, even if they depend on the samples."""
     drawn = draw(masker, samples.grid, len(samples.patches), generator=torch.Generator().manual_seed(seed))
     return drawn.draw(samples.grid, samples.patches, latent=samples.latent) if isinstance(drawn, Undrawn) else drawn
 
@@ -190,7 +190,7 @@ def _check_axes(subject: Subject, masker: Masker, grid: Grid, mask: Mask) -> Non
 
 
 def _check_ratio(subject: Subject, masker: Masker, section: Mapping[str, Any], samples: _Samples) -> None:
-    """With another ratio it must be what it would be if it were built with that: a schedule relies on it."""
+    """A masker with another ratio must equal one that was built with it, because a schedule relies on this."""
     ratio = section["ratio"] * 0.8
     built = Part("maskers", {**section, "ratio": ratio}, Masker).build()
     built.load_state_dict(masker.state_dict())
@@ -210,7 +210,7 @@ def _draw_or_refusal(masker: Masker, samples: _Samples) -> tuple[Mask, ...] | st
 
 
 def _check_small_grids(subject: Subject, masker: Masker, samples: _Samples) -> None:
-    """It may not be able to mask a grid of one patch, or of unknown axes; then it says so."""
+    """If it cannot mask a grid with a single patch or with unknown axes, it must say so."""
     if masker.needs == "backbone":
         return  # its latent is of another grid
     smallest, other = Grid(**dict.fromkeys(samples.grid.axes, 1)), Grid(another_axis=7)

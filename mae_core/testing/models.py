@@ -74,7 +74,7 @@ def _look_up(subject: Subject, name: str) -> Modality:
 
 
 def _loss(model: MaskedAutoencoder, samples: Mapping[str, Sample]) -> Tensor:
-    """With the same masks each time."""
+    """The loss, with the same masks each time."""
     return model(samples, generator=torch.Generator().manual_seed(0)).loss
 
 

@@ -27,7 +27,7 @@ class Subject:
         self.interface = interface
 
     def at(self, member: str = "") -> str:
-        """Where the interface says it, e.g. "mae_core.interfaces.Tokenizer.patchify"."""
+        """Where the interface states the rule, such as "mae_core.interfaces.Tokenizer.patchify"."""
         return f"mae_core.interfaces.{self.interface.__name__}.{member}".rstrip(".")
 
     def require(self, condition: bool, problem: str, *, contract: str) -> None:

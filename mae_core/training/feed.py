@@ -24,9 +24,9 @@ class Fed:
     micro_batches: Iterable[MicroBatch]
     """Each is loaded when it is asked for."""
     num_micro_batches: int
-    """On this device."""
+    """The number on this device."""
     weights: Mapping[str, Tensor]
-    """Of the whole effective batch."""
+    """The weights of the whole effective batch."""
     loaded: list[Loaded]
     """What has been loaded so far: its names, and what had to be replaced."""
 

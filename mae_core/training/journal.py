@@ -92,7 +92,7 @@ class Journal:
         self._show(lambda: self._display.message(text))
 
     def _show(self, show: Callable[[], object]) -> None:
-        """Where nobody watches any more, the run is to stop."""
+        """Stop the run if nobody is watching it any more."""
         try:
             show()
         except (OSError, SystemExit):  # a closed pipe or terminal; rich makes an exit of it

@@ -61,7 +61,7 @@ class Plan:
         self._earlier = (one_hot.cumsum(0) - one_hot).gather(1, self._drawn[:, None])[:, 0]
 
     def source(self, step: int) -> str:
-        """Whose batch step `step` takes (the first is 0)."""
+        """The modality whose batch step `step` takes (the first step is 0)."""
         return list(self.sizes)[int(self._drawn[step])]
 
     def keys(self, step: int) -> list[Key]:

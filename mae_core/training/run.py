@@ -1,4 +1,4 @@
-"""From a recipe to a run's folder."""
+"""Turn a recipe into the folder of a run."""
 
 import warnings
 from pathlib import Path

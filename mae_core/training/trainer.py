@@ -74,7 +74,7 @@ class Trainer:
         self._steps_saved, self._last_save = self.steps_done, time.monotonic()
 
     def train(self, make_display: MakeDisplay) -> None:
-        """To the end, or until the run is asked to stop. However it ends, the report says how."""
+        """Train to the end, or until the run is asked to stop. However it ends, the report says how."""
         self._write_facts(RUNNING)
         try:
             with interrupts() as interrupted:
@@ -228,7 +228,7 @@ class Trainer:
         return f". The weights were no longer finite before it; the newest checkpoint is {newest or 'not there yet'}"
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        """Everything as it was after the checkpoint's step."""
+        """Restore everything as it was after the step of the checkpoint."""
         training = checkpoint.training
         if training["samples"] != self.plan.sizes:
             raise ConfigError(
@@ -269,7 +269,7 @@ class Trainer:
         write_facts(self.folder, {**facts, "samples": self.plan.sizes, "device_batch_size": self.device_batch})
 
     def _tell_the_end(self, error: BaseException) -> None:
-        """In the run's folder, as far as that can still be written to: what ends the run comes first."""
+        """Write into the folder of the run, as far as that is still possible; the error that ends the run comes first."""
         why = str(error) if isinstance(error, MaeError) else f"{type(error).__name__}: {error}"
         with contextlib.suppress(MaeError, OSError):
             self._write_facts(f"stopped: {why}")

@@ -21,7 +21,7 @@ class Decision:
     """The parts of the step's loss."""
     metrics: Mapping[str, float]
     grad_norm: float
-    """Of the gradients of the whole effective batch."""
+    """The norm of the gradients of the whole effective batch."""
     num_bad: int
     """Attempts to read a sample that failed."""
     signal: int
@@ -84,5 +84,5 @@ class World:
         )
 
     def gather(self, items: Sequence[T]) -> list[T]:
-        """Those of all devices, in the order of the effective batch."""
+        """The values of all devices, in the order of the effective batch."""
         return list(items)

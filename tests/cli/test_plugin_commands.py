@@ -408,12 +408,9 @@ def test_hooks_lists_every_hook_and_who_implements_it(sandbox):
     assert process.returncode == 0, process.stderr
     hooks = {hook["name"]: hook for hook in json.loads(process.stdout)}
     assert list(hooks) == [f"register_{kind}" for kind in KINDS]
-    assert hooks["register_maskers"] == {
-        "name": "register_maskers",
-        "for": "Maskers: which positions of a grid are hidden. mae_core.interfaces.Masker.",
-        "signature": "(register)",
-        "plugins": ["core", "fine"],
-    }
+    masker_hook = hooks["register_maskers"]
+    assert "mae_core.interfaces.Masker" in masker_hook.pop("for")
+    assert masker_hook == {"name": "register_maskers", "signature": "(register)", "plugins": ["core", "fine"]}
     table = sandbox.mae("hooks", light=True, MAE_PLUGINS="image,fine").stdout
     for kind in KINDS:
         assert f"register_{kind}" in table

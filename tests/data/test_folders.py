@@ -124,7 +124,7 @@ def test_errors_name_the_key_the_place_and_what_is_there_instead(tmp_path: Path)
     for name in ("a.npy", "b.npy", "README"):
         save(tmp_path / "other" / name)
     for root, parts in (
-        (None, ["give data.numbers.root=DIR, a folder of numbers"]),
+        (None, ["add data.numbers.root=DIR, a folder of numbers"]),
         (tmp_path / "none", [f"data.numbers.root: there is no folder {tmp_path}/none"]),
         (tmp_path / "file.num", ["data.numbers.root", f"{tmp_path}/file.num is a file"]),
         (tmp_path / "bare", ["data.numbers.root", f"{tmp_path}/bare holds no numbers; it is empty", ".num, .txt"]),

@@ -114,7 +114,7 @@ def test_of_several_entries_one_is_named() -> None:
     model = make_model(entries=("left", "right"))
     with pytest.raises(MaeError, match="left, right; choose one with entry=NAME"):
         mae_core.export_state_dict(model, layout="mae")
-    with pytest.raises(MaeError, match="'top' is not one of these"):
+    with pytest.raises(MaeError, match="'top' of the model is not one of these"):
         mae_core.export_state_dict(model, layout="mae", entry="top")
     state = mae_core.export_state_dict(make_model(seed=2), layout="mae")
     kept = mae_core.import_state_dict(model, state, layout="mae", entry="right")
@@ -125,5 +125,5 @@ def test_of_several_entries_one_is_named() -> None:
 
 
 def test_a_layout_of_another_modality_says_so() -> None:
-    with pytest.raises(MaeError, match="layout 'videomae' is of 'video'; the model has image"):
+    with pytest.raises(MaeError, match="layout 'videomae' is for 'video', but the model has image"):
         mae_core.export_state_dict(make_model(), layout="videomae")

@@ -54,7 +54,7 @@ def test_what_it_trained_is_a_backbone_and_no_autoencoder(tiny_recipe, tmp_path)
     ]
     assert found[0].shape == (2, 12, 32)
     assert torch.equal(*found)
-    with pytest.raises(MaeError, match="is of the task 'classify'"):
+    with pytest.raises(MaeError, match="comes from the task 'classify'"):
         load_model(tmp_path / "run")
 
 

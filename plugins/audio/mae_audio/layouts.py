@@ -52,7 +52,7 @@ class AudioMaeVitLayout(TableLayout):
     convolutions: ClassVar = ("tokenizer.proj.weight",)
 
     def table(self, model: nn.Module, entry: str) -> Table:
-        """Of a classifier alone."""
+        """The table of a classifier alone."""
         if not isinstance(model, SpectrogramClassifier):
             raise MaeError(
                 "layout 'audiomae_vit' is for fine-tuned classifiers (mae_audio.classifier.SpectrogramClassifier); that for "

@@ -116,5 +116,5 @@ def _decode(descriptor: int, name: str, max_samples: int | None, random: Random 
 
 @functools.lru_cache(maxsize=8)
 def _resampler(ratio: Fraction) -> Resample:
-    """With its kernel, which takes longer to compute than to use."""
+    """The resampler, kept with its kernel, which takes longer to compute than to use."""
     return Resample(ratio.denominator, ratio.numerator)

@@ -13,7 +13,7 @@ MIN_FRAMES = 3
 """Fewer make a wave that is shorter than half a window, around whose ends phases cannot be found."""
 NUM_PHASE_STEPS = NUM_POWER_STEPS = 32
 HIGHEST_LOG_POWER = 14.0
-"""Of a mel bin; a full-scale tone is near 9. A model's output may be anything, and infinite power is no sound."""
+"""The largest value of a mel bin that is played. A full-scale tone is near 9, but the output of a model may be anything."""
 
 
 def to_wave(spectrogram: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ def test_audio_folder_takes_recordings_by_suffix(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "b")
     folder = AudioFolder(SHAPE, root=str(tmp_path))
     assert [folder.name(index) for index in range(len(folder))] == ["a.WAV", "b/c.flac", "d.ogg", "e.mp3"]
-    with pytest.raises(ConfigError, match=r"give data\.audio\.root=DIR, a folder of recordings"):
+    with pytest.raises(ConfigError, match=r"add data\.audio\.root=DIR, a folder of recordings"):
         AudioFolder(SHAPE)
     with pytest.raises(ConfigError, match="a spectrogram has the shape"):
         AudioFolder((3, 32, 32), root=str(tmp_path))

@@ -13,7 +13,7 @@ from mae_registry import ConfigError
 
 Interpolation = Literal["bicubic", "bilinear"]
 AnyInterpolation = Interpolation | Literal["nearest-exact"]
-"""Also of what may not be mixed: labels."""
+"""Interpolations that also suit values that must not be mixed, such as labels."""
 
 CENTER_SHARE = 0.875
 """Side of the published evaluation crop over the side that the image is resized to (224 / 256)."""

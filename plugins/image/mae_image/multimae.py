@@ -35,7 +35,7 @@ class MultiMaeLayout(TableLayout):
     modality = ""  # several
 
     def table(self, model: nn.Module, entry: str) -> Table:
-        """Of all modalities of the model. Raises MaeError for others than MultiMAE's, and for another decoder."""
+        """The table of all modalities. Raises MaeError for modalities that MultiMAE does not have, and for another decoder."""
         assert isinstance(model, MaskedAutoencoder)
         tasks = _tasks(model)
         names: dict[str, str | None] = {ENCODER + "cls_token": "global_tokens", ENCODER + "blocks.": "encoder."}
@@ -92,7 +92,7 @@ def _tasks(model: MaskedAutoencoder) -> dict[str, str]:
 
 
 def _decoders(entry: str, task: str, decoder: Decoder) -> Iterator[tuple[str, str]]:
-    """Where each decoder of a modality stands in the model, and the published task of it."""
+    """The place of each decoder of a modality in the model, and its published task."""
     ours = DECODER.format(entry=entry)
     if isinstance(decoder, TwinDecoder):
         yield from ((f"{ours}plain.", task), (f"{ours}normalized.", f"norm_{task}"))

@@ -78,7 +78,7 @@ def _stride(golden: Numbers) -> int:
 
 
 def predictions_of(out: Output, channels: int) -> dict[str, Tensor]:
-    """By task; those of pixels in the published order of a patch's values, channels first."""
+    """Predictions by task; those of pixels have the published order of values in a patch, with channels first."""
     plain, normalized = (
         part.unflatten(-1, (-1, channels)).transpose(-1, -2).flatten(-2) for part in out.pred["image"].chunk(2, dim=-1)
     )

@@ -23,7 +23,7 @@ from mae_image.crops import center_crop
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 """What is opened, by Pillow's names. It knows more, and tells them by content: one of these runs PostScript."""
 MAX_PIXELS = 2**28
-"""Of a photograph, unless more are allowed: a damaged or malicious file of a few bytes may promise any number."""
+"""The largest number of pixels, unless more are allowed: a damaged or malicious file of a few bytes may promise any number."""
 
 _UPRIGHT: dict[int, Callable[[Tensor], Tensor]] = {
     2: lambda image: image.flip(2),
@@ -34,7 +34,7 @@ _UPRIGHT: dict[int, Callable[[Tensor], Tensor]] = {
     7: lambda image: image.transpose(1, 2).flip(1, 2),
     8: lambda image: image.transpose(1, 2).flip(1),
 }
-"""By EXIF orientation: how the stored picture is turned upright. 1, the usual one, is upright already."""
+"""How to turn a stored picture upright, by its EXIF orientation. The usual one, 1, is upright already."""
 
 
 def read_image(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Tensor:

@@ -131,7 +131,7 @@ class Classes(Target):
         return per_label.mean(dim=-1).reshape(truth.shape[:2])
 
     def weight(self, counts: Tensor) -> Tensor:
-        """By `reduction`."""
+        """The weights according to `reduction`."""
         return weigh_counts(counts, self.reduction)
 
     def to_patches(self, pred: Tensor, patches: Tensor) -> Tensor:

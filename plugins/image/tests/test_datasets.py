@@ -32,7 +32,7 @@ def test_image_folder_takes_photographs_by_suffix(tmp_path):
     assert [folder.name(index) for index in range(len(folder))] == [
         *("a.JPG", "b.jpeg", "c.png", "d.webp", "e/f.tif", "g.tiff", "h.bmp")
     ]
-    with pytest.raises(ConfigError, match=r"give data\.image\.root=DIR, a folder of photographs"):
+    with pytest.raises(ConfigError, match=r"add data\.image\.root=DIR, a folder of photographs"):
         ImageFolder(SHAPE)
 
 
@@ -129,7 +129,7 @@ def test_cifar10_previews_come_from_the_other_split(cifar10):
 
 
 def test_cifar10_errors(cifar10, tmp_path):
-    with pytest.raises(ConfigError, match=r"give data\.image\.root=DIR, the folder that holds cifar-10-batches-py"):
+    with pytest.raises(ConfigError, match=r"add data\.image\.root=DIR, the folder that holds cifar-10-batches-py"):
         Cifar10(SHAPE)
     (cifar10 / CIFAR10.base_folder / "data_batch_2").write_bytes(b"damaged")
     for root in (cifar10, tmp_path / "none"):

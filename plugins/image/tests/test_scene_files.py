@@ -183,8 +183,8 @@ def test_previews_of_folders(scene):
 
 def test_folder_errors_name_the_modality(scene, tmp_path):
     for make, shape, message in (
-        (DepthFolder, (1, 8, 8), r"give data\.depth\.root=DIR, a folder of depth maps"),
-        (SemsegFolder, (8, 8), r"give data\.semseg\.root=DIR, a folder of label maps"),
+        (DepthFolder, (1, 8, 8), r"add data\.depth\.root=DIR, a folder of depth maps"),
+        (SemsegFolder, (8, 8), r"add data\.semseg\.root=DIR, a folder of label maps"),
     ):
         with pytest.raises(ConfigError, match=message):
             make(shape)

@@ -45,7 +45,7 @@ NUM_FRAMES, FPS, SIDE = 16, 8, 96
 WINDOW = (0.15, 0.8)
 """Side of what the camera sees at first, as a share of the photograph's shorter one: from details to nearly everything."""
 MAX_ZOOM, MAX_PAN = 1.5, 0.3
-"""From the first frame to the last: factor of the side, and way along each axis in sides."""
+"""The largest movement from the first frame to the last: the factor of the side, and the way along each axis in sides."""
 
 
 class MovingPhotographs(Dataset):

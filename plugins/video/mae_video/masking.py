@@ -37,7 +37,7 @@ class RunningCellMasker(Masker):
         return mask.asking(predicted)
 
     def with_ratio(self, ratio: float) -> Self:
-        """With another ratio of the encoder's mask."""
+        """The same masker with another ratio of the encoder's mask."""
         return self.view(encoder=self.encoder.with_ratio(ratio))
 
 

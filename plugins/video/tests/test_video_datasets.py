@@ -113,7 +113,7 @@ def test_an_unreadable_file_is_a_bad_sample(tmp_path):
 
 
 def test_wrong_folders_and_options(tmp_path, write_avi):
-    with pytest.raises(ConfigError, match=r"give data\.video\.root=DIR"):
+    with pytest.raises(ConfigError, match=r"add data\.video\.root=DIR"):
         VideoFolder(SHAPE)
     with pytest.raises(ConfigError, match=f"there is no folder {tmp_path}/none"):
         VideoFolder(SHAPE, root=str(tmp_path / "none"))

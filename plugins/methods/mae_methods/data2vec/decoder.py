@@ -12,7 +12,7 @@ from mae_core.interfaces.numbers import Positive, PositiveFloat
 from mae_registry import ConfigError
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-"""By the number of the grid's axes."""
+"""The convolution for a grid, by the number of its axes."""
 
 
 class ChannelNorm(nn.Module):

@@ -20,7 +20,7 @@ Positive = Annotated[int, Field(ge=1)]
 Sides = Annotated[Sequence[Positive], Field(min_length=1)]
 
 LOCAL_STAGES = 2
-"""In so many stages tokens attend to those of their own mask unit."""
+"""The number of stages in which tokens attend only within their own mask unit."""
 
 
 class HieraEncoder(Encoder):

@@ -17,7 +17,7 @@ class TokenSizes:
     patch: Sides
     """1 along each axis, or else 2 to the power of `num_pools`."""
     unit: Sides
-    """Of a mask unit: whole patches."""
+    """The sides of a mask unit, which consists of whole patches."""
     num_pools: int
     """How many times tokens are pooled, 2 to 1 along each axis, until a patch has one."""
 

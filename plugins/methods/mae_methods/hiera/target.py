@@ -61,7 +61,7 @@ class HieraPixels(Target):
 
     @property
     def raw_differs(self) -> bool:
-        """As `pixels`."""
+        """The same as in `pixels`."""
         return self._pixels.raw_differs
 
     def to_patches(self, pred: Tensor, patches: Tensor) -> Tensor:

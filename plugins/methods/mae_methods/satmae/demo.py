@@ -23,7 +23,7 @@ VISIBLE, BRIGHTEST_VISIBLE, BRIGHTEST = 0.7, 0.3, 0.5
 
 
 class SyntheticLandscapes(Dataset):
-    """Made-up landscapes; each number of a split is one landscape, always the same."""
+    """Synthetic landscapes; each number of a split is one landscape, always the same."""
 
     def __init__(self, size: tuple[int, int], *, split: Literal["train", "held_out"], count: int) -> None:
         self._size = size
@@ -61,7 +61,7 @@ class SyntheticLandscapes(Dataset):
 
 
 class SyntheticBands(SyntheticLandscapes):
-    """Made-up landscapes in the ten bands of Sentinel-2, or in as many bands as the tokenizer takes.
+    """Synthetic landscapes in the ten bands of Sentinel-2, or in as many bands as the tokenizer takes.
 
     Args:
         split: landscapes of "held_out" are drawn like those of "train" but are other ones.
@@ -83,7 +83,7 @@ class SyntheticBands(SyntheticLandscapes):
 
 
 class SyntheticDates(SyntheticLandscapes):
-    """Made-up landscapes in red, green and blue at several random dates each, which go with them as the extra `timestamps`.
+    """Synthetic landscapes in red, green and blue at several random dates each, which go with them as the extra `timestamps`.
 
     Args:
         split: landscapes of "held_out" are drawn like those of "train" but are other ones.

@@ -1,4 +1,4 @@
-"""Made-up landscapes as a satellite would see them: in any band of light, and at any date."""
+"""Synthetic landscapes as a satellite would see them, in any band of light and at any date."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ MATERIALS = {
 }
 """Reflectance by wavelength in micrometres, linear in between: roughly what these materials have."""
 YEARS = 18
-"""From 2002 on; towns grow for so long."""
+"""The number of years, beginning with 2002, during which towns grow."""
 PARCEL = 12
 """Pixels along a side of a parcel of land, on average."""
 
@@ -34,7 +34,7 @@ class Date:
 
     @classmethod
     def drawn(cls, random: Random) -> "Date":
-        """Any year and month, by daylight."""
+        """A date in any year and month, by daylight."""
         return cls(random.randrange(YEARS), random.randrange(12), random.randrange(7, 18))
 
     def __str__(self) -> str:

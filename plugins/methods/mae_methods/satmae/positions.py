@@ -13,9 +13,9 @@ from mae_registry import ConfigError, MaeError
 TIMESTAMPS = "timestamps"
 """The extra of dated images: (images, 3), the year less 2002, the month less 1, and the hour of each."""
 NUM_UNITS = 3
-"""Of a date: year, month, hour."""
+"""The number of units in a date: year, month and hour."""
 Even = Annotated[int, Field(ge=2, multiple_of=2)]
-"""As many sines as cosines."""
+"""A width that is half sines and half cosines."""
 
 
 class GroupPositions(Positions):

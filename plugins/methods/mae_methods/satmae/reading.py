@@ -118,7 +118,7 @@ def _arrays(content: io.BytesIO) -> dict[str, np.ndarray]:
 
 
 def _known_numbers(planes: np.ndarray, path: str | os.PathLike[str]) -> np.ndarray:
-    """As a type that torch computes with."""
+    """The values in a type that torch computes with."""
     if planes.dtype == np.uint8:
         return planes
     if planes.dtype.kind not in "iuf":
