@@ -3,19 +3,13 @@
 from collections.abc import Mapping
 
 import torch
+from grids import OnePixelPatches
 from torch import Tensor
 
 from mae_core.interfaces import DecoderPlace, Grid, Latent, MakePositions, Positions, Seen, Target, TargetPlace, Tokenizer
-from mae_core.parts.patches import PatchTokenizer
 from mae_core.parts.positions import SinCos
 
 ENTRY = "only"
-
-
-def tokenizer_of(grid: Grid) -> Tokenizer:
-    """One whose patches hold one value each."""
-    kind = type("Patches", (PatchTokenizer,), {"axes": grid.axes})
-    return kind(None, input_size=grid.sizes, patch_size=[1] * len(grid.sizes), channels=1, mean=[0.0], std=[1.0])
 
 
 def decoder_place(
@@ -31,7 +25,7 @@ def decoder_place(
     """Of a model of these grids, by modality; of one grid, that of `ENTRY`."""
     grids = {ENTRY: grids} if isinstance(grids, Grid) else grids
     make: dict[str, MakePositions] = {name: lambda width, grid=grid: positions(grid, width) for name, grid in grids.items()}
-    tokenizers = {name: tokenizer_of(grid) for name, grid in grids.items()}
+    tokenizers = {name: OnePixelPatches(grid) for name, grid in grids.items()}
     return DecoderPlace(entry, context_width, out_dim, tokenizers, make, returns_all, num_prefix_tokens, 1)
 
 
