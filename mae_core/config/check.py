@@ -87,6 +87,8 @@ class _Checker:
     def __init__(self, registry: Registry, maskers: Mapping[str, Node]) -> None:
         self.registry = registry
         self.problems: list[str] = []
+        self.absent: set[str] = set()
+        """Entries of the model whose modality is not installed: to check their data would only say so again."""
         self.maskers = MaskerChecker(self, maskers)
 
     def problem(self, origin: Origin, path: Place, text: str) -> None:
@@ -162,10 +164,11 @@ class _Checker:
         known, resolved = self.registry.names("modalities"), {}
         for name, child in _given(node).items():
             is_model = isinstance(shape.entry, Mapping)
-            if not is_model or name in known or "type" in _given(child):
-                resolved[name] = self.section(child, shape.entry, (*path, name))
-            else:
+            if is_model and name not in known and "type" not in _given(child):
+                self.absent.add(name)
                 self.problem(child.origin, (*path, name), self.not_installed(name))
+            elif name not in self.absent:
+                resolved[name] = self.section(child, shape.entry, (*path, name))
         return Node(resolved, node.origin)
 
     def installed_modality(self, node: Node, path: Place) -> Node:

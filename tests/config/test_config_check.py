@@ -131,7 +131,7 @@ def test_data_of_a_modality_that_the_model_has_not(load: Load, registry: Registr
 
 
 def test_a_modality_that_is_not_installed_is_told_of_once(load: Load) -> None:
-    source = {"model": {"encoder": {"name": "vit", "width": 1}, "modalities": {"sound": {}}}, "data": {"sound": "folder"}}
+    source = {"model": {"encoder": {"name": "vit", "width": 1}, "modalities": {"sound": {}}}, "data": {"sound": "sounds"}}
     assert problems(load, source) == [
         "mapping: model.modalities.sound: modality 'sound' is not installed; known: image; install it with: mae install sound"
     ]
