@@ -192,7 +192,7 @@ def test_what_is_no_image(tmp_path):
             read_rgb(tmp_path / name)
         assert str(caught.value).startswith(f"{tmp_path / name}: {reason}")
     for data in (b"abc", b""):
-        with pytest.raises(BadSample, match=f"image of {len(data)} bytes: not an image"):
+        with pytest.raises(BadSample, match=f"image of {len(data)} bytes: it is not an image"):
             read_rgb(data)
 
 
