@@ -25,8 +25,8 @@ class Classes(NamedTuple):
 class FileFolder(Dataset):
     """The files of a folder and of the folders in it, by suffix (the modality's, in any case), sorted by name.
 
-    Symbolic links are followed, each folder being read once; names that begin with a dot, and what is no regular file, are left
-    out. `what` is the plural of what one file is ("recordings"), for messages.
+    Symbolic links are followed, and each folder is read once. Names that begin with a dot are left out, and so is what is not a
+    regular file. `what` is the plural of what one file is ("recordings"), for messages.
     """
 
     def __init__(self, root: str | None, *, modality: Modality, what: str) -> None:
@@ -142,7 +142,7 @@ def _scan(root: bytes, suffixes: frozenset[bytes], names: list[bytes], others: C
                 elif entry.is_file():
                     names.append(name)
                 else:  # a pipe, or a link to nothing
-                    others[f"{os.fsdecode(suffix)} that is no regular file"] += 1
+                    others[f"{os.fsdecode(suffix)} that is not a regular file"] += 1
         pending += sorted(folders, reverse=True)  # which of two ways into a folder is taken must not depend on the disk
 
 

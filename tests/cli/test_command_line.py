@@ -83,7 +83,7 @@ def test_runs_are_numbered_and_never_overwritten(mae, tiny_recipe, tmp_path, mon
     for _ in range(2):
         assert mae("pretrain", tiny_recipe, "train.epochs=2")[0] == 0
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["tiny", "tiny-2"]
-    assert_fails(mae("pretrain", tiny_recipe, "--out", "runs/tiny"), "already holds a run", "--resume", "--overwrite")
+    assert_fails(mae("pretrain", tiny_recipe, "--out", "runs/tiny"), "already contains a run", "--resume", "--overwrite")
     before = (tmp_path / "runs/tiny-2/metrics.jsonl").read_text()
     code, _, err = mae("pretrain", tiny_recipe, "train.epochs=2", "--resume")
     assert code == 0, err
@@ -272,7 +272,7 @@ def test_a_malicious_checkpoint_is_refused_and_not_run(mae, tmp_path):
     torch.save(evil, tmp_path / "evil.pt")
     (tmp_path / "evil.pkl").write_bytes(pickle.dumps(evil))
     assert_fails(mae("reconstruct", tmp_path / "evil.pt"), "was refused", "would call posix.system")
-    assert_fails(mae("reconstruct", tmp_path / "evil.pkl"), "evil.pkl", "no checkpoint at all")
+    assert_fails(mae("reconstruct", tmp_path / "evil.pkl"), "evil.pkl", "is not a checkpoint")
     assert_fails(
         mae("convert", tmp_path / "evil.pt", "-o", tmp_path / "out.pt", "--from", "mae", "--recipe", "image/mae_vit_base"),
         "refused",

@@ -499,7 +499,7 @@ def test_mask_ratio_is_refused_for_maskers_that_have_none(masker):
     config = load_config("image/mae_vit_base", [f"model.modalities.image.masker={masker}"])
     with pytest.raises(MaeError) as error:
         _with_ratio(config, "image", 0.5)
-    assert str(error.value) == f"--mask-ratio: this model's masker, {masker}, has no `ratio` that could be another"
+    assert str(error.value) == f"--mask-ratio: this model's masker, {masker}, has no `ratio` to change"
 
 
 def test_mask_ratio_out_of_range_is_an_error():

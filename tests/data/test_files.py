@@ -21,7 +21,7 @@ def test_what_holds_nothing_to_read_is_a_bad_sample_and_no_pipe_is_waited_for(tm
     os.mkfifo(tmp_path / "pipe")
     for name, reason in (
         ("empty", "the file is empty"),
-        ("pipe", "no regular file"),
+        ("pipe", "a pipe"),
         (".", "it is a folder"),
         ("none", "No such file or directory"),
         ("a\0b", "null"),

@@ -104,7 +104,7 @@ def test_only_regular_files_are_data(make: Callable[[Path], object], tmp_path: P
     monkeypatch.chdir(tmp_path)  # a socket's path is short
     make(Path("odd.num"))
     (tmp_path / "link.num").symlink_to("odd.num")
-    with pytest.raises(ConfigError, match=r"holds no numbers but 2 other files \(2 \.num that is no regular file\)"):
+    with pytest.raises(ConfigError, match=r"contains no numbers but 2 other files \(2 \.num that is not a regular file\)"):
         NumberFolder(str(tmp_path))
     save(tmp_path / "1.num", 1)
     assert names(tmp_path) == ["1.num"]
@@ -127,8 +127,8 @@ def test_errors_name_the_key_the_place_and_what_is_there_instead(tmp_path: Path)
         (None, ["add data.numbers.root=DIR, a folder of numbers"]),
         (tmp_path / "none", [f"data.numbers.root: there is no folder {tmp_path}/none"]),
         (tmp_path / "file.num", ["data.numbers.root", f"{tmp_path}/file.num is a file"]),
-        (tmp_path / "bare", ["data.numbers.root", f"{tmp_path}/bare holds no numbers; it is empty", ".num, .txt"]),
-        (tmp_path / "other", ["holds no numbers but 3 other files (2 .npy, 1 without a suffix)", ".num, .txt"]),
+        (tmp_path / "bare", ["data.numbers.root", f"{tmp_path}/bare contains no numbers; it is empty", ".num, .txt"]),
+        (tmp_path / "other", ["contains no numbers but 3 other files (2 .npy, 1 without a suffix)", ".num, .txt"]),
         ("a\0b", ["data.numbers.root"]),
     ):
         with pytest.raises(ConfigError) as caught:

@@ -56,7 +56,7 @@ def test_a_share_of_a_batch_is_what_one_device_loads():
     ("one", "other", "message"),
     [
         ({"time": torch.zeros(1, 3)}, {"time": torch.zeros(1, 4)}, "the extra 'time' must have one shape"),
-        ({"time": torch.zeros(1)}, {}, "has the same extras; found none and time"),
+        ({"time": torch.zeros(1)}, {}, "must have the same extras; found none and time"),
     ],
 )
 def test_extras_must_be_the_same_in_a_batch(one, other, message):

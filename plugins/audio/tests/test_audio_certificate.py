@@ -117,7 +117,7 @@ def test_weights_that_do_not_fit():
         MaeError, match=r"pos_embed: the checkpoint has the shape \(1, 32, 24\), but this model has \(1, 33, 24\)"
     ):
         import_state_dict(model, {**state, "pos_embed": state["pos_embed"][:, 1:]}, layout="audiomae")
-    with pytest.raises(MaeError, match=r"patch_embed\.proj\.weight has shape \(24, 256\)"):
+    with pytest.raises(MaeError, match=r"patch_embed\.proj\.weight has the shape \(24, 256\)"):
         import_state_dict(model, {**state, "patch_embed.proj.weight": torch.zeros(24, 256)}, layout="audiomae")
     with pytest.raises(MaeError, match="decoder_pos_embed: the checkpoint has a position for the class token"):
         import_state_dict(model, {**state, "decoder_pos_embed": state["decoder_pos_embed"] + 1}, layout="audiomae")
@@ -126,7 +126,7 @@ def test_weights_that_do_not_fit():
 def test_layouts_of_other_models():
     with pytest.raises(MaeError, match="this layout is for another kind of model"):
         export_state_dict(SpectrogramClassifier(small(), 2), layout="audiomae")
-    with pytest.raises(MaeError, match="'audiomae_vit' is of fine-tuned classifiers"):
+    with pytest.raises(MaeError, match="'audiomae_vit' is for fine-tuned classifiers"):
         export_state_dict(small(), layout="audiomae_vit")
 
 

@@ -46,7 +46,7 @@ def test_audio_folder_load_depends_on_its_arguments_alone(tmp_path):
         assert torch.equal(folder.load(index, random=Random(5)), sample)
         assert not torch.equal(folder.load(index, random=Random(6)), sample)
     assert (sample[0, 28:] == 0).all()
-    with pytest.raises(BadSample, match=f"{tmp_path}/text.wav: not audio"):
+    with pytest.raises(BadSample, match=f"{tmp_path}/text.wav: it is not audio"):
         folder.load(2, random=Random(0))
 
 

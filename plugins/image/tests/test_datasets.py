@@ -65,7 +65,7 @@ def test_image_folder_load(tmp_path):
     assert sample.shape == SHAPE
     assert torch.equal(folder.load(0, random=Random(5)), sample)
     assert not torch.equal(folder.load(0, random=Random(6)), sample)
-    with pytest.raises(BadSample, match=f"{tmp_path}/b.jpg: not an image"):
+    with pytest.raises(BadSample, match=f"{tmp_path}/b.jpg: it is not an image"):
         folder.load(1, random=Random(0))
 
 

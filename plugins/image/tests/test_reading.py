@@ -183,7 +183,7 @@ def test_what_is_no_image(tmp_path):
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "folder.jpg").mkdir()
     for name, reason in (
-        ("text.jpg", "not an image"),
+        ("text.jpg", "it is not an image"),
         ("empty.jpg", "the file is empty"),
         ("folder.jpg", "the file cannot be read"),
         ("missing.jpg", "the file cannot be read: No such file or directory"),
@@ -192,7 +192,7 @@ def test_what_is_no_image(tmp_path):
             read_rgb(tmp_path / name)
         assert str(caught.value).startswith(f"{tmp_path / name}: {reason}")
     for data in (b"abc", b""):
-        with pytest.raises(BadSample, match=f"image of {len(data)} bytes: not an image"):
+        with pytest.raises(BadSample, match=f"image of {len(data)} bytes: it is not an image"):
             read_rgb(data)
 
 

@@ -133,7 +133,7 @@ def test_models_of_published_sizes_compute_what_is_visible_only(recipe: str, mod
 def test_another_encoder_is_refused_by_name() -> None:
     with torch.device("meta"):
         model = build_model(load_config("image/mae_vit_base"))
-    with pytest.raises(MaeError, match=r"encoder 'hiera'; the model has ViTEncoder$"):
+    with pytest.raises(MaeError, match=r"encoder 'hiera', but the model has ViTEncoder$"):
         import_state_dict(model, {}, layout="hiera")
 
 

@@ -117,7 +117,7 @@ def test_wrong_folders_and_options(tmp_path, write_avi):
         VideoFolder(SHAPE)
     with pytest.raises(ConfigError, match=f"there is no folder {tmp_path}/none"):
         VideoFolder(SHAPE, root=str(tmp_path / "none"))
-    with pytest.raises(ConfigError, match=f"{tmp_path} holds no videos; .* .mp4"):
+    with pytest.raises(ConfigError, match=f"{tmp_path} contains no videos; .* .mp4"):
         VideoFolder(SHAPE, root=str(tmp_path))
     write_avi()
     with pytest.raises(ConfigError, match=r"give multi_scale, or crop_scale, and set the other to null"):
