@@ -102,7 +102,8 @@ def _shell(words: Sequence[str]) -> str:
     from mae_core.registry import plugin_files
 
     on_path = shutil.which("mae")
-    program = "mae" if on_path and Path(on_path).samefile(sys.argv[0]) else sys.argv[0]
+    own = Path(sys.argv[0])
+    program = "mae" if not own.exists() or (on_path and own.samefile(on_path)) else str(own)
     options = [word for path in plugin_files() for word in ("--plugin", str(path))]
     return shlex.join([program, *words, *options])
 
