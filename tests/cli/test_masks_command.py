@@ -383,7 +383,7 @@ def test_a_recipe_with_several_maskers_is_one_picture(show, tmp_path):
         (["grid", "--grid", "h=4,h=4"], "--grid 'h=4,h=4': the axis 'h' is given twice"),
         (["grid", "--grid", "h=1000000,w=1000000"], "has 1000000000000 patches, which is more than can be shown"),
         (["grid", "--grid", "h=" + "9" * 5000], "is not AXIS=PATCHES"),
-        (["grid", "--progress", "0.5"], "--progress is for maskers with a `schedule`; this one is the same at all times"),
+        (["grid", "--progress", "0.5"], "--progress is for maskers with a `schedule`"),
         (["grid", "-o", "mask.jpg"], "mask.jpg: the picture is a PNG file, so its name must end in .png"),
         (["grid", "-o", "/proc/mask.png"], "cannot write /proc/mask.png"),
         (["grid", "--grid", "h=512,w=2", "--draws", "2", "-o", "x.png"], "which can show at most 256 patches"),
