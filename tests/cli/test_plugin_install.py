@@ -211,7 +211,7 @@ def test_a_plugin_in_a_folder_that_the_installer_does_not_manage(sandbox, wheels
 def test_neither_pip_nor_uv(monkeypatch):
     monkeypatch.setattr(installer.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(installer.shutil, "which", lambda name: None)
-    with pytest.raises(MaeError, match="has neither pip nor uv, .* get pip with:"):
+    with pytest.raises(MaeError, match=r"has neither pip nor uv, .* get pip with:"):
         installer.installer()
 
 
