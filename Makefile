@@ -44,6 +44,7 @@ check: .venv/installed-for-tests
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/basedpyright
+	$(BIN)/basedpyright --project tests/pyrightconfig.json
 	$(BIN)/python -m pytest -q tests/test_imports.py
 
 fix: .venv/installed-for-tests

@@ -11,11 +11,11 @@ from mae_core import Grid
 from mae_core.interfaces import Guide, Latent, Mask, Masker
 from mae_core.masking import RandomMasker
 from mae_core.masking.compose import AllMasker, AnyMasker, InvertMasker, OneOfMasker, RepeatMasker
-from mae_core.masking.schedule import ScheduleMasker
+from mae_core.masking.schedule import Ramp, ScheduleMasker
 from mae_registry import PluginError
 
 GRID = Grid(h=4, w=5)
-RAMP = {"from": 0.2, "to": 0.8}
+RAMP: Ramp = {"from": 0.2, "to": 0.8}
 
 
 def latent(num_samples: int = 1) -> Latent:
@@ -102,7 +102,7 @@ def test_a_schedule_changes_the_ratio_of_one_masker_with_one_set_of_parameters()
     assert part.ratio == 0.2
     with torch.no_grad():
         part.score.weight.neg_()  # an optimizer step is seen by the masks of all times
-    assert schedule.at(0.7).score.weight is part.score.weight
+    assert schedule.at(0.7).get_parameter("score.weight") is part.score.weight
 
 
 def test_a_schedule_over_a_composite_changes_that_ones_ratio() -> None:

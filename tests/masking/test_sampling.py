@@ -1,6 +1,6 @@
 """Masks that are drawn when the samples are there, and what is tried when a model is built."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 import torch
@@ -155,7 +155,7 @@ class KeepsTensor(RandomMasker):
 class Nobody(JointMasker):
     """Keeps nothing, of any modality."""
 
-    def forward(self, grids: dict[str, Grid], batch_size: int, *, generator: torch.Generator) -> dict[str, Mask]:
+    def forward(self, grids: Mapping[str, Grid], batch_size: int, *, generator: torch.Generator) -> dict[str, Mask]:
         return {
             name: Mask.from_hidden(torch.ones(batch_size, grid.num_patches, dtype=torch.bool), ragged=True)
             for name, grid in grids.items()

@@ -201,7 +201,7 @@ def test_masks_drawn_with_a_generator_are_those_given() -> None:
     drawn = model(samples(model), generator=torch.Generator().manual_seed(5))
     masks = model.draw_masks(["image"], 3, generator=torch.Generator().manual_seed(5))
     given = model(samples(model), masks=masks)
-    assert drawn.mask["image"].hidden.equal(masks["image"].hidden)
+    assert drawn.mask["image"].hidden.equal(given.mask["image"].hidden)
     assert drawn.loss.equal(given.loss)
     assert drawn.pred["image"].equal(given.pred["image"])
 

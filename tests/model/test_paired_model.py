@@ -10,7 +10,7 @@ import mae_core
 from mae_core import Mask
 from mae_core.interfaces import TargetPlace
 from mae_core.model.autoencoder import MaskedAutoencoder
-from mae_core.parts.pixels import Pixels, weigh_counts
+from mae_core.parts.pixels import Pixels, Reduction, weigh_counts
 from mae_core.parts.positions import SinCos
 from mae_image.tokenizer import ImagePatches
 from mae_registry import ConfigError, MaeError
@@ -50,7 +50,8 @@ def make_samples(seed: int = 0) -> dict[str, Tensor]:
 
 
 def draw(model: MaskedAutoencoder, seed: int = 0) -> dict[str, Mask]:
-    return model.draw_masks(NUM, BATCH, generator=torch.Generator().manual_seed(seed))
+    masks = model.draw_masks(NUM, BATCH, generator=torch.Generator().manual_seed(seed))
+    return {name: mask for name, mask in masks.items() if isinstance(mask, Mask)}
 
 
 def changed(model: MaskedAutoencoder, name: str, patches_of: Tensor) -> dict[str, Tensor]:
@@ -118,8 +119,10 @@ def test_a_sample_gives_the_same_alone() -> None:
 
 def test_one_modality_alone_is_masked_by_its_own_masker() -> None:
     masks = make_model("model.modalities.depth.masker.ratio=0.5").draw_masks(["depth"], 2)
-    assert (~masks["depth"].hidden).sum(1).tolist() == [3, 3]
-    assert not masks["depth"].ragged
+    mask = masks["depth"]
+    assert isinstance(mask, Mask)
+    assert (~mask.hidden).sum(1).tolist() == [3, 3]
+    assert not mask.ragged
 
 
 def test_unequal_totals_are_refused() -> None:
@@ -154,7 +157,8 @@ def test_a_joint_masker_that_hides_nothing_is_refused_when_the_model_is_built() 
 def test_the_sample_reduction_is_the_mean_of_the_means_of_samples_that_have_any() -> None:
     per_patch = torch.tensor([[1.0, 2, 3, 4], [10, 20, 30, 40], [5, 6, 7, 8]])
     counts = torch.tensor([[1, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1]]).bool()
-    for reduction, expected in (("sample", (2 + 8) / 2), ("batch", (1 + 2 + 3 + 8) / 4)):
+    cases: list[tuple[Reduction, float]] = [("sample", (2 + 8) / 2), ("batch", (1 + 2 + 3 + 8) / 4)]
+    for reduction, expected in cases:
         weight = weigh_counts(counts, reduction)
         assert ((per_patch * weight).sum() / weight.sum()).item() == pytest.approx(expected)
 

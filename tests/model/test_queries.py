@@ -102,6 +102,7 @@ def test_micro_batches_add_up_to_the_loss_and_the_gradients_of_the_batch(model, 
 
 def test_several_contexts_of_a_sample_are_those_of_as_many_samples(model):
     mask = several("contexts of each sample")
+    assert isinstance(mask, Mask)
     out = model({"image": X}, masks={"image": mask})
     apart = model({"image": X.repeat_interleave(2, dim=0)}, masks={"image": replace(mask, repeats=1)})
     torch.testing.assert_close(out.pred["image"], apart.pred["image"])

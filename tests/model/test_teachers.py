@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mae_core import build_model
 from mae_core.interfaces import Momentum, Seen, Target
-from mae_core.model.autoencoder import MaskedAutoencoder
+from mae_core.model.autoencoder import MaskedAutoencoder, Pretext
 from mae_core.model.teachers import Teachers
 from mae_core.parts.optimizers import adamw
 
@@ -30,9 +30,11 @@ def with_teacher(config, momentum: Momentum) -> MaskedAutoencoder:
     model = build_model(config)
     target = Latents()
     target.momentum = momentum
-    model.modalities["image"].target = target
-    model.modalities["image"].decoder.head = torch.nn.Linear(32, 1)
-    return MaskedAutoencoder(model.backbone, {"image": model.modalities["image"]})
+    pretext = model.modalities["image"]
+    assert isinstance(pretext, Pretext)
+    pretext.target = target
+    pretext.decoder.set_submodule("head", torch.nn.Linear(32, 1))
+    return MaskedAutoencoder(model.backbone, {"image": pretext})
 
 
 @pytest.mark.parametrize(

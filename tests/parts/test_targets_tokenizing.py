@@ -67,6 +67,7 @@ def test_values_of_a_patch_are_ordered_row_column_channel() -> None:
 def test_embedding_is_the_strided_convolution() -> None:
     tokenizer = image_tokenizer()
     x = torch.randn(2, 2, 6, 10)
+    assert tokenizer.proj is not None
     weight = tokenizer.proj.weight.reshape(4, 3, 2, 2).permute(0, 3, 1, 2)  # d (p q c) -> d c p q
     expected = F.conv2d(x, weight, tokenizer.proj.bias, stride=(3, 2)).flatten(2).transpose(1, 2)
     torch.testing.assert_close(

@@ -81,7 +81,7 @@ def test_half_precision_needs_a_gpu():
 @pytest.fixture
 def overflowing(monkeypatch):
     """fp16 on the CPU, with a loss that is scaled up too far at first."""
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40, backoff_factor=2.0**-14)
+    scaler = torch.amp.grad_scaler.GradScaler("cpu", init_scale=2.0**40, backoff_factor=2.0**-14)
     fabric = Fabric(accelerator="cpu", devices=1, plugins=[Autocast("16-mixed", "cpu", scaler=scaler)])
     monkeypatch.setattr(trainer_module, "make_fabric", lambda settings: fabric)
     return scaler

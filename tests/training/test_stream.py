@@ -112,6 +112,7 @@ class Hangs(Tones):
 
 def test_workers_that_hang_do_not_keep_a_run_from_ending(monkeypatch):
     monkeypatch.setattr(stream, "GRACE", 0.5)
+    started = time.monotonic()
     with contextlib.suppress(KeyboardInterrupt), running(loader(Hangs(SHAPE), num_workers=2)) as batches:
         next(batches)
         started = time.monotonic()
