@@ -184,10 +184,11 @@ class MaskedAutoencoder(nn.Module):
     ) -> dict[str, "_Prediction"]:
         """One query of each modality: decode, and compare with the target."""
         predictions = {}
+        extras = batch.extras(next(iter(masks.values())).repeats)  # all modalities have equally many contexts
         for entry, mask in masks.items():
             parts, truth = self.parts(entry), truths[entry]
             raster = everything or parts.target.everything
-            pred = parts.decoder(latent, mask.ids_predict, extras=batch.extras(mask.repeats), everything=raster)
+            pred = parts.decoder(latent, mask.ids_predict, extras=extras, everything=raster)
             asked = gather_patches(pred, mask.ids_predict) if raster else pred
             compared = pred if parts.target.everything else asked
             expected = _all_rows(truth, mask) if parts.target.everything else gather_patches(truth, mask.ids_predict)

@@ -39,8 +39,3 @@ def join(outputs: list[Output]) -> Output:
     metrics = {name: torch.stack([out.metrics[name] for out in outputs]).mean() for name in first.metrics}
     loss = torch.stack(list(losses.values())).sum()
     return Output(loss, losses, first.pred, first.mask, tuple(outputs) if len(outputs) > 1 else (), metrics)
-
-
-def add_weights(one: Weights, other: Weights) -> Weights:
-    """The weights of two micro-batches (or ranks) together."""
-    return {name: one[name] + other[name] for name in one}

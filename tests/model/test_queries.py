@@ -7,7 +7,6 @@ import torch
 
 from mae_core import Grid, Mask, build_model
 from mae_core.interfaces import Masker, MaskSets, Preview, Query
-from mae_core.model.output import add_weights
 from mae_core.pictures.reconstruction import reconstruct
 from mae_registry import MaeError
 
@@ -88,9 +87,8 @@ def test_micro_batches_add_up_to_the_loss_and_the_gradients_of_the_batch(model, 
     ends = torch.tensor(sizes).cumsum(0).tolist()
     parts = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
     small = [{"image": tuple(mask[rows] for mask in masks)} for rows in parts]
-    weights = model.weigh(small[0])
-    for other in small[1:]:
-        weights = add_weights(weights, model.weigh(other))
+    each = [model.weigh(own) for own in small]
+    weights = {name: torch.stack([own[name] for own in each]).sum(0) for name in each[0]}
     assert weights.keys() == model.weigh({"image": masks}).keys()
     model.zero_grad()
     losses = [model({"image": X[rows]}, masks=own, weights=weights).loss for rows, own in zip(parts, small, strict=True)]
