@@ -16,6 +16,20 @@ class BadSample(MaeError):
     """A sample that cannot be read (truncated, empty, of another kind). Training replaces, counts and lists it."""
 
 
+LABEL = "label"
+"""The extra that holds a sample's label: the number of its class, or 0 and 1 for each class."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the samples of a dataset are of."""
+
+    names: tuple[str, ...]
+    """The names of the classes, sorted. A label is an index into them."""
+    targets: Tensor
+    """(samples,) int64; where a sample may have several labels, (samples, classes) float32 of 0 and 1."""
+
+
 class Dataset(ABC):
     """Numbered samples. Built as `dataset(sample_shape, **recipe)`, `sample_shape` being the tokenizer's.
 
@@ -25,6 +39,8 @@ class Dataset(ABC):
 
     num_views: int = 1
     """Samples that one `load` gives, several crops of one decoded file. The batch size counts loads, as published."""
+    labels: Labels | None = None
+    """None: the samples have no labels. Otherwise `load` and `read` give each sample its own, as the extra `LABEL`."""
 
     @abstractmethod
     def __len__(self) -> int:
