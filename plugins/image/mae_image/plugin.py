@@ -40,6 +40,7 @@ def register_datasets(register: Register) -> None:
 @hookimpl
 def register_layouts(register: Register) -> None:
     """The names of the published MAE and MultiMAE checkpoints, and of timm's VisionTransformer."""
+    register("hf-vitmae", "mae_image.hugging_face:HuggingFaceVitMaeLayout")
     register("mae", "mae_image.layouts:MaeLayout")
     register("multimae", "mae_image.multimae:MultiMaeLayout")
     register("timm", "mae_image.layouts:TimmLayout")
