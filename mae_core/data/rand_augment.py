@@ -60,9 +60,9 @@ def _transform(spec: str, translate: int, fill: Colour) -> Callable[[Image.Image
     return transform
 
 
-def _posterize(image: Image.Image, bits: int, **parameters: Any) -> Image.Image:
-    """To keep no bits at all, which the strongest magnitude asks for, is refused by newer versions of Pillow; it gives black."""
-    return posterize(image, bits, **parameters) if bits > 0 else Image.new(image.mode, image.size)
+def _posterize(frame: Image.Image, bits: int, **parameters: Any) -> Image.Image:
+    """The strongest magnitude keeps no bits at all, which newer versions of Pillow refuse: all is black then."""
+    return posterize(frame, bits, **parameters) if bits > 0 else Image.new(frame.mode, frame.size)
 
 
 def _apply(transform: Callable[[Image.Image], Image.Image], frame: Tensor, seed: int) -> Tensor:
