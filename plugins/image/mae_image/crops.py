@@ -15,8 +15,9 @@ Interpolation = Literal["bicubic", "bilinear"]
 AnyInterpolation = Interpolation | Literal["nearest-exact"]
 """Interpolations that also suit values that must not be mixed, such as labels."""
 
-CENTER_SHARE = 0.875
-"""Side of the published evaluation crop over the side that the image is resized to (224 / 256)."""
+CROP_SHARE = 0.875
+"""Side of the published evaluation crop over the side that the image is resized to (224 / 256), up to 224 pixels; above, 1."""
+MAX_CROPPED = 224
 MAX_STRIP = 8
 """How many times longer than its sample an image may be, relative to its width, before its ends are cut off."""
 
@@ -27,7 +28,7 @@ class RandomCrop:
     `scale`: range of the crop's area, as a share of the image's; `ratio`: range of its width / height, log-uniform, relative to
     the sample's own (so that a sample that is not square is not distorted more than a square one); `flip`: probability.
     Everything random comes from the `random` of the call: equal ones cut files of equal size alike, whatever they hold and
-    however large their samples are (of one shape).
+    however large their samples are (of one shape). `single_try`: see `random_box`.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class RandomCrop:
         ratio: tuple[float, float],
         flip: float,
         interpolation: AnyInterpolation,
+        single_try: bool = False,
     ) -> None:
         self.sample_shape = _checked_shape(sample_shape)
         check_range("crop_scale", scale, upper=1.0)
         check_range("crop_ratio", ratio)
         self.scale, self.ratio, self.flip, self.interpolation = scale, ratio, flip, InterpolationMode(interpolation)
+        self.single_try = single_try
 
     def __call__(self, image: Tensor, *, random: Random) -> Tensor:
         """(3, H, W), or (1, H, W) for a sample of one channel -> `sample_shape`, of the same type."""
@@ -56,17 +59,28 @@ class RandomCrop:
         """Where to crop an image of `height` x `width` pixels."""
         _, sample_height, sample_width = self.sample_shape
         aspect = sample_width / sample_height
-        return random_box(height, width, scale=self.scale, ratio=self.ratio, aspect=aspect, random=random)
+        return random_box(
+            height, width, scale=self.scale, ratio=self.ratio, aspect=aspect, random=random, single_try=self.single_try
+        )
 
 
-def center_crop(image: Tensor, sample_shape: tuple[int, ...], *, interpolation: AnyInterpolation = "bicubic") -> Tensor:
+def center_crop(
+    image: Tensor,
+    sample_shape: tuple[int, ...],
+    *,
+    share: float | None = None,
+    interpolation: AnyInterpolation = "bicubic",
+) -> Tensor:
     """(3, H, W), or (1, H, W) for one channel -> `sample_shape`, the published evaluation rule (resize to 256, crop 224).
 
-    The image is resized (antialiased, proportions kept) to just cover the sample's height and width divided by
-    CENTER_SHARE, and its centre cut out. Raises ConfigError for other than 1 or 3 channels.
+    The image is resized (antialiased, proportions kept) to just cover the sample's height and width divided by `share`, and its
+    centre cut out. Without `share` that is 0.875, and 1 for samples of more than 224 pixels, as published. Raises ConfigError
+    for other than 1 or 3 channels.
     """
     channels, height, width = _checked_shape(sample_shape)
-    cover_height, cover_width = int(height / CENTER_SHARE), int(width / CENTER_SHARE)
+    if share is None:
+        share = CROP_SHARE if max(height, width) <= MAX_CROPPED else 1.0
+    cover_height, cover_width = int(height / share), int(width / share)
     # resized whole, a strip of 1 x 65,000 pixels would take gigabytes
     old_height = min(image.shape[1], max(1, MAX_STRIP * image.shape[2] * cover_height // cover_width))
     old_width = min(image.shape[2], max(1, MAX_STRIP * image.shape[1] * cover_width // cover_height))

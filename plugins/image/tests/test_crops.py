@@ -103,3 +103,17 @@ def test_wrong_parameters(options, message):
     with pytest.raises(ConfigError) as caught:
         make_crop(**options)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(("side", "resized"), [(224, 256), (64, 73), (225, 225), (448, 448)])
+def test_above_224_pixels_the_central_crop_is_the_whole_shorter_side(side, resized):
+    image = noise(side * 2, side * 3)
+    expected = F.resize(image, [resized], interpolation=InterpolationMode.BICUBIC, antialias=True)
+    assert torch.equal(center_crop(image, (3, side, side)), F.center_crop(expected, [side, side]))
+
+
+def test_the_share_of_the_central_crop_can_be_given():
+    image = noise(32, 32)
+    assert torch.equal(center_crop(image, (3, 32, 32), share=1.0), image)
+    expected = F.resize(image, [64], interpolation=InterpolationMode.BICUBIC, antialias=True)
+    assert torch.equal(center_crop(image, (3, 32, 32), share=0.5), F.center_crop(expected, [32, 32]))
