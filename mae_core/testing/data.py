@@ -61,7 +61,7 @@ def _check_labels(subject: Subject, dataset: Dataset) -> None:
     in_order = list(labels.names) == sorted(set(labels.names))
     subject.require(in_order, "the names of classes are not sorted, or not different", contract=contract)
     highest = labels.targets.shape[1] if labels.several else int(labels.targets.max()) + 1
-    ok = highest == num_classes if labels.several else 0 <= int(labels.targets.min()) and highest <= num_classes
+    ok = highest == num_classes if labels.several else int(labels.targets.min()) >= 0 and highest <= num_classes
     subject.require(ok, f"the targets are not those of {num_classes} classes", contract=contract)
     with subject.attempt("read", contract=subject.at("read")):
         extras = as_sample(dataset.read(size - 1)).extras
