@@ -24,8 +24,8 @@ LAYERS = [
     {"pictures"},
     {"runs"},
     {"training"},
-    {"tasks"},
     {"evaluation"},
+    {"tasks"},
     {"testing"},
     {"cli"},
 ]

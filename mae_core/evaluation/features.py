@@ -1,19 +1,19 @@
 """Features: what a frozen backbone makes of the samples of a dataset, one vector a sample."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from mae_core.interfaces import BadSample, Dataset, Latent, Sample, as_sample
 from mae_core.masking.sampling import derive_seed
 from mae_core.model.backbone import Backbone
 from mae_core.training.stream import Loaded, collate, explain_mistake, make_loader, running
+from mae_core.training.validation import undisturbed
 from mae_registry import MaeError
 
 BATCH_SIZE = 64
@@ -59,19 +59,6 @@ Progress = Callable[[int, int], object]
 """Called with the numbers of samples that are done, and of all."""
 
 
-@contextmanager
-def frozen(model: nn.Module) -> Generator[None]:
-    """Evaluation mode without gradients. Afterwards each module is in the mode in which it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
 def encode_dataset(
     backbone: Backbone,
     dataset: Dataset,
@@ -107,7 +94,7 @@ def encode_dataset(
     found: list[int] = []
     skipped: list[Skipped] = []
     parts: dict[Readout, list[Tensor]] = {readout: [] for readout in readouts}
-    with frozen(backbone), running(loader) as batches_read:
+    with undisturbed(backbone), running(loader) as batches_read:
         for batch in batches_read:
             samples = batch.loaded.to(device)
             skipped += batch.skipped
