@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from mae_core.layouts.classifier import ClassifierLayout
 from mae_core.layouts.table import DECODER, ENCODER, INPUT, PositionTable, TableLayout
 
 ENCODER_NAMES = {
@@ -15,6 +16,14 @@ ENCODER_POSITIONS = {INPUT + "positions": PositionTable("pos_embed", class_token
 
 class TimmLayout(TableLayout):
     """timm's VisionTransformer, which is also the encoder part of a published MAE checkpoint."""
+
+    modality = "image"
+    names: ClassVar = {**ENCODER_NAMES, ENCODER + "mask_token": None}
+    positions: ClassVar = ENCODER_POSITIONS
+
+
+class MaeVitLayout(ClassifierLayout):
+    """A classifier that the published MAE has fine-tuned, or trained as a linear probe."""
 
     modality = "image"
     names: ClassVar = {**ENCODER_NAMES, ENCODER + "mask_token": None}
