@@ -32,7 +32,8 @@ WRITTEN = (
 FOLDERS = (FOLDER, "pictures", WRONG, "tensorboard")
 
 FREE_ON_RESUME = re.compile(
-    r"train\.(num_workers|checkpoint_steps|keep_checkpoints|num_pictures|max_bad_share)|data\.\w+\.root"
+    r"train\.(num_workers|checkpoint_steps|keep_checkpoints|num_pictures|num_validations|max_bad_share)"
+    r"|data\.\w+\.root|task\.validation\.root"
 )
 """Keys that may differ when a run is resumed: they do not change the weights, if `root` holds the same files elsewhere."""
 
@@ -156,6 +157,7 @@ def require_same_config(checkpoint: Checkpoint, config: Config) -> None:
     ]
     if differing:
         lines = [f"  {key}: {stored.get(key)!r} in the checkpoint, {now.get(key)!r} now" for key in differing]
+        lines.append("to begin a new run with the weights of this one, give init.checkpoint=FOLDER and another --out")
         raise ConfigError(
             "a run must be resumed with the recipe that it was started with; these keys differ:\n" + "\n".join(lines)
         )
