@@ -25,8 +25,8 @@ LAYERS = [
     {"pictures"},
     {"runs"},
     {"training"},
-    {"tasks"},
     {"evaluation"},
+    {"tasks"},
     {"testing"},
     {"cli"},
 ]
