@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"version", "interfaces", "plugin"},
-    {"files", "registry", "data"},
+    {"files", "registry"},
+    {"data"},
     {"masking"},
     {"parts"},
     {"model"},
