@@ -43,9 +43,9 @@ class Journal:
         """Entries of later steps than `first_step` are deleted: they will come again."""
         self._manager = display
         self._display = display.__enter__()
-        self._metrics = MetricLog(folder, from_step=first_step)
-        self._bad = BadSampleLog(folder, from_step=first_step)
         self._interrupts = interrupts
+        self._metrics = MetricLog(folder, self.say, from_step=first_step)
+        self._bad = BadSampleLog(folder, self.say, from_step=first_step)
         self._started = self._ended = time.monotonic()
 
     def __enter__(self) -> Self:
