@@ -12,6 +12,7 @@ from mae_core.config import Config
 from mae_core.files import write_atomically
 from mae_core.runs.checkpoint import FOLDER, Checkpoint, load_config_text
 from mae_core.runs.lock import LOCK
+from mae_core.runs.results import RESULTS, WRONG
 from mae_registry import ConfigError, MaeError
 
 CONFIG = "config.yaml"
@@ -24,10 +25,11 @@ WRITTEN = (
     "bad_samples.jsonl",
     "non_finite_batch.txt",
     "encoder.safetensors",
+    RESULTS,
     "report.html",
 )
 """Every file that a run writes beside its folders and the lock; `overwrite` deletes these and nothing else."""
-FOLDERS = (FOLDER, "pictures", "tensorboard")
+FOLDERS = (FOLDER, "pictures", WRONG, "tensorboard")
 
 FREE_ON_RESUME = re.compile(
     r"train\.(num_workers|checkpoint_steps|keep_checkpoints|num_pictures|num_validations|max_bad_share)"
