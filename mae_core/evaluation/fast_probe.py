@@ -4,7 +4,7 @@ S samples, D width, C classes.
 """
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mae_core.data.splits import hold_out
 from mae_core.evaluation.features import Features, Readout
-from mae_core.evaluation.linear_heads import Heads, Standardizer, one_hot, train_heads
+from mae_core.evaluation.linear_heads import Heads, Standardizer, train_heads
 from mae_core.interfaces import Labels
 from mae_core.masking.sampling import derive_seed
 from mae_core.runs.scoring import Predictions, judge
@@ -36,10 +37,11 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Tried:
-    """A head of the grid, and the metric on the validation split, one value a seed."""
+    """A head of the grid, and what was found on the validation split, one value a seed."""
 
     candidate: Candidate
     values: Sequence[float]
+    """Of the metric."""
     losses: Sequence[float]
 
     @property
@@ -100,15 +102,13 @@ def fast_probe(
         if progress is not None:
             progress(done, num_trainings)
 
-    found = []
-    for seed in seeds:
-        found.append(probe.try_all(seed, count))
+    found = [probe.try_all(seed, count) for seed in seeds]
     table = [
         Tried(candidate, [of_seed[candidate][0] for of_seed in found], [of_seed[candidate][1] for of_seed in found])
         for candidate in found[0]
     ]
     table.sort(key=lambda tried: (-tried.mean, statistics.fmean(tried.losses)))
-    predictions = []
+    predictions: list[Predictions] = []
     for seed in seeds:
         predictions.append(probe.predict(table[0].candidate, seed))
         count()
@@ -131,25 +131,22 @@ class _Probe:
         self._train, self._held_out, self._classes, self._device = train, held_out, classes, device
         self._grid = list(product(rates, decays))
         self.readouts = list(train[0].vectors)
-        self._targets = [one_hot(_require_targets(view), len(classes)) for view in train]
-        self._labels = _require_targets(train[0])
+        self._targets = [require_targets(view) for view in train]
+        self._labels = self._targets[0]
         self._several = self._labels.ndim == 2
         self.metric = "map" if self._several else "accuracy"
-        _require_targets(held_out)
+        require_targets(held_out)
 
     def try_all(self, seed: int, count: Callable[[], object]) -> dict[Candidate, tuple[float, float]]:
         """The metric and the loss of every head on this seed's validation split."""
-        generator = torch.Generator().manual_seed(derive_seed(seed, "validation split"))
-        chosen = stratified(self._labels, VALIDATION_SHARE, generator=generator)
-        validated = torch.zeros(len(self._labels), dtype=torch.bool).index_fill_(0, chosen, True)
-        # views hold the samples that could be read, which a view of other random numbers might not all be
-        apart = set(self._train[0].indices[chosen].tolist())
-        kept = [torch.tensor([index not in apart for index in view.indices.tolist()]) for view in self._train]
-        found = {}
+        labels = Labels(tuple(self._classes), self._labels)
+        validated = hold_out(labels, share=VALIDATION_SHARE, seed=derive_seed(seed, "validation split"))
+        apart = self._train[0].indices[validated]
+        kept = [~torch.isin(view.indices, apart) for view in self._train]
+        found: dict[Candidate, tuple[float, float]] = {}
         for readout in self.readouts:
             heads, standardize = self._fit(readout, self._grid, kept, seed)
-            with torch.no_grad():
-                scores = heads(standardize(self._train[0].vectors[readout][validated].to(self._device))).cpu()
+            scores = heads(standardize(self._train[0].vectors[readout][validated].to(self._device))).cpu()
             for place, (rate, decay) in enumerate(self._grid):
                 found[Candidate(readout, rate, decay)] = self._measure(scores[:, place], self._labels[validated])
             count()
@@ -161,7 +158,7 @@ class _Probe:
         heads, standardize = self._fit(candidate.readout, [(candidate.rate, candidate.decay)], everything, seed)
         scores = heads(standardize(self._held_out.vectors[candidate.readout].to(self._device)))[:, 0].cpu()
         probabilities = scores.sigmoid() if self._several else scores.softmax(dim=1)
-        return Predictions(self._held_out.names, _require_targets(self._held_out), probabilities)
+        return Predictions(self._held_out.names, require_targets(self._held_out), probabilities)
 
     def _fit(
         self, readout: Readout, grid: Sequence[tuple[float, float]], kept: Sequence[Tensor], seed: int
@@ -172,9 +169,8 @@ class _Probe:
         targets = torch.cat([targets for _, targets in parts]).to(self._device)
         standardize = Standardizer.of(x)
         rates, decays = zip(*grid, strict=True)
-        seed = derive_seed(seed, "order")
-        heads = train_heads(standardize(x), targets, rates=rates, decays=decays, several=self._several, seed=seed)
-        return heads, standardize
+        seed, num_classes = derive_seed(seed, "order"), len(self._classes)
+        return train_heads(standardize(x), targets, num_classes=num_classes, rates=rates, decays=decays, seed=seed), standardize
 
     def _measure(self, scores: Tensor, labels: Tensor) -> tuple[float, float]:
         judged = judge(Predictions([""] * len(scores), labels, scores), self._classes)
@@ -183,20 +179,8 @@ class _Probe:
         return judged.metrics[self.metric], F.cross_entropy(scores, labels).item()
 
 
-def stratified(targets: Tensor, share: float, *, generator: torch.Generator) -> Tensor:
-    """The numbers of a share of samples, sorted: of each class alike, at least one where it has two.
-
-    Of samples that may have several labels, (S, C), a share is drawn whatever their labels are.
-    """
-    if targets.ndim == 2:
-        number = max(1, round(share * len(targets)))
-        return torch.randperm(len(targets), generator=generator)[:number].sort().values
-    chosen = []
-    for label in targets.unique():
-        rows = (targets == label).nonzero().flatten()
-        number = max(round(share * len(rows)), 1 if len(rows) > 1 else 0)
-        chosen.append(rows[torch.randperm(len(rows), generator=generator)[:number]])
-    found = torch.cat(chosen).sort().values
-    if len(found) == 0:
-        raise MaeError("no class has two training samples, so there are none to compare heads on; give more of them")
-    return found
+def require_targets(features: Features) -> Tensor:
+    """(S,) or (S, C). Raises MaeError where the samples have no labels."""
+    if features.targets is None:
+        raise MaeError(f"the samples have no labels ({features.names[0]}), which are needed to measure what features are worth")
+    return features.targets

@@ -5,7 +5,7 @@ D width, C classes, H heads.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +34,7 @@ class Standardizer:
         return cls(mean, (variance + EPSILON).sqrt())
 
     def __call__(self, x: Tensor) -> Tensor:
+        """(..., D) -> the same shape."""
         return (x - self.mean) / self.std
 
 
@@ -51,11 +52,6 @@ class Heads:
         return (x @ self.weight.flatten(1)).unflatten(1, self.bias.shape) + self.bias
 
 
-def one_hot(targets: Tensor, num_classes: int) -> Tensor:
-    """(S,) labels, or (S, C) of 0 and 1, as (S, C) float32."""
-    return targets.float() if targets.ndim == 2 else F.one_hot(targets, num_classes).float()
-
-
 def num_steps_for(num_samples: int) -> int:
     """A hundred passes over the samples, but neither fewer than 2,000 steps nor more than 20,000."""
     return min(MAX_STEPS, max(MIN_STEPS, NUM_EPOCHS * math.ceil(num_samples / BATCH_SIZE)))
@@ -65,27 +61,25 @@ def train_heads(
     x: Tensor,
     targets: Tensor,
     *,
+    num_classes: int,
     rates: Sequence[float],
     decays: Sequence[float],
-    several: bool = False,
     num_steps: int | None = None,
     seed: int = 0,
 ) -> Heads:
     """Heads over standardised features x (S, D), one for each pair of a learning rate and a weight decay.
 
     SGD with momentum from zero weights, the learning rate falling along half a cosine. All heads see the same batches, which
-    depend on the seed alone. `targets` (S, C) are of 0 and 1; with `several` labels of a sample, each class is a question of its
-    own (sigmoid), else the classes exclude each other (softmax).
+    depend on the seed alone. With one label a sample, `targets` (S,), the classes exclude each other (softmax); where a sample
+    may have several, (S, C) of 0 and 1, each class is a question of its own (sigmoid).
     """
     num_steps = num_steps_for(len(x)) if num_steps is None else num_steps
     rate, decay = (torch.tensor(values, device=x.device)[:, None] for values in (rates, decays))
-    heads = Heads(x.new_zeros(x.shape[1], len(rates), targets.shape[1]), x.new_zeros(len(rates), targets.shape[1]))
+    heads = Heads(x.new_zeros(x.shape[1], len(rates), num_classes), x.new_zeros(len(rates), num_classes))
     velocity = Heads(torch.zeros_like(heads.weight), torch.zeros_like(heads.bias))
     for step, rows in enumerate(_batches(len(x), num_steps, seed)):
-        batch, rows = x[rows], rows.to(x.device)
-        scores = heads(batch)
-        guessed = scores.sigmoid() if several else scores.softmax(dim=2)
-        error = (guessed - targets[rows, None]) / len(batch)
+        batch, expected = x[rows.to(x.device)], targets[rows.to(x.device)]
+        error = _error(heads(batch), expected) / len(batch)
         gradient = (batch.T @ error.flatten(1)).unflatten(1, heads.bias.shape)
         factor = rate * 0.5 * (1 + math.cos(math.pi * step / num_steps))
         velocity.weight.mul_(MOMENTUM).add_(gradient.addcmul_(heads.weight, decay))
@@ -95,12 +89,18 @@ def train_heads(
     return heads
 
 
-def _batches(num_samples: int, num_steps: int, seed: int):
+def _error(scores: Tensor, targets: Tensor) -> Tensor:
+    """(B, H, C): the gradient of cross-entropy, or of binary cross-entropy, summed over samples and classes."""
+    if targets.ndim == 2:
+        return scores.sigmoid() - targets[:, None]
+    return scores.softmax(dim=2) - F.one_hot(targets, scores.shape[2])[:, None]
+
+
+def _batches(num_samples: int, num_steps: int, seed: int) -> Iterator[Tensor]:
     """The rows of each step: the samples in an order of its own in every pass, the last rows that fill no batch left out."""
     generator = torch.Generator().manual_seed(seed)
     size = min(BATCH_SIZE, num_samples)
-    for step in range(num_steps):
-        place = step % (num_samples // size)
-        if place == 0:
-            order = torch.randperm(num_samples, generator=generator)
-        yield order[place * size : (place + 1) * size]
+    whole = num_samples // size
+    for first in range(0, num_steps, whole):
+        order = torch.randperm(num_samples, generator=generator)
+        yield from order[: whole * size].split(size)[: num_steps - first]
