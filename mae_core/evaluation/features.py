@@ -2,17 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from random import Random
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset as TorchDataset
 
-from mae_core.interfaces import BadSample, Dataset, Latent, Sample, as_sample
-from mae_core.masking.sampling import derive_seed
+from mae_core.evaluation.reading import Skipped, read_batches
+from mae_core.interfaces import Dataset, Latent, Sample
 from mae_core.model.backbone import Backbone
-from mae_core.training.stream import Loaded, collate, explain_mistake, make_loader, running
 from mae_core.training.validation import undisturbed
 from mae_registry import MaeError
 
@@ -31,13 +28,6 @@ class Readout(NamedTuple):
 
     def __str__(self) -> str:
         return self.pool if self.layer is None else f"{self.pool} of layer {self.layer}"
-
-
-class Skipped(NamedTuple):
-    """A sample that could not be read, and why."""
-
-    sample: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -86,15 +76,15 @@ def encode_dataset(
     Raises MaeError where no sample can be read, and for a pool or layer that the backbone has not.
     """
     wanted = range(len(dataset)) if indices is None else indices
-    batches = [list(wanted[first : first + BATCH_SIZE]) for first in range(0, len(wanted), BATCH_SIZE)]
     device = next(backbone.parameters()).device
-    reading = _Reading(dataset, entry, view=view, seed=seed)
-    loader = make_loader(reading, batches, num_workers=num_workers, pin_memory=device.type == "cuda", join=_join)
+    batches = read_batches(
+        dataset, wanted, entry=entry, batch_size=BATCH_SIZE, view=view, seed=seed, num_workers=num_workers, device=device
+    )
     names: list[str] = []
     found: list[int] = []
     skipped: list[Skipped] = []
     parts: dict[Readout, list[Tensor]] = {readout: [] for readout in readouts}
-    with undisturbed(backbone), running(loader) as batches_read:
+    with undisturbed(backbone), batches as batches_read:
         for batch in batches_read:
             samples = batch.loaded.to(device)
             skipped += batch.skipped
@@ -134,55 +124,3 @@ def _read_out(latent: Latent, readout: Readout) -> Tensor:
     if readout.pool == "tokens":
         return tokens
     return tokens.flatten(1, -2).mean(dim=1)  # hierarchical encoders have several tokens of a patch
-
-
-@dataclass
-class _Read:
-    """Samples as they were loaded, and those that could not be."""
-
-    loaded: Loaded
-    indices: list[int]
-    skipped: list[Skipped]
-
-    def pin_memory(self) -> "_Read":
-        """What the loader asks for."""
-        self.loaded.pin_memory()
-        return self
-
-
-class _Reading(TorchDataset[_Read]):
-    """One sample at a time, in a worker process."""
-
-    def __init__(self, dataset: Dataset, entry: str, *, view: int, seed: int) -> None:
-        self._dataset, self._entry, self._view, self._seed = dataset, entry, view, seed
-
-    def __getitem__(self, index: int) -> _Read:
-        try:
-            sample = self._read(index)
-        except BadSample as error:
-            return _Read(Loaded(), [], [Skipped(self._dataset.describe(index), str(error))])
-        except Exception as error:
-            method = "load" if self._view else "read"
-            failure = explain_mistake(self._entry, self._dataset.describe, index, error, method=method)
-            return _Read(Loaded(failure=failure), [], [])
-        extras = {name: extra.unsqueeze(0) for name, extra in sample.extras.items()}
-        samples = {self._entry: Sample(sample.x.unsqueeze(0), extras)}
-        return _Read(Loaded(samples, [self._dataset.describe(index)]), [index], [])
-
-    def _read(self, index: int) -> Sample:
-        if self._view == 0:
-            return as_sample(self._dataset.read(index))
-        random = Random(derive_seed(self._seed, "view", self._view, index))
-        sample = as_sample(self._dataset.load(index, random=random))
-        if self._dataset.num_views == 1:
-            return sample
-        return Sample(sample.x[0], {name: extra[0] for name, extra in sample.extras.items()})
-
-
-def _join(items: list[_Read]) -> _Read:
-    loaded = [item.loaded for item in items if item.indices or item.loaded.failure]
-    return _Read(
-        collate(loaded) if loaded else Loaded(),
-        [index for item in items for index in item.indices],
-        [skipped for item in items for skipped in item.skipped],
-    )

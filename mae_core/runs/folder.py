@@ -137,6 +137,7 @@ def require_same_config(checkpoint: Checkpoint, config: Config) -> None:
     ]
     if differing:
         lines = [f"  {key}: {stored.get(key)!r} in the checkpoint, {now.get(key)!r} now" for key in differing]
+        lines.append("to begin a new run with the weights of this one, give init.checkpoint=FOLDER and another --out")
         raise ConfigError(
             "a run must be resumed with the recipe that it was started with; these keys differ:\n" + "\n".join(lines)
         )
