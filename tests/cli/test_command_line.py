@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from mae_core.cli import main
-from mae_core.runs.convert import read_weights
+from mae_core.runs.weights import read_weights
 
 
 @pytest.fixture
@@ -253,7 +253,7 @@ def test_published_files_hold_arguments_and_may_be_of_the_old_format(tmp_path):
         path = tmp_path / f"{modern}.pth"
         content = {"model": weights, "args": argparse.Namespace(lr=1.0)}
         torch.save(content, path, _use_new_zipfile_serialization=modern)
-        assert torch.equal(read_weights(path)["weight"], weights["weight"])
+        assert torch.equal(read_weights(path).tensors["weight"], weights["weight"])
 
 
 class Malicious:
