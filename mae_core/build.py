@@ -57,8 +57,8 @@ def build_model(config: Config, *, fresh: bool = True) -> MaskedAutoencoder:
     joint_masker = _build_joint_masker(config, tokenizers)
     model = MaskedAutoencoder(backbone, pretexts, joint_masker=joint_masker, terms=terms)
     if fresh and not any(parameter.is_meta for parameter in model.parameters()):
-        for pretext in pretexts.values():
-            pretext.target.read_weights()
+        for entry, pretext in pretexts.items():
+            _at(f"model.modalities.{entry}.target", config, pretext.target.read_weights)
     return model
 
 
