@@ -5,6 +5,7 @@
 #   make test    run every test
 #   make wheels-test    build the wheels and try them outside of the checkout
 #   make docs    build the documentation into site/
+#   make doc-tables    write the tables in docs/ again that are made from the code and the recipes
 #   make mask-pictures    draw the pictures of docs/maskers.md again
 #   make architecture-picture    draw the picture of docs/architecture.md again
 #   make check   format, lint, types, import rules
@@ -13,9 +14,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
-SOURCES := mae_core registry plugins tests bench docs/hooks.py docs/mask_pictures.py docs/architecture_picture.py docs/examples .ci
+SOURCES := mae_core registry plugins tests bench docs/hooks.py docs/tables.py docs/mask_pictures.py docs/architecture_picture.py docs/examples .ci
 
-.PHONY: demo demo-video demo-audio test wheels-test docs mask-pictures architecture-picture check fix clean
+.PHONY: demo demo-video demo-audio test wheels-test docs doc-tables mask-pictures architecture-picture check fix clean
 
 demo: .venv/installed
 	$(BIN)/mae pretrain demo/image
@@ -33,6 +34,9 @@ wheels-test: .venv/installed-for-tests
 docs: .venv/installed-for-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html"
+
+doc-tables: .venv/installed
+	$(BIN)/python docs/tables.py
 
 mask-pictures: .venv/installed
 	$(BIN)/python docs/mask_pictures.py

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mae_core.cli import configs, doctor, install, masks, new_plugin, plugins, tools, training, verify
+from mae_core.cli import configs, doctor, install, masks, new_plugin, plugins, recipes, tools, training, verify
 from mae_registry import MaeError
 
 app = typer.Typer(
@@ -20,7 +20,6 @@ app = typer.Typer(
     help="Pre-train masked autoencoders on any modality, and use what they have learned.",
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -65,6 +64,7 @@ for panel, commands in {
 }.items():
     for name, command in commands.items():
         app.command(name, rich_help_panel=panel)(command)
+app.command("recipes", rich_help_panel="Recipes")(recipes.recipes)
 app.add_typer(masks.app, name="masks", rich_help_panel="Recipes")
 app.add_typer(configs.app, name="config", rich_help_panel="Recipes")
 

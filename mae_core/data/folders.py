@@ -4,22 +4,16 @@ import os
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from mae_core.data.tables import folder_labels, read_table
 from mae_core.interfaces import BadSample, Dataset, Modality, Preview, Sample, as_sample
 from mae_registry import ConfigError
 
-
-class Classes(NamedTuple):
-    """Names of classes, and the number of each sample's class."""
-
-    names: tuple[str, ...]
-    labels: Tensor
-    """(samples,) int64."""
+FOLDERS = "folders"
+"""Labels that are the names of folders."""
 
 
 class FileFolder(Dataset):
@@ -27,12 +21,30 @@ class FileFolder(Dataset):
 
     Symbolic links are followed, and each folder is read once. Names that begin with a dot are left out, and so is what is not a
     regular file. `what` is the plural of what one file is ("recordings"), for messages.
+
+    Args:
+        labels: null; "folders", where every class has a folder of its own in `root`; or the path of a CSV file, which then says
+            which files there are (see `mae_core.data.tables`). Its relative paths start at `root`, or where `root` is null at
+            the folder of the CSV file.
+        split: with a CSV file that has the column "split": which of its rows are taken.
     """
 
-    def __init__(self, root: str | None, *, modality: Modality, what: str) -> None:
-        key = f"data.{modality.name}.root"
-        self._root = absolute(root, key=key, what=f"a folder of {what}")
-        names = list_files(self._root, suffixes=modality.file_suffixes, key=key, what=what)
+    def __init__(
+        self, root: str | None, *, modality: Modality, what: str, labels: str | None = None, split: str | None = None
+    ) -> None:
+        key = f"data.{modality.name}"
+        if labels is None or labels == FOLDERS:
+            if split is not None:
+                raise ConfigError(f"{key}.split={split} needs a CSV file with the column split: set {key}.labels to its path")
+            self._root = absolute(root, key=f"{key}.root", what=f"a folder of {what}")
+            names = list_files(self._root, suffixes=modality.file_suffixes, key=f"{key}.root", what=what)
+            self.labels = folder_labels(names, root=self._root) if labels == FOLDERS else None
+        else:
+            table = read_table(labels, key=key)
+            self._root = os.path.abspath(os.path.expanduser(root)) if root else table.folder
+            rows = table.rows(split, key=key)
+            names = [os.fsencode(table.paths[row]) for row in rows]
+            self.labels = table.labels(rows)
         # one bytes object rather than a million: small, quick to send to workers, and never copied by reference counts
         self._names = b"".join(names)
         self._ends = np.cumsum([len(name) for name in names])
@@ -63,20 +75,6 @@ class FileFolder(Dataset):
                 continue
             previews.append(Preview(self.name(index), sample.x, "training", sample.extras))
         return previews
-
-    def classes(self) -> Classes:
-        """What each file is of, where every class has a folder of its own. Raises ConfigError for a file outside of these."""
-        folders: list[str] = []
-        for index in range(len(self)):
-            folder, found, _ = self.name(index).partition("/")
-            if not found:
-                raise ConfigError(
-                    f"{self.describe(index)} is not in the folder of a class; "
-                    f"with labels, {self._root} must contain one folder for each class"
-                )
-            folders.append(folder)
-        names, labels = np.unique(np.array(folders), return_inverse=True)
-        return Classes(tuple(names.tolist()), torch.from_numpy(labels))
 
 
 def absolute(root: str | None, *, key: str, what: str) -> str:

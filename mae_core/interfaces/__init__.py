@@ -1,7 +1,7 @@
 """What every part must offer. Knows nothing of the parts themselves."""
 
 from mae_core.interfaces.certificate import Certify, Check, Numbers, Published
-from mae_core.interfaces.dataset import BadSample, Dataset, Modality, Preview, Reconstruction
+from mae_core.interfaces.dataset import LABEL, BadSample, Dataset, KnownData, Labels, Modality, Preview, Reconstruction
 from mae_core.interfaces.decoder import Decoder, DecoderPlace, in_raster_order
 from mae_core.interfaces.encoder import Encoder, Latent, Visible
 from mae_core.interfaces.grid import Grid
@@ -16,6 +16,7 @@ from mae_core.interfaces.task import Batch, Losses, Source, StepInputs, Task
 from mae_core.interfaces.tokenizer import MakePositions, Positions, Tokenizer
 
 __all__ = [
+    "LABEL",
     "NO_EXTRAS",
     "BadSample",
     "Batch",
@@ -30,6 +31,8 @@ __all__ = [
     "Guide",
     "Head",
     "JointMasker",
+    "KnownData",
+    "Labels",
     "Latent",
     "Layout",
     "Losses",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mae_core.interfaces.sample import Extras, Sample, as_sample
@@ -14,6 +15,31 @@ from mae_registry import MaeError
 
 class BadSample(MaeError):
     """A sample that cannot be read (truncated, empty, of another kind). Training replaces, counts and lists it."""
+
+
+LABEL = "label"
+"""The extra of a labelled sample that holds its target: a row of `Labels.targets`."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Which classes there are, and which of them each sample belongs to."""
+
+    names: tuple[str, ...]
+    """Of the classes, sorted. A label is an index into them."""
+    targets: Tensor
+    """(samples,) int64; where a sample may have several labels, (samples, classes) float32 of 0 and 1."""
+
+    @property
+    def several(self) -> bool:
+        """Whether a sample may have more than one label."""
+        return self.targets.ndim == 2
+
+    def counts(self) -> Tensor:
+        """(classes,) int64: the number of samples of each class."""
+        if self.several:
+            return self.targets.sum(dim=0, dtype=torch.float64).long()
+        return torch.bincount(self.targets, minlength=len(self.names))
 
 
 class Dataset(ABC):
@@ -25,6 +51,8 @@ class Dataset(ABC):
 
     num_views: int = 1
     """Samples that one `load` gives, several crops of one decoded file. The batch size counts loads, as published."""
+    labels: Labels | None = None
+    """The label of every sample, if they have any; `load` and `read` then give it with the sample (`labelled`)."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -34,7 +62,7 @@ class Dataset(ABC):
     def load(self, index: int, *, random: Random) -> Tensor | Sample:
         """One augmented sample, un-normalised (e.g. uint8), of `sample_shape`; with several views (num_views, *sample_shape).
 
-        With extras (a label, time stamps) a `Sample`, whose extras have the views as their first axis too. Raises BadSample.
+        With extras (its label, time stamps) a `Sample`, whose extras have the views as their first axis too. Raises BadSample.
         """
 
     def read(self, index: int) -> Tensor | Sample:
@@ -43,6 +71,13 @@ class Dataset(ABC):
         if self.num_views == 1:
             return sample
         return Sample(sample.x[0], {name: extra[0] for name, extra in sample.extras.items()})
+
+    def labelled(self, x: Tensor, index: int, *, num_views: int = 1) -> Tensor | Sample:
+        """What `load` (with its views) or `read` returns of sample `index`: `x`, with its label where samples have one."""
+        if self.labels is None:
+            return x
+        target = self.labels.targets[index]
+        return Sample(x, {LABEL: target if num_views == 1 else target.expand(num_views, *target.shape)})
 
     @abstractmethod
     def describe(self, index: int) -> str:
@@ -83,6 +118,20 @@ class Reconstruction:
 
 
 @dataclass(frozen=True)
+class KnownData:
+    """A labelled data set that is told by the name of a file or folder that it comes as."""
+
+    title: str
+    """What people call it: "CIFAR-10"."""
+    marker: str
+    """The file or folder that the dataset's `root` contains."""
+    train: Mapping[str, Any]
+    """The section of its dataset, but for `root`, for the training samples."""
+    held_out: Mapping[str, Any]
+    """The keys of that section that differ for the held-out samples."""
+
+
+@dataclass(frozen=True)
 class Modality:
     """What a plugin says of its modality. Functions are import strings ("package.module:function"), resolved on use.
 
@@ -101,3 +150,7 @@ class Modality:
     measure: str | None = None
     file_suffixes: Sequence[str] = field(default=())
     """The suffixes of files that `read` accepts, in lower case and with the dot."""
+    labelled_folder: str | None = None
+    """Name of its dataset of labelled files, which takes the options of `mae_core.data.folders.FileFolder`."""
+    known_data: Sequence[KnownData] = field(default=())
+    """Published data sets in files of their own."""

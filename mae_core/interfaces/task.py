@@ -62,7 +62,8 @@ Inputs = TypeVar("Inputs", bound=StepInputs)
 class Task(ABC, Generic[Inputs]):
     """Everything in a training that depends on what is trained. Built as `task(config, **recipe)`, from the section `task`.
 
-    To build one touches no data. `build_model` and `open_data` come next, in either order, and before all other methods.
+    To build one touches no data. `open_data` and `build_model` come next, and before all other methods. Where a recipe is
+    only checked, `build_model` is called alone, on the meta device: sizes that follow from data may then be any.
 
     The loss of a step is a sum of errors over a sum of weights, both over the whole effective batch. So that this comes out
     the same however the batch is cut, the weights are known before the first forward pass: `begin` says what belongs to the
@@ -114,6 +115,15 @@ class Task(ABC, Generic[Inputs]):
     def after_step(self, step: int, num_steps: int) -> None:
         """After an optimizer step that was taken (the first is 0): what follows the weights moves here."""
         return
+
+    def validate(self) -> Mapping[str, float]:
+        """Numbers of data that are held out, such as "val/loss" and "val/accuracy"; none where nothing is held out.
+
+        Called `train.num_validations` times in a run. The trainer puts `model` into evaluation mode, turns gradients off and
+        sets the run's precision before; the modes of all modules and the global generators are put back afterwards. MaeError
+        ends the run.
+        """
+        return {}
 
     def write_pictures(self, folder: Path, step: int) -> None:
         """Show what has been learned after `step` steps, in `folder`/pictures."""

@@ -30,7 +30,8 @@ WRITTEN = (
 FOLDERS = (FOLDER, "pictures", "tensorboard")
 
 FREE_ON_RESUME = re.compile(
-    r"train\.(num_workers|checkpoint_steps|keep_checkpoints|num_pictures|max_bad_share)|data\.\w+\.root"
+    r"train\.(num_workers|checkpoint_steps|keep_checkpoints|num_pictures|num_validations|max_bad_share)"
+    r"|data\.\w+\.root|task\.validation\.root"
 )
 """Keys that may differ when a run is resumed: they do not change the weights, if `root` holds the same files elsewhere."""
 

@@ -1,17 +1,85 @@
 """What a run writes down as it goes: numbers at every step, and the samples that it could not read.
 
 Both are JSON lines files that are cut back to the checkpoint's step when a run resumes, as if it had never been interrupted.
+What cannot be written, on a full disk for example, is told once and left out: a run that can still save its weights goes on.
 """
 
+import importlib
+import io
 import json
 import math
+import socket
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from mae_core.files import write_atomically
 from mae_registry import MaeError
+
+Tell = Callable[[str], object]
+"""Shows a message to whoever watches the run."""
+
+
+class Appended:
+    """A file that grows record by record: each is written whole or not at all, and reaches the operating system at once."""
+
+    def __init__(self, path: Path, tell: Tell) -> None:
+        """The file is made with its first record. `tell` is called once, with the reason, when a record cannot be written."""
+        self.path, self._tell = path, tell
+        self._file: io.FileIO | None = None
+        self._told = False
+
+    def append(self, record: bytes) -> None:
+        """Write a record, unless it cannot be written."""
+        end = 0
+        try:
+            self._file = self._file or io.FileIO(self.path, "a")
+            end = self._file.seek(0, io.SEEK_END)
+            while record:
+                record = record[self._file.write(record) :]
+        except OSError as error:
+            if self._file is not None:
+                self._file.truncate(end)
+            if not self._told:
+                self._told = True
+                self._tell(f"{self.path} has gaps from here on ({error.strerror}); the run goes on without them")
+
+    def close(self) -> None:
+        """Close the file until the next record."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class BoardWriter:
+    """The same numbers as TensorBoard events, in a file of their own for each session of a run."""
+
+    def __init__(self, folder: Path, tell: Tell, *, first_step: int) -> None:
+        """TensorBoard hides what it read before from `first_step` on, so that events are exact after a resume too."""
+        from tensorboard.summary.writer.record_writer import RecordWriter  # here: a reader of metrics needs none of it
+
+        messages: Any = importlib.import_module("tensorboard.compat.proto.event_pb2")  # whose names type checkers cannot see
+        self._event, self._record_writer = messages.Event, RecordWriter
+        folder.mkdir(exist_ok=True)
+        self._file = Appended(folder / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}", tell)
+        self._append(file_version="brain.Event:2")
+        self._append(step=first_step, session_log={"status": messages.SessionLog.START})
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Write the numbers of a step."""
+        scalars = [{"tag": name, "simple_value": value} for name, value in values.items()]
+        self._append(step=step, summary={"value": scalars})
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _append(self, **event: Any) -> None:
+        record = io.BytesIO()
+        self._record_writer(record).write(self._event(wall_time=time.time(), **event).SerializeToString())
+        self._file.append(record.getvalue())
 
 
 class MetricLog:
@@ -21,17 +89,14 @@ class MetricLog:
     the operating system at once: a kill loses at most the one being written.
     """
 
-    def __init__(self, folder: Path, *, from_step: int = 0) -> None:
+    def __init__(self, folder: Path, tell: Tell, *, from_step: int = 0) -> None:
         """Continue after step `from_step` (0: a new run) in `folder`, which exists. Entries of later steps are deleted."""
-        from torch.utils.tensorboard import SummaryWriter  # here, because a reader of metrics needs neither it nor torch
-
         path = folder / "metrics.jsonl"
         kept = cut_back(path, step=from_step)
         self._last_step = from_step
         self._started = time.monotonic() - (kept[-1].get("wall_s", 0.0) if kept else 0.0)
-        self._file = path.open("a", encoding="utf-8", buffering=1)
-        # TensorBoard hides what it read before from `purge_step` on, so events are as exact after a resume as the lines are.
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=from_step + 1)
+        self._file = Appended(path, tell)
+        self._board = BoardWriter(folder / "tensorboard", tell, first_step=from_step + 1)
 
     def log(self, step: int, **values: float) -> None:
         """Write down the numbers of optimizer step `step` (from 1): epoch (from 1), loss, lr, samples_per_s and any others.
@@ -42,10 +107,8 @@ class MetricLog:
         self._last_step = step
         values["wall_s"] = round(time.monotonic() - self._started, 3)
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._file.write(json.dumps({"step": step, **finite}, allow_nan=False) + "\n")
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
-        self._board.flush()
+        self._file.append(json.dumps({"step": step, **finite}, allow_nan=False).encode() + b"\n")
+        self._board.log(step, values)
 
     def close(self) -> None:
         """Close both files."""
@@ -62,17 +125,18 @@ class MetricLog:
 class BadSampleLog:
     """`bad_samples.jsonl`: the samples that could not be read. There is no such file before the first one."""
 
-    def __init__(self, folder: Path, *, from_step: int = 0) -> None:
+    def __init__(self, folder: Path, tell: Tell, *, from_step: int = 0) -> None:
         """Continue after step `from_step` (0: a new run) in `folder`. Entries of later steps are deleted."""
         self.path = folder / "bad_samples.jsonl"
+        self._file = Appended(self.path, tell)
         self.count = len(cut_back(self.path, step=from_step))
         """Entries so far, those of earlier sessions included. A sample that is met in two epochs counts twice."""
 
     def log(self, step: int, *, epoch: int, sample: str, replaced_by: str, reason: str) -> None:
         """Write down that in `step`, `sample` (a path) could not be read because of `reason`, and what took its place."""
         entry = {"step": step, "epoch": epoch, "sample": sample, "replaced_by": replaced_by, "reason": reason}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        self._file.append(json.dumps(entry).encode() + b"\n")
+        self._file.close()
         self.count += 1
 
 

@@ -12,15 +12,12 @@ from torch import Tensor, nn
 from mae_core.build import build_backbone
 from mae_core.config import Config
 from mae_core.config.signature import Section
-from mae_core.interfaces import Batch, Head, Losses, Sample, Task
+from mae_core.interfaces import LABEL, Batch, Head, Losses, Sample, Task
 from mae_core.model.backbone import Backbone
 from mae_core.registry import build_component
 from mae_core.runs.backbone import save_backbone
 from mae_core.training.sources import Source, build_datasets, make_sources
 from mae_registry import MaeError
-
-LABEL = "label"
-"""The extra that says the class of a sample: a whole number from 0."""
 
 
 class Classifier(nn.Module):

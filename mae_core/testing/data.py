@@ -8,7 +8,7 @@ from random import Random
 import torch
 from torch import Tensor
 
-from mae_core.interfaces import Dataset, Preview, Sample, as_sample
+from mae_core.interfaces import LABEL, Dataset, Preview, Sample, as_sample
 from mae_core.testing.subject import Part, Section, Subject
 
 
@@ -47,7 +47,26 @@ def check_dataset(section: Section, *, sample_shape: Sequence[int]) -> None:
     described = dataset.describe(0)
     ok = isinstance(described, str) and described != ""
     subject.require(ok, f"describe(0) is {described!r}, no text", contract=subject.at("describe"))
+    _check_labels(subject, dataset)
     _check_previews(subject, dataset, shape)
+
+
+def _check_labels(subject: Subject, dataset: Dataset) -> None:
+    labels = dataset.labels
+    if labels is None:
+        return
+    contract = "mae_core.interfaces.Labels"
+    num_targets, size, num_classes = len(labels.targets), len(dataset), len(labels.names)
+    subject.require(num_targets == size, f"there are {num_targets} targets for {size} samples", contract=contract)
+    in_order = list(labels.names) == sorted(set(labels.names))
+    subject.require(in_order, "the names of classes are not sorted, or not different", contract=contract)
+    highest = labels.targets.shape[1] if labels.several else int(labels.targets.max()) + 1
+    ok = highest == num_classes if labels.several else int(labels.targets.min()) >= 0 and highest <= num_classes
+    subject.require(ok, f"the targets are not those of {num_classes} classes", contract=contract)
+    with subject.attempt("read", contract=subject.at("read")):
+        extras = as_sample(dataset.read(size - 1)).extras
+    ok = LABEL in extras and extras[LABEL].equal(labels.targets[size - 1])
+    subject.require(ok, f"read gives another {LABEL!r} than `labels` says, or none", contract=subject.at("labelled"))
 
 
 def _load(subject: Subject, dataset: Dataset, index: int) -> Tensor:

@@ -43,10 +43,10 @@ class Journal:
         """Entries of later steps than `first_step` are deleted: they will come again."""
         self._manager = display
         self._display = display.__enter__()
-        self._metrics = MetricLog(folder, from_step=first_step)
-        self._bad = BadSampleLog(folder, from_step=first_step)
         self._interrupts = interrupts
-        self._started = time.monotonic()
+        self._metrics = MetricLog(folder, self.say, from_step=first_step)
+        self._bad = BadSampleLog(folder, self.say, from_step=first_step)
+        self._started = self._ended = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -59,9 +59,13 @@ class Journal:
         """From here on, time counts for the next step."""
         self._started = time.monotonic()
 
+    def end_step(self) -> None:
+        """What comes now, such as a validation, does not count for the speed of the step."""
+        self._ended = time.monotonic()
+
     def log_step(self, step: int, *, epoch: int, loss: float, rate: float, num_rows: int, others: Mapping[str, float]) -> None:
         """Step `step` (from 1) has been taken, of `num_rows` rows; `rate` is its learning rate, and `others` are logged too."""
-        speed = num_rows / (time.monotonic() - self._started)
+        speed = num_rows / (self._ended - self._started)
         own = {"epoch": epoch, "loss": loss, "lr": rate, "samples_per_s": speed}
         self._metrics.log(step, **own, **{name: value for name, value in others.items() if name not in own})
         self._show(lambda: self._display.update(step=step, epoch=epoch, loss=loss, samples_per_s=speed))

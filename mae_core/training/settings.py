@@ -43,5 +43,7 @@ class TrainSettings:
     """Newest checkpoints kept."""
     num_pictures: Annotated[int, Field(ge=0)] = 5
     """How often in a run pictures are written, evenly spaced, the last ones at the end."""
+    num_validations: Annotated[int, Field(ge=0)] = 10
+    """How often in a run the model is measured on held-out data, evenly spaced, the last time at the end."""
     max_bad_share: Probability = 0.05
     """The share of samples that may be unreadable, and so replaced, before the run stops; the first ten never stop it."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from mae_core.training.plan import MicroBatches, Plan
 from mae_core.training.settings import TrainSettings
 from mae_core.training.step import NonFiniteStep, Scheduled, train_step
 from mae_core.training.stream import Samples, make_loader, running
+from mae_core.training.validation import evenly_spaced, undisturbed
 from mae_core.training.world import Decision, World
 from mae_registry import ConfigError, MaeError, cause_of
 
@@ -72,6 +74,7 @@ class Trainer:
         else:
             self._restore(checkpoint)
         self._steps_saved, self._last_save = self.steps_done, time.monotonic()
+        self._validation_steps = evenly_spaced(settings.num_validations, self.plan.num_steps)
 
     def train(self, make_display: MakeDisplay) -> None:
         """Train to the end, or until the run is asked to stop. However it ends, the report says how."""
@@ -94,7 +97,7 @@ class Trainer:
 
     def _take_all_steps(self, journal: Journal, interrupted: Interrupts) -> None:
         num_steps, num_pictures = self.plan.num_steps, self.settings.num_pictures
-        picture_steps = {num_steps * (i + 1) // num_pictures for i in range(num_pictures)}
+        picture_steps = evenly_spaced(num_pictures, num_steps)
         remove_pictures(self.folder, after_step=self.steps_done)
         journal.say(self._summary())
         batches = MicroBatches(
@@ -137,8 +140,23 @@ class Trainer:
         if taken:
             self.task.after_step(step, self.plan.num_steps)
         self.steps_done += 1
-        self._log(session.journal, decision, rate)
+        session.journal.end_step()
+        self._log(session.journal, decision, rate, self._validate(session.journal))
         return decision
+
+    def _validate(self, journal: Journal) -> Mapping[str, float]:
+        """The task's numbers of held-out data, where these are due."""
+        if self.steps_done not in self._validation_steps:
+            return {}
+        try:
+            with undisturbed(self.task.model), self.fabric.autocast():
+                measured = self.task.validate()
+        except MaeError as error:
+            raise MaeError(f"validation after step {self.steps_done}: {error}{self._save_finite()}") from error
+        if measured:
+            numbers = ", ".join(f"{name} {value:.4g}" for name, value in measured.items())
+            journal.say(f"step {self.steps_done}: {numbers}")
+        return measured
 
     def _optimize(self, session: _Session, fed: Fed) -> tuple[Decision, bool]:
         """Gradients, decision, optimizer. Of a step that is not finite, the samples are listed."""
@@ -175,7 +193,7 @@ class Trainer:
             session.journal.log_bad(step, self.world.gather(replaced), num_samples=num_samples, max_share=max_share)
         return decision
 
-    def _log(self, journal: Journal, decision: Decision, rate: float) -> None:
+    def _log(self, journal: Journal, decision: Decision, rate: float, measured: Mapping[str, float]) -> None:
         several = len(decision.losses) > 1 or len(self.task.sources) > 1
         parts = {f"loss/{name}": loss for name, loss in decision.losses.items()} if several else {}
         journal.log_step(
@@ -184,7 +202,7 @@ class Trainer:
             loss=decision.loss,
             rate=rate,
             num_rows=self.settings.batch_size * self.task.sources[self.plan.source(self.steps_done - 1)].num_views,
-            others={"grad_norm": decision.grad_norm, **parts, **decision.metrics},
+            others={"grad_norm": decision.grad_norm, **parts, **decision.metrics, **measured},
         )
 
     def _write_pictures(self, journal: Journal) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mae_core.data.folders import FileFolder, spread
-from mae_core.interfaces import BadSample, Modality
+from mae_core.interfaces import LABEL, BadSample, Modality, Sample
 from mae_registry import ConfigError
 
 NUMBERS = Modality(name="numbers", defaults={}, read="", picture="", file_suffixes=(".num", ".txt"))
@@ -22,19 +22,19 @@ NUMBERS = Modality(name="numbers", defaults={}, read="", picture="", file_suffix
 class NumberFolder(FileFolder):
     """Files that hold one number."""
 
-    def __init__(self, root: str | None) -> None:
-        super().__init__(root, modality=NUMBERS, what="numbers")
+    def __init__(self, root: str | None, **options: str | None) -> None:
+        super().__init__(root, modality=NUMBERS, what="numbers", **options)
 
-    def load(self, index: int, *, random: Random) -> Tensor:
+    def load(self, index: int, *, random: Random) -> Tensor | Sample:
         """The number."""
         return self.read(index)
 
-    def read(self, index: int) -> Tensor:
+    def read(self, index: int) -> Tensor | Sample:
         """The number. Raises BadSample."""
         text = Path(self.describe(index)).read_text(encoding="utf-8")
         if not text:
             raise BadSample(self.describe(index))
-        return torch.tensor(float(text))
+        return self.labelled(torch.tensor(float(text)), index)
 
 
 def save(path: Path, number: float = 0) -> None:
@@ -174,15 +174,78 @@ def test_indices_are_spread_evenly() -> None:
 
 
 def test_the_folders_of_a_folder_are_its_classes(tmp_path: Path) -> None:
-    for name in ("dog/1.num", "cat/deep/2.num", "cat/3.num", "eel/4.num"):
+    # the bytes of names are sorted otherwise than the names of classes: "é" comes behind "z", "cat-1/" before "cat/"
+    for name in ("dog/1.num", "cat/deep/2.num", "cat/3.num", "cat-1/4.num", "é/5.num"):
         save(tmp_path / name)
     (tmp_path / "empty").mkdir()
-    folder = NumberFolder(str(tmp_path))
-    classes = folder.classes()
-    assert classes.names == ("cat", "dog", "eel")
-    of_file = {folder.name(index): classes.names[label] for index, label in enumerate(classes.labels.tolist())}
-    assert of_file == {"cat/3.num": "cat", "cat/deep/2.num": "cat", "dog/1.num": "dog", "eel/4.num": "eel"}
-    assert classes.labels.dtype == torch.int64
+    folder = NumberFolder(str(tmp_path), labels="folders")
+    assert folder.labels is not None
+    assert folder.labels.names == tuple(sorted(["cat", "cat-1", "dog", "é"]))
+    for index in range(len(folder)):
+        assert folder.labels.names[int(folder.labels.targets[index])] == folder.name(index).split("/")[0]
+    assert folder.labels.targets.dtype == torch.int64
+    assert folder.labels.counts().tolist() == [2, 1, 1, 1]
+    assert NumberFolder(str(tmp_path)).labels is None
     save(tmp_path / "loose.num")
     with pytest.raises(ConfigError, match=f"{tmp_path}/loose.num"):
-        NumberFolder(str(tmp_path)).classes()
+        NumberFolder(str(tmp_path), labels="folders")
+
+
+def test_labels_travel_with_what_is_loaded_and_read(tmp_path: Path) -> None:
+    save(tmp_path / "a" / "1.num", 1)
+    save(tmp_path / "b" / "2.num", 2)
+    folder = NumberFolder(str(tmp_path), labels="folders")
+    for sample in (folder.load(1, random=Random(0)), folder.read(1)):
+        assert isinstance(sample, Sample)
+        assert (float(sample.x), sample.extras[LABEL].tolist()) == (2, 1)
+    several = folder.labelled(torch.zeros(3, 1), 1, num_views=3)
+    assert isinstance(several, Sample)
+    assert several.extras[LABEL].tolist() == [1, 1, 1]
+    assert isinstance(NumberFolder(str(tmp_path)).read(1), Tensor)
+
+
+def test_a_csv_says_which_files_there_are(tmp_path: Path) -> None:
+    save(tmp_path / "sub" / "1.num", 1)
+    save(tmp_path / "elsewhere" / "odd.xyz", 2)
+    save(tmp_path / "sub" / "unlisted.num", 3)
+    table = tmp_path / "list.csv"
+    table.write_text(f"path,label\nsub/1.num,b\n{tmp_path}/elsewhere/odd.xyz,a\nsub/1.num,a\n", encoding="utf-8")
+    folder = NumberFolder(None, labels=str(table))
+    assert [folder.describe(index) for index in range(len(folder))] == [
+        *(f"{tmp_path}/sub/1.num", f"{tmp_path}/elsewhere/odd.xyz", f"{tmp_path}/sub/1.num")
+    ]
+    assert folder.labels is not None
+    assert (folder.labels.names, folder.labels.targets.tolist()) == (("a", "b"), [1, 0, 0])
+    table.write_text("path,label\n1.num,b\n", encoding="utf-8")
+    assert NumberFolder(str(tmp_path / "sub"), labels=str(table)).describe(0) == f"{tmp_path}/sub/1.num"
+
+
+def test_a_split_of_a_csv_is_taken_and_has_the_classes_of_all(tmp_path: Path) -> None:
+    table = tmp_path / "list.csv"
+    table.write_text("path,label,split\n1.num,b,val\n2.num,a,train\n3.num,c,val\n", encoding="utf-8")
+    folder = NumberFolder(None, labels=str(table), split="val")
+    assert [folder.name(index) for index in range(len(folder))] == ["1.num", "3.num"]
+    assert folder.labels is not None
+    assert (folder.labels.names, folder.labels.targets.tolist()) == (("a", "b", "c"), [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"split": "val"}, r"data\.numbers\.split=val needs a CSV file.*data\.numbers\.labels"),
+        ({"labels": "folders", "split": "val"}, r"data\.numbers\.split=val needs a CSV"),
+        ({"labels": "folder"}, r"data\.numbers\.labels: .*/folder cannot be read: .*null, folders, or the path of a CSV"),
+        ({"labels": "splits.csv"}, r"add data\.numbers\.split=NAME, one of train, val"),
+        ({"labels": "splits.csv", "split": "vla"}, r"has no split 'vla'\. Did you mean 'val'"),
+        ({"labels": "plain.csv", "split": "val"}, r"plain\.csv has no column split; leave data\.numbers\.split out"),
+    ],
+)
+def test_what_is_said_of_labels_and_splits_that_do_not_fit(
+    options: dict[str, str], problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "splits.csv").write_text("path,label,split\n1.num,b,val\n2.num,a,train\n", encoding="utf-8")
+    (tmp_path / "plain.csv").write_text("path,label\n1.num,b\n", encoding="utf-8")
+    save(tmp_path / "a" / "1.num")
+    with pytest.raises(ConfigError, match=problem):
+        NumberFolder(str(tmp_path), **options)

@@ -5,7 +5,7 @@ from random import Random
 
 import torch
 
-from mae_core.interfaces import BadSample, Dataset, Preview, Sample
+from mae_core.interfaces import BadSample, Dataset, Labels, Preview, Sample
 from mae_core.registry import registry
 from mae_registry import Component
 
@@ -16,7 +16,7 @@ class Tones(Dataset):
     """24 pictures of noise: dark, middling or bright, which is their class.
 
     Args:
-        labels: how many there are; 0: the samples have none.
+        labels: the number of classes; 0: the samples have no labels.
         mistakes: numbers of samples whose loading raises what no dataset should.
         bad: numbers of samples that cannot be read.
     """
@@ -30,7 +30,9 @@ class Tones(Dataset):
         bad: Sequence[int] = (),
         num_views: int = 1,
     ) -> None:
-        self.sample_shape, self.labels, self.mistakes, self.bad, self.num_views = sample_shape, labels, mistakes, bad, num_views
+        self.sample_shape, self.mistakes, self.bad, self.num_views = sample_shape, mistakes, bad, num_views
+        names = tuple(f"tone {number}" for number in range(labels))
+        self.labels = Labels(names, torch.arange(len(self)) % labels) if labels else None
 
     def __len__(self) -> int:
         return 24
@@ -42,10 +44,7 @@ class Tones(Dataset):
             raise BadSample(f"tone {index} is torn")
         views = [self._view(index, random) for _ in range(self.num_views)]
         x = torch.stack(views) if self.num_views > 1 else views[0]
-        if not self.labels:
-            return x
-        label = torch.tensor(index % self.labels)
-        return Sample(x, {"label": label.expand(self.num_views) if self.num_views > 1 else label})
+        return self.labelled(x, index, num_views=self.num_views)
 
     def _view(self, index: int, random: Random) -> torch.Tensor:
         generator = torch.Generator().manual_seed(random.randrange(2**31))

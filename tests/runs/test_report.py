@@ -102,7 +102,7 @@ def test_everything_read_from_files_is_escaped(tmp_path: Path):
     (folder / "config.yaml").write_text(nasty)
     facts = {"recipe": nasty, "status": nasty, nasty: nasty, "plugins": {nasty: [nasty]}}
     (folder / "run.json").write_text(json.dumps(facts))
-    BadSampleLog(folder).log(1, epoch=1, sample=nasty, replaced_by=nasty, reason=nasty)
+    BadSampleLog(folder, print).log(1, epoch=1, sample=nasty, replaced_by=nasty, reason=nasty)
     add_picture(folder, "step-1<b>.png", b"png")
     page = Page(write_report(folder))
     assert page.all("script") == page.all("b") == []
@@ -111,7 +111,7 @@ def test_everything_read_from_files_is_escaped(tmp_path: Path):
 
 
 def test_a_file_name_that_is_not_unicode_does_not_stop_the_report(run: Path):
-    BadSampleLog(run).log(1, epoch=1, sample="caf\udce9.jpg", replaced_by="b", reason="c")
+    BadSampleLog(run, print).log(1, epoch=1, sample="caf\udce9.jpg", replaced_by="b", reason="c")
     assert "caf?.jpg" in Page(write_report(run)).text
 
 
@@ -136,7 +136,7 @@ def test_pictures_of_the_newest_step_stay_together_and_steps_are_numbers(run: Pa
 
 
 def test_bad_samples_are_counted_and_the_first_twenty_listed(run: Path):
-    log = BadSampleLog(run)
+    log = BadSampleLog(run, print)
     for i in range(25):
         log.log(i + 1, epoch=1, sample=f"sample-{i}.jpg", replaced_by=f"other-{i}.jpg", reason="truncated")
     text = Page(write_report(run)).text

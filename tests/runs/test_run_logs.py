@@ -26,7 +26,7 @@ def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
 
 
 def test_every_step_is_one_line_and_one_event(tmp_path: Path):
-    with MetricLog(tmp_path) as log:
+    with MetricLog(tmp_path, print) as log:
         log.log(1, epoch=1, loss=0.1, lr=1e-4, samples_per_s=12.5)
         log.log(2, epoch=1, loss=0.5, lr=2e-4, samples_per_s=25.0)
     first, second = (json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
@@ -36,19 +36,19 @@ def test_every_step_is_one_line_and_one_event(tmp_path: Path):
 
 
 def test_a_line_can_be_read_before_the_log_is_closed(tmp_path: Path):
-    with MetricLog(tmp_path) as log:
+    with MetricLog(tmp_path, print) as log:
         log.log(1, loss=0.5)
         assert read_metrics(tmp_path / "metrics.jsonl")[0]["loss"] == 0.5
         assert scalars(tmp_path, "loss") == [(1, 0.5)]
 
 
 def test_resume_cuts_back_to_the_checkpoint(tmp_path: Path):
-    with MetricLog(tmp_path) as log:
+    with MetricLog(tmp_path, print) as log:
         for step in range(1, 8):
             log.log(step, loss=float(step))
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "lo')
-    with MetricLog(tmp_path, from_step=5) as log:
+    with MetricLog(tmp_path, print, from_step=5) as log:
         for step in range(6, 9):
             log.log(step, loss=step + 0.5)
     assert without_time(read_metrics(tmp_path / "metrics.jsonl")) == [
@@ -59,10 +59,10 @@ def test_resume_cuts_back_to_the_checkpoint(tmp_path: Path):
 
 
 def test_a_new_run_does_not_continue_the_old_file(tmp_path: Path):
-    with MetricLog(tmp_path) as log:
+    with MetricLog(tmp_path, print) as log:
         log.log(1, loss=1.0)
         log.log(2, loss=2.0)
-    with MetricLog(tmp_path) as log:
+    with MetricLog(tmp_path, print) as log:
         log.log(1, loss=3.0)
     assert without_time(read_metrics(tmp_path / "metrics.jsonl")) == [{"step": 1, "loss": 3.0}]
     assert scalars(tmp_path, "loss") == [(1, 3.0)]
@@ -71,20 +71,20 @@ def test_a_new_run_does_not_continue_the_old_file(tmp_path: Path):
 def test_wall_time_goes_on_where_the_checkpoint_left_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     now = 1000.0
     monkeypatch.setattr("mae_core.runs.logs.time.monotonic", lambda: now)
-    with MetricLog(tmp_path) as log:
+    with MetricLog(tmp_path, print) as log:
         now += 10
         log.log(1, loss=1.0)
         now += 100
         log.log(2, loss=1.0)
     now = 5.0  # another process, another clock
-    with MetricLog(tmp_path, from_step=1) as log:
+    with MetricLog(tmp_path, print, from_step=1) as log:
         now += 2
         log.log(2, loss=1.0)
     assert [entry["wall_s"] for entry in read_metrics(tmp_path / "metrics.jsonl")] == [10.0, 12.0]
 
 
 def test_numbers_that_are_not_finite_are_null_in_the_file_and_nan_when_read(tmp_path: Path):
-    with MetricLog(tmp_path) as log:
+    with MetricLog(tmp_path, print) as log:
         log.log(1, loss=math.nan, grad_norm=math.inf)
     line = json.loads((tmp_path / "metrics.jsonl").read_text())
     assert line["loss"] is None
@@ -93,7 +93,7 @@ def test_numbers_that_are_not_finite_are_null_in_the_file_and_nan_when_read(tmp_
 
 
 def test_steps_must_ascend(tmp_path: Path):
-    with MetricLog(tmp_path, from_step=4) as log, pytest.raises(AssertionError, match="step 4 is logged after step 4"):
+    with MetricLog(tmp_path, print, from_step=4) as log, pytest.raises(AssertionError, match="step 4 is logged after step 4"):
         log.log(4, loss=1.0)
 
 
@@ -129,19 +129,56 @@ def test_no_file_is_no_entries(tmp_path: Path):
 
 def test_bad_samples_are_listed_counted_and_cut_back(tmp_path: Path):
     path = tmp_path / "bad_samples.jsonl"
-    log = BadSampleLog(tmp_path)
+    log = BadSampleLog(tmp_path, print)
     assert log.count == 0
     assert not path.exists()
     log.log(3, epoch=1, sample="a/é.jpg", replaced_by="b.jpg", reason="truncated\nfile")
     log.log(9, epoch=2, sample="c.jpg", replaced_by="d.jpg", reason="empty")
     assert log.count == 2
-    resumed = BadSampleLog(tmp_path, from_step=8)
+    resumed = BadSampleLog(tmp_path, print, from_step=8)
     assert resumed.count == 1
     assert read_json_lines(path) == [
         {"step": 3, "epoch": 1, "sample": "a/é.jpg", "replaced_by": "b.jpg", "reason": "truncated\nfile"}
     ]
-    assert BadSampleLog(tmp_path, from_step=2).count == 0
+    assert BadSampleLog(tmp_path, print, from_step=2).count == 0
     assert not path.exists()
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from mae_core.runs.logs import BadSampleLog, MetricLog
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+folder, told = Path(sys.argv[1]), []
+bad = BadSampleLog(folder, told.append)
+with MetricLog(folder, told.append) as log:
+    log.log(1, loss=0.5)
+    bad.log(1, epoch=1, sample="a" * 60, replaced_by="b", reason="c")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, resource.RLIM_INFINITY))  # every file ends in the middle of a record
+    for step in range(2, 20):
+        log.log(step, loss=0.25)
+        bad.log(step, epoch=1, sample="a" * 60, replaced_by="b", reason="c")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    log.log(20, loss=0.125)
+print(*told, sep="\\n")
+"""
+
+
+def test_what_cannot_be_written_leaves_gaps_that_are_told_once(tmp_path: Path):
+    done = subprocess.run([sys.executable, "-W", "error", "-c", FULL_DISK, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    told = done.stdout.splitlines()
+    assert len(told) == 3
+    for name in ("metrics.jsonl", "bad_samples.jsonl", "tfevents"):
+        assert sum(name in line and "File too large" in line for line in told) == 1
+    steps = [entry["step"] for entry in read_metrics(tmp_path / "metrics.jsonl")]
+    assert steps[0] == 1
+    assert steps[-1] == 20
+    assert len(steps) < 20
+    assert scalars(tmp_path, "loss")[-1] == (20, 0.125)
+    assert len(read_json_lines(tmp_path / "bad_samples.jsonl")) == 1
 
 
 def test_reading_metrics_needs_neither_torch_nor_tensorboard():

@@ -28,4 +28,5 @@ AUDIO = Modality(
     picture="mae_audio.pictures:write_picture",
     measure="mae_audio.statistics:measure",
     file_suffixes=(".wav", ".flac", ".ogg", ".mp3"),
+    labelled_folder="audio_folder",
 )

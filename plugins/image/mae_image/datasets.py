@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mae_core.data.folders import FileFolder, absolute, spread
-from mae_core.interfaces import Dataset, Preview, Sample
+from mae_core.interfaces import Dataset, Labels, Preview, Sample
 from mae_core.interfaces.numbers import Positive, PositiveRange, Probability, ShareRange
 from mae_image.crops import Interpolation, RandomCrop, center_crop
 from mae_image.modality import DEPTH, IMAGE, SEMSEG
@@ -27,7 +27,7 @@ class ImageFolder(FileFolder):
 
     Args:
         root: the folder.
-        labels: whether each folder in `root` is a class, the number of which goes with its photographs as the extra "label".
+        labels, split: see `FileFolder`.
         crop_scale, crop_ratio: range of the random crop's area, and of its width / height.
         flip: probability of a horizontal flip.
         interpolation: how crops are resized.
@@ -39,7 +39,8 @@ class ImageFolder(FileFolder):
         sample_shape: tuple[int, ...],
         *,
         root: str | None = None,
-        labels: bool = False,
+        labels: str | None = None,
+        split: str | None = None,
         crop_scale: ShareRange = (0.2, 1.0),
         crop_ratio: PositiveRange = (3 / 4, 4 / 3),
         flip: Probability = 0.5,
@@ -47,18 +48,16 @@ class ImageFolder(FileFolder):
         max_pixels: Positive = MAX_PIXELS,
     ) -> None:
         self._crop = RandomCrop(sample_shape, scale=crop_scale, ratio=crop_ratio, flip=flip, interpolation=interpolation)
-        super().__init__(root, modality=IMAGE, what="photographs")
+        super().__init__(root, modality=IMAGE, what="photographs", labels=labels, split=split)
         self._max_pixels = max_pixels
-        self._classes = self.classes() if labels else None
 
     def load(self, index: int, *, random: Random) -> Tensor | Sample:
-        """A random crop of one file, uint8; with `labels` a sample with its label."""
-        crop = self._crop(self._photograph(index), random=random)
-        return crop if self._classes is None else Sample(crop, {"label": self._classes.labels[index]})
+        """A random crop of one file, uint8."""
+        return self.labelled(self._crop(self._photograph(index), random=random), index)
 
-    def read(self, index: int) -> Tensor:
+    def read(self, index: int) -> Tensor | Sample:
         """The central crop of one file, uint8. Raises BadSample."""
-        return center_crop(self._photograph(index), self._crop.sample_shape)
+        return self.labelled(center_crop(self._photograph(index), self._crop.sample_shape), index)
 
     def _photograph(self, index: int) -> Tensor:
         return read_rgb(self.describe(index), max_pixels=self._max_pixels)
@@ -130,7 +129,7 @@ class SemsegFolder(FileFolder):
 class Cifar10(Dataset):
     """CIFAR-10 (Krizhevsky 2009): 50,000 training or 10,000 test photographs of 32 x 32 pixels, in the published files.
 
-    The number of its class goes with each photograph as the extra "label".
+    Each photograph comes with its label.
     """
 
     def __init__(
@@ -149,18 +148,18 @@ class Cifar10(Dataset):
         key = f"data.{IMAGE.name}.root"
         self._root = absolute(root, key=key, what="the folder that holds cifar-10-batches-py, or will")
         self._split = split
-        self._images, self._labels = self._read_split(split, download=download)
+        self._images, self.labels = self._read_split(split, download=download)
 
     def __len__(self) -> int:
         return len(self._images)
 
-    def load(self, index: int, *, random: Random) -> Sample:
+    def load(self, index: int, *, random: Random) -> Tensor | Sample:
         """A random crop of one photograph, with its label."""
-        return Sample(self._crop(self._images[index], random=random), {"label": self._labels[index]})
+        return self.labelled(self._crop(self._images[index], random=random), index)
 
-    def read(self, index: int) -> Tensor:
-        """The central crop of one photograph."""
-        return center_crop(self._images[index], self._crop.sample_shape)
+    def read(self, index: int) -> Tensor | Sample:
+        """The central crop of one photograph, with its label."""
+        return self.labelled(center_crop(self._images[index], self._crop.sample_shape), index)
 
     def describe(self, index: int) -> str:
         """The split and the number in it, in the order of the published files."""
@@ -174,11 +173,13 @@ class Cifar10(Dataset):
         indices = spread(count, len(images))
         return [Preview(f"CIFAR-10 {other} {index}", center_crop(images[index], shape), "held out") for index in indices]
 
-    def _read_split(self, split: str, *, download: bool) -> tuple[Tensor, Tensor]:
-        """(N, 3, 32, 32) uint8, and the numbers of their classes (N,) int64."""
+    def _read_split(self, split: str, *, download: bool) -> tuple[Tensor, Labels]:
+        """(N, 3, 32, 32) uint8, and their labels."""
         try:
             found = torchvision.datasets.CIFAR10(self._root, train=split == "train", download=download)
         except (RuntimeError, OSError) as error:
             advice = "" if download else "; give data.image.download=true to fetch it (170 MB)"
             raise ConfigError(f"cifar10: there is no complete CIFAR-10 in {self._root}: {error}{advice}") from error
-        return torch.from_numpy(found.data).permute(0, 3, 1, 2), torch.tensor(found.targets)
+        # the published order of its classes, airplane to truck, is the alphabet's
+        labels = Labels(tuple(found.classes), torch.tensor(found.targets))
+        return torch.from_numpy(found.data).permute(0, 3, 1, 2), labels

@@ -1,6 +1,6 @@
 """Images as a modality: the parts of He et al. (2022), ViT-B/16, as defaults."""
 
-from mae_core.interfaces import Modality
+from mae_core.interfaces import KnownData, Modality
 
 IMAGE = Modality(
     name="image",
@@ -14,6 +14,8 @@ IMAGE = Modality(
     read="mae_image.reading:read_image",
     picture="mae_image.pictures:write_picture",
     file_suffixes=(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"),
+    labelled_folder="image_folder",
+    known_data=(KnownData("CIFAR-10", "cifar-10-batches-py", {"name": "cifar10", "split": "train"}, {"split": "test"}),),
 )
 
 DEPTH = Modality(

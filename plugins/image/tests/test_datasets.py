@@ -39,13 +39,13 @@ def test_image_folder_takes_photographs_by_suffix(tmp_path):
 def test_labels_are_the_folders_and_travel_with_the_photographs(tmp_path):
     for name in ("dog/a.png", "cat/b.png", "cat/deep/c.png"):
         save(tmp_path / name)
-    samples = [ImageFolder(SHAPE, root=str(tmp_path), labels=True).load(i, random=Random(0)) for i in range(3)]
+    samples = [ImageFolder(SHAPE, root=str(tmp_path), labels="folders").load(i, random=Random(0)) for i in range(3)]
     assert [int(sample.extras["label"]) for sample in samples] == [0, 0, 1]
     assert samples[0].x.shape == SHAPE
     assert torch.equal(ImageFolder(SHAPE, root=str(tmp_path)).load(0, random=Random(0)), samples[0].x)
     save(tmp_path / "loose.png")
     with pytest.raises(ConfigError, match=r"loose\.png"):
-        ImageFolder(SHAPE, root=str(tmp_path), labels=True)
+        ImageFolder(SHAPE, root=str(tmp_path), labels="folders")
 
 
 def test_large_photographs_can_be_allowed(tmp_path):
@@ -110,7 +110,11 @@ def test_cifar10(cifar10):
 
 
 def test_cifar10_knows_its_labels(cifar10):
-    labels = [Cifar10(SHAPE, root=str(cifar10)).load(index, random=Random(0)).extras["label"] for index in (3, 14)]
+    dataset = Cifar10(SHAPE, root=str(cifar10))
+    assert dataset.labels.names == tuple("abcdefghij")
+    assert dataset.labels.counts().tolist() == [5] * 10
+    assert int(dataset.read(14).extras["label"]) == 4
+    labels = [dataset.load(index, random=Random(0)).extras["label"] for index in (3, 14)]
     assert [int(label) for label in labels] == [3, 4]
     assert {(label.dtype, label.shape) for label in labels} == {(torch.int64, ())}
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mae_core.data.boxes import check_range, random_box
 from mae_core.data.folders import FileFolder
+from mae_core.interfaces import Sample
 from mae_core.interfaces.numbers import Positive, PositiveFloat, PositiveRange, Probability, Share, ShareRange
 from mae_registry import ConfigError
 from mae_video.clips import CENTER, ClipSampler, checked_shape
@@ -22,6 +23,7 @@ class VideoFolder(FileFolder):
 
     Args:
         root: the folder.
+        labels, split: see `FileFolder`.
         stride, fps: which frames make a clip: every `stride`-th, or with `fps` those that far apart in time at that rate;
             see `clips.ClipSampler`. The clip's place in the file is drawn.
         num_views: crops of each decoded clip, each a sample with a mask of its own.
@@ -36,6 +38,8 @@ class VideoFolder(FileFolder):
         sample_shape: tuple[int, ...],
         *,
         root: str | None = None,
+        labels: str | None = None,
+        split: str | None = None,
         stride: Positive = 4,
         fps: PositiveFloat | None = None,
         num_views: Positive = 1,
@@ -56,20 +60,21 @@ class VideoFolder(FileFolder):
         self._multi_scale, self._crop_scale, self._crop_ratio, self._flip = multi_scale, crop_scale, crop_ratio, flip
         find_reader(reader)  # before a worker needs it
         self._reader: Reader = reader
-        super().__init__(root, modality=VIDEO, what="videos")
+        super().__init__(root, modality=VIDEO, what="videos", labels=labels, split=split)
 
-    def load(self, index: int, *, random: Random) -> Tensor:
+    def load(self, index: int, *, random: Random) -> Tensor | Sample:
         """(C, T, H, W) uint8, or (num_views, C, T, H, W): crops of one clip. Decodes no frame outside the clip's span."""
         with open_video(self.describe(index), self._reader) as video:
             frames = self._sampler.read(video, random.random())
         views = [self._augment(frames, random) for _ in range(self.num_views)]
-        return torch.stack(views) if self.num_views > 1 else views[0]
+        x = torch.stack(views) if self.num_views > 1 else views[0]
+        return self.labelled(x, index, num_views=self.num_views)
 
-    def read(self, index: int) -> Tensor:
+    def read(self, index: int) -> Tensor | Sample:
         """The middle of one file, its central crop, (C, T, H, W) uint8. Raises BadSample."""
         with open_video(self.describe(index), self._reader) as video:
             frames = self._sampler.read(video, CENTER)
-        return center_crop(frames, self._shape)
+        return self.labelled(center_crop(frames, self._shape), index)
 
     def _augment(self, frames: Tensor, random: Random) -> Tensor:
         height, width = frames.shape[2:]

@@ -14,4 +14,5 @@ VIDEO = Modality(
     read="mae_video.clips:read_clip",
     picture="mae_video.pictures:write_picture",
     file_suffixes=(".mp4", ".webm", ".mkv", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ogv"),
+    labelled_folder="video_folder",
 )

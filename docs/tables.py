@@ -1,0 +1,71 @@
+"""Writes the tables in docs/ that are made from the code and the recipes: `make doc-tables`. So the pages can be read anywhere.
+
+A table stands between the comments `<!-- table: NAME -->` and `<!-- end of table -->`.
+"""
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from mae_core.config import list_recipes
+from mae_core.config.headers import read_header
+from mae_core.config.recipes import recipe_path
+
+DOCS = Path(__file__).parent
+PLACE = re.compile(r"(<!-- table: (?P<name>[\w.]+) -->\n).*?(<!-- end of table -->)", re.S)
+EXPERIMENTS = "image/paper/"
+"""The recipes that begin so have a table of their own, written by hand."""
+
+
+def recipes() -> list[str]:
+    """One row a recipe, from the header of its file."""
+    rows = ["| recipe | what it is | cost | result |", "|---|---|---|---|"]
+    for name in list_recipes():
+        if not name.startswith(EXPERIMENTS):
+            header = read_header(recipe_path(name))
+            rows.append(_row(f"`{name}`", header.about, header.cost, header.result))
+    return rows
+
+
+def names(module: str) -> list[str]:
+    """One row for each name that a module offers, with the first sentence of its documentation."""
+    home = importlib.import_module(module)
+    rows = [f"| in `{module}` | what it is |", "|---|---|"]
+    for name in sorted(home.__all__, key=str.lower):
+        documented = getattr(home, name)
+        if inspect.isclass(documented) or inspect.isfunction(documented):
+            first = (inspect.getdoc(documented) or "").split("\n\n")[0]
+            rows.append(_row(f"`{name}`", re.split(r"(?<=[.:]) (?=[A-Z])", " ".join(first.split()))[0]))
+    return rows
+
+
+TABLES: dict[str, Callable[[], list[str]]] = {
+    "recipes": recipes,
+    "mae_core": lambda: names("mae_core"),
+    "mae_core.interfaces": lambda: names("mae_core.interfaces"),
+}
+
+
+def with_tables(text: str) -> str:
+    """The page with its tables as they should be."""
+    return PLACE.sub(lambda found: "\n".join([found[1], *TABLES[found["name"]](), "", found[3]]), text)
+
+
+def _row(*cells: str) -> str:
+    return " ".join(["|", *(cell.replace("|", r"\|") + " |" for cell in cells)])
+
+
+def main() -> None:
+    """Write all tables."""
+    for page in sorted(DOCS.glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        if (new := with_tables(text)) != text:
+            page.write_text(new, encoding="utf-8")
+            sys.stdout.write(f"{page.name}\n")
+
+
+if __name__ == "__main__":
+    main()
