@@ -90,10 +90,10 @@ class Codebook(Quantizer):
         """Raises ConfigError where the file holds no codebook for these patches."""
         what = f"codes for patches of {self.codes.shape[1]} values"
         advice = "any clustering of normalised patches gives such codes"
-        codes = read_tensors(self._file, ("codes",), what=what, advice=advice)["codes"]
+        codes = read_tensors(self._file, ("codes",), key="quantizer.file", what=what, advice=advice)["codes"]
         if codes.shape != self.codes.shape:
             raise ConfigError(
-                f"file: {self._file} has codes of shape {tuple(codes.shape)}; needed is {tuple(self.codes.shape)}"
+                f"quantizer.file: {self._file} has {tuple(codes.shape)} codes x values; needed are {tuple(self.codes.shape)}"
             )
         self.codes.copy_(codes)
 

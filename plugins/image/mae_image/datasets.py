@@ -15,11 +15,15 @@ from torch import Tensor
 from mae_core.data.folders import FileFolder, absolute, spread
 from mae_core.interfaces import Dataset, Labels, Preview, Sample
 from mae_core.interfaces.numbers import Positive, PositiveRange, Probability, ShareRange
-from mae_image.crops import Interpolation, RandomCrop, center_crop
+from mae_image.colors import jitter_color
+from mae_image.crops import Crop, Interpolation, RandomCrop, center_crop
 from mae_image.modality import DEPTH, IMAGE, SEMSEG
 from mae_image.reading import MAX_PIXELS, read_rgb
 from mae_image.scene_files import center_labels, read_depth_map, read_labels
 from mae_registry import ConfigError
+
+Strength = Annotated[float, Field(ge=0, lt=1)]
+"""A change as a share of what is changed."""
 
 
 class ImageFolder(FileFolder):
@@ -28,8 +32,11 @@ class ImageFolder(FileFolder):
     Args:
         root: the folder.
         labels, split: see `FileFolder`.
-        crop_scale, crop_ratio: range of the random crop's area, and of its width / height.
+        crop: "random_size" crops a random share of the photograph, "fixed_size" and "center" one of the size of the evaluation
+            crop, at a random place or in the middle.
+        crop_scale, crop_ratio: range of the area of a crop of random size, and of its width / height.
         flip: probability of a horizontal flip.
+        color_jitter: largest change of brightness, contrast and saturation, as a share; 0: none.
         interpolation: how crops are resized.
         max_pixels: a photograph of more is a bad sample.
     """
@@ -41,19 +48,25 @@ class ImageFolder(FileFolder):
         root: str | None = None,
         labels: str | None = None,
         split: str | None = None,
+        crop: Crop = "random_size",
         crop_scale: ShareRange = (0.2, 1.0),
         crop_ratio: PositiveRange = (3 / 4, 4 / 3),
         flip: Probability = 0.5,
         interpolation: Interpolation = "bicubic",
+        color_jitter: Strength = 0.0,
         max_pixels: Positive = MAX_PIXELS,
     ) -> None:
-        self._crop = RandomCrop(sample_shape, scale=crop_scale, ratio=crop_ratio, flip=flip, interpolation=interpolation)
+        self._crop = RandomCrop(
+            sample_shape, scale=crop_scale, ratio=crop_ratio, flip=flip, interpolation=interpolation, kind=crop
+        )
+        self._color_jitter = color_jitter
         super().__init__(root, modality=IMAGE, what="photographs", labels=labels, split=split)
         self._max_pixels = max_pixels
 
     def load(self, index: int, *, random: Random) -> Tensor | Sample:
         """A random crop of one file, uint8."""
-        return self.labelled(self._crop(self._photograph(index), random=random), index)
+        crop = self._crop(self._photograph(index), random=random)
+        return self.labelled(jitter_color(crop, self._color_jitter, random=random), index)
 
     def read(self, index: int) -> Tensor | Sample:
         """The central crop of one file, uint8. Raises BadSample."""
@@ -139,12 +152,17 @@ class Cifar10(Dataset):
         root: str | None = None,
         split: Literal["train", "test"] = "train",
         download: bool = False,
+        crop: Crop = "random_size",
         crop_scale: ShareRange = (0.2, 1.0),
         crop_ratio: PositiveRange = (3 / 4, 4 / 3),
         flip: Probability = 0.5,
         interpolation: Interpolation = "bicubic",
+        color_jitter: Strength = 0.0,
     ) -> None:
-        self._crop = RandomCrop(sample_shape, scale=crop_scale, ratio=crop_ratio, flip=flip, interpolation=interpolation)
+        self._crop = RandomCrop(
+            sample_shape, scale=crop_scale, ratio=crop_ratio, flip=flip, interpolation=interpolation, kind=crop
+        )
+        self._color_jitter = color_jitter
         key = f"data.{IMAGE.name}.root"
         self._root = absolute(root, key=key, what="the folder that holds cifar-10-batches-py, or will")
         self._split = split
@@ -155,7 +173,8 @@ class Cifar10(Dataset):
 
     def load(self, index: int, *, random: Random) -> Tensor | Sample:
         """A random crop of one photograph, with its label."""
-        return self.labelled(self._crop(self._images[index], random=random), index)
+        crop = self._crop(self._images[index], random=random)
+        return self.labelled(jitter_color(crop, self._color_jitter, random=random), index)
 
     def read(self, index: int) -> Tensor | Sample:
         """The central crop of one photograph, with its label."""
