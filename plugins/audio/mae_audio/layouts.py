@@ -3,14 +3,21 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from mae_audio.classifier import SpectrogramClassifier
 from mae_audio.tokenizer import SpectrogramPatches
 from mae_core.interfaces import Found, Tokenizer
+from mae_core.layouts.classifier import ClassifierLayout
 from mae_core.layouts.shapes import FAMILY_HEADS, has, transformer
-from mae_core.layouts.table import DECODER, ENCODER, INPUT, PositionTable, Table, TableLayout
-from mae_registry import MaeError
+from mae_core.layouts.table import DECODER, ENCODER, INPUT, PositionTable, TableLayout
+
+ENCODER_NAMES = {
+    ENCODER + "cls_token": "cls_token",
+    ENCODER + "blocks.": "blocks.",
+    ENCODER + "norm.": "norm.",
+    INPUT + "tokenizer.": "patch_embed.",
+}
+ENCODER_POSITIONS = {INPUT + "positions": PositionTable("pos_embed", class_token=ENCODER + "cls_token")}
 
 MEL_BINS = 128
 """Of the published spectrograms."""
@@ -21,10 +28,7 @@ class AudioMaeLayout(TableLayout):
 
     modality = "audio"
     names: ClassVar = {
-        ENCODER + "cls_token": "cls_token",
-        ENCODER + "blocks.": "blocks.",
-        ENCODER + "norm.": "norm.",
-        INPUT + "tokenizer.": "patch_embed.",
+        **ENCODER_NAMES,
         DECODER + "embed.": "decoder_embed.",
         DECODER + "mask_token": "mask_token",
         DECODER + "blocks.": "decoder_blocks.",
@@ -32,7 +36,7 @@ class AudioMaeLayout(TableLayout):
         DECODER + "head.": "decoder_pred.",
     }
     positions: ClassVar = {
-        INPUT + "positions": PositionTable("pos_embed", class_token=ENCODER + "cls_token"),
+        **ENCODER_POSITIONS,
         DECODER + "positions": PositionTable("decoder_pos_embed"),
     }
 
@@ -57,29 +61,12 @@ class AudioMaeLayout(TableLayout):
         return _patch_size(tokenizer)
 
 
-class AudioMaeVitLayout(TableLayout):
-    """A fine-tuned classifier, `SpectrogramClassifier`."""
+class AudioMaeVitLayout(ClassifierLayout):
+    """A classifier that the published Audio-MAE has fine-tuned."""
 
     modality = "audio"
-    names: ClassVar = {
-        "cls_token": "cls_token",
-        "blocks.": "blocks.",
-        "fc_norm.": "fc_norm.",
-        "head.": "head.",
-        "tokenizer.": "patch_embed.",
-    }
-    positions: ClassVar = {"positions": PositionTable("pos_embed", class_token="cls_token")}
-    tokenizer = "tokenizer"
-    convolutions: ClassVar = ("tokenizer.proj.weight",)
-
-    def table(self, model: nn.Module, entry: str) -> Table:
-        """The table of a classifier alone."""
-        if not isinstance(model, SpectrogramClassifier):
-            raise MaeError(
-                "layout 'audiomae_vit' is for fine-tuned classifiers (mae_audio.classifier.SpectrogramClassifier); that for "
-                "pre-training is 'audiomae'"
-            )
-        return super().table(model, entry)
+    names: ClassVar = ENCODER_NAMES
+    positions: ClassVar = ENCODER_POSITIONS
 
     def patch_sides(self, tokenizer: Tokenizer) -> tuple[int, ...]:
         """Frames and mel bins; patches may overlap."""

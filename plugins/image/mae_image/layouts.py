@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from mae_core.interfaces import Found, Grid
+from mae_core.layouts.classifier import ClassifierLayout
 from mae_core.layouts.shapes import FAMILY_HEADS, has, patches, rounding, square_sides, transformer
 from mae_core.layouts.table import DECODER, ENCODER, INPUT, PositionTable, TableLayout
 from mae_core.parts.positions import sincos_table
@@ -53,6 +54,14 @@ class TimmLayout(TableLayout):
         if has(weights, "head."):
             title += " (its classifier is left out)"
         return Found(title, RECIPE, model, assumed, complete=False)
+
+
+class MaeVitLayout(ClassifierLayout):
+    """A classifier that the published MAE has fine-tuned, or trained as a linear probe."""
+
+    modality = "image"
+    names: ClassVar = {**ENCODER_NAMES, ENCODER + "mask_token": None}
+    positions: ClassVar = ENCODER_POSITIONS
 
 
 class MaeLayout(TableLayout):
