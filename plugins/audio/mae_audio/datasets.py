@@ -9,6 +9,7 @@ from mae_audio.modality import AUDIO
 from mae_audio.reading import checked_shape, read_wave, to_spectrogram
 from mae_core.data.folders import FileFolder
 from mae_core.interfaces import Sample
+from mae_core.interfaces.numbers import Positive
 
 
 class AudioFolder(FileFolder):
@@ -19,7 +20,7 @@ class AudioFolder(FileFolder):
 
     Args:
         root: the folder.
-        labels, split: see `FileFolder`.
+        labels, split, balanced: see `FileFolder`.
         roll_mag_aug: multiply each wave by 0.5 + Beta(10, 10), the published augmentation of that name. Its other half, rolling
             the wave, never takes place there: it draws the distance below the number of channels, which is one.
     """
@@ -31,11 +32,12 @@ class AudioFolder(FileFolder):
         root: str | None = None,
         labels: str | None = None,
         split: str | None = None,
+        balanced: Positive | None = None,
         roll_mag_aug: bool = True,
     ) -> None:
         _, self._num_frames, self._num_mels = checked_shape(sample_shape)
         self._roll_mag_aug = roll_mag_aug
-        super().__init__(root, modality=AUDIO, what="recordings", labels=labels, split=split)
+        super().__init__(root, modality=AUDIO, what="recordings", labels=labels, split=split, balanced=balanced)
 
     def load(self, index: int, *, random: Random) -> Tensor | Sample:
         """A random part of one file, log-mel float32."""

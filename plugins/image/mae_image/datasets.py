@@ -28,7 +28,7 @@ class ImageFolder(FileFolder):
 
     Args:
         root: the folder.
-        labels, split: see `FileFolder`.
+        labels, split, balanced: see `FileFolder`.
         crop_scale, crop_ratio: range of the random crop's area, and of its width / height.
         flip: probability of a horizontal flip.
         interpolation: how crops are resized.
@@ -46,6 +46,7 @@ class ImageFolder(FileFolder):
         root: str | None = None,
         labels: str | None = None,
         split: str | None = None,
+        balanced: Positive | None = None,
         crop_scale: ShareRange = (0.2, 1.0),
         crop_ratio: PositiveRange = (3 / 4, 4 / 3),
         flip: Probability = 0.5,
@@ -65,7 +66,7 @@ class ImageFolder(FileFolder):
             auto_augment=auto_augment,
             crop_share=crop_share,
         )
-        super().__init__(root, modality=IMAGE, what="photographs", labels=labels, split=split)
+        super().__init__(root, modality=IMAGE, what="photographs", labels=labels, split=split, balanced=balanced)
         self._max_pixels = max_pixels
 
     def load(self, index: int, *, random: Random) -> Tensor | Sample:
