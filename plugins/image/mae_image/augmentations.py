@@ -5,7 +5,8 @@ from random import Random
 from torch import Tensor
 
 from mae_core.data.rand_augment import RandAugment
-from mae_image.crops import AnyInterpolation, RandomCrop, center_crop
+from mae_image.colors import jitter_color
+from mae_image.crops import AnyInterpolation, Crop, RandomCrop, center_crop
 from mae_registry import ConfigError
 
 FILL = (124, 116, 104)
@@ -13,10 +14,11 @@ FILL = (124, 116, 104)
 
 
 class Augmentations:
-    """Crop and flip, then RandAugment, in the published order; or the central crop.
+    """Crop and flip, then changes of colour or RandAugment, in the published order; or the central crop.
 
     Args:
-        crop_scale, crop_ratio, flip, interpolation, single_try: of the random crop; see `RandomCrop`.
+        crop, crop_scale, crop_ratio, flip, interpolation, single_try: of the random crop; see `RandomCrop`.
+        color_jitter: see `jitter_color`.
         auto_augment: timm's name of a RandAugment; null: none.
         crop_share: side of the central crop over the side that the photograph is resized to; null: see `center_crop`.
     """
@@ -25,17 +27,26 @@ class Augmentations:
         self,
         sample_shape: tuple[int, ...],
         *,
+        crop: Crop,
         crop_scale: tuple[float, float],
         crop_ratio: tuple[float, float],
         flip: float,
         interpolation: AnyInterpolation,
         single_try: bool,
+        color_jitter: float,
         auto_augment: str | None,
         crop_share: float | None,
     ) -> None:
         self._crop = RandomCrop(
-            sample_shape, scale=crop_scale, ratio=crop_ratio, flip=flip, interpolation=interpolation, single_try=single_try
+            sample_shape,
+            scale=crop_scale,
+            ratio=crop_ratio,
+            flip=flip,
+            interpolation=interpolation,
+            single_try=single_try,
+            kind=crop,
         )
+        self._color_jitter = color_jitter
         self._share = crop_share
         self._augment = None
         if auto_augment is not None:
@@ -46,7 +57,7 @@ class Augmentations:
 
     def augmented(self, image: Tensor, *, random: Random) -> Tensor:
         """(3, H, W) uint8 -> the sample's shape, for training."""
-        crop = self._crop(image, random=random)
+        crop = jitter_color(self._crop(image, random=random), self._color_jitter, random=random)
         return crop if self._augment is None else self._augment(crop, random=random)
 
     def central(self, image: Tensor) -> Tensor:

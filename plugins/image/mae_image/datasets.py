@@ -16,7 +16,8 @@ from mae_core.data.folders import FileFolder, absolute, spread
 from mae_core.interfaces import Dataset, Labels, Preview, Sample
 from mae_core.interfaces.numbers import Positive, PositiveRange, Probability, Share, ShareRange
 from mae_image.augmentations import Augmentations
-from mae_image.crops import Interpolation, RandomCrop, center_crop
+from mae_image.colors import Strength
+from mae_image.crops import Crop, Interpolation, RandomCrop, center_crop
 from mae_image.modality import DEPTH, IMAGE, SEMSEG
 from mae_image.reading import MAX_PIXELS, read_rgb
 from mae_image.scene_files import center_labels, read_depth_map, read_labels
@@ -29,8 +30,11 @@ class ImageFolder(FileFolder):
     Args:
         root: the folder.
         labels, split, balanced: see `FileFolder`.
-        crop_scale, crop_ratio: range of the random crop's area, and of its width / height.
+        crop: "random_size" crops a random share of the photograph, "fixed_size" and "center" one of the size of the evaluation
+            crop, at a random place or in the middle.
+        crop_scale, crop_ratio: range of the area of a crop of random size, and of its width / height.
         flip: probability of a horizontal flip.
+        color_jitter: largest change of brightness, contrast and saturation, as a share; 0: none.
         interpolation: how crops are resized.
         single_try: the random crop of MAE's linear probe, which is cut to fit where others are drawn again.
         auto_augment: a RandAugment in timm's words, such as rand-m9-mstd0.5-inc1, after crop and flip.
@@ -47,22 +51,26 @@ class ImageFolder(FileFolder):
         labels: str | None = None,
         split: str | None = None,
         balanced: Positive | None = None,
+        crop: Crop = "random_size",
         crop_scale: ShareRange = (0.2, 1.0),
         crop_ratio: PositiveRange = (3 / 4, 4 / 3),
         flip: Probability = 0.5,
         interpolation: Interpolation = "bicubic",
         single_try: bool = False,
+        color_jitter: Strength = 0.0,
         auto_augment: str | None = None,
         crop_share: Share | None = None,
         max_pixels: Positive = MAX_PIXELS,
     ) -> None:
         self._augmentations = Augmentations(
             sample_shape,
+            crop=crop,
             crop_scale=crop_scale,
             crop_ratio=crop_ratio,
             flip=flip,
             interpolation=interpolation,
             single_try=single_try,
+            color_jitter=color_jitter,
             auto_augment=auto_augment,
             crop_share=crop_share,
         )
@@ -157,21 +165,25 @@ class Cifar10(Dataset):
         root: str | None = None,
         split: Literal["train", "test"] = "train",
         download: bool = False,
+        crop: Crop = "random_size",
         crop_scale: ShareRange = (0.2, 1.0),
         crop_ratio: PositiveRange = (3 / 4, 4 / 3),
         flip: Probability = 0.5,
         interpolation: Interpolation = "bicubic",
         single_try: bool = False,
+        color_jitter: Strength = 0.0,
         auto_augment: str | None = None,
         crop_share: Share | None = None,
     ) -> None:
         self._augmentations = Augmentations(
             sample_shape,
+            crop=crop,
             crop_scale=crop_scale,
             crop_ratio=crop_ratio,
             flip=flip,
             interpolation=interpolation,
             single_try=single_try,
+            color_jitter=color_jitter,
             auto_augment=auto_augment,
             crop_share=crop_share,
         )
