@@ -8,15 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mae_core.build import build_model
-from mae_core.config import load_config
+from mae_core.build import build_backbone, build_model
+from mae_core.config import Config, load_config
 from mae_core.interfaces import Check, Task
 from mae_core.layouts.published import export_state_dict, import_state_dict
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.registry import build_component
+from mae_core.tasks.classification import Classifier
 
 LOSS, PREDICTION, GRADIENT, WEIGHT = 2e-6, 5e-6, 1e-6, 1e-5
 """Tolerances in float32 for an independent implementation: the loss relative, the others absolute."""
+HEAD_BIASES = ("head.bias", "head.1.bias")
+"""The last bias of a published classifier, fine-tuned and of a linear probe."""
 
 
 # ---- the model
@@ -70,6 +73,20 @@ def published_task(
     task.build_model(fresh=True)
     import_state_dict(task.model, weights, layout=layout)
     return task
+
+
+def published_classifier(config: Config, head: Mapping[str, Any], weights: Mapping[str, Tensor], *, layout: str) -> Classifier:
+    """The backbone of a recipe and a head, a component of kind `heads`, with published weights; in evaluation mode."""
+    num_classes = next(len(bias) for name, bias in weights.items() if name in HEAD_BIASES)
+    classifier = make_classifier(config, head, num_classes=num_classes)
+    import_state_dict(classifier, weights, layout=layout)
+    return classifier.eval()
+
+
+def make_classifier(config: Config, head: Mapping[str, Any], *, num_classes: int) -> Classifier:
+    """The backbone of a recipe and a head, with fresh weights."""
+    backbone = build_backbone(config)
+    return Classifier(backbone, build_component("heads", head, backbone.encoder.width, num_classes))
 
 
 # ---- errors

@@ -7,7 +7,6 @@ from mae_core.interfaces import Tokenizer
 from mae_core.layouts.classifier import ClassifierLayout
 from mae_core.layouts.table import DECODER, ENCODER, INPUT, PositionTable, TableLayout
 
-
 ENCODER_NAMES = {
     ENCODER + "cls_token": "cls_token",
     ENCODER + "blocks.": "blocks.",

@@ -1,0 +1,95 @@
+"""What `mae verify image` measures of MAE's classifiers: fine-tuning and linear probing (He et al. 2022, Tables 9 and 10)."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from mae_core.config import Config, load_config
+from mae_core.evaluation.certificate import check_loss, check_prediction, published_classifier, transformer
+from mae_core.evaluation.trajectory import check_groups, check_trajectory
+from mae_core.interfaces import LABEL, Batch, Check, Numbers, Published, Sample, StepInputs, Task
+from mae_core.registry import build_component
+from mae_core.tasks.classification import Classification
+
+FINE_TUNED = {"name": "linear", "pool": "mean", "norm": "layer"}
+PROBE = {"name": "linear", "pool": "cls", "norm": "batch", "init_std": 0.01}
+NO_DECAY = ["cls_token", "table", "class_row"]
+"""The class token and the positions, by our names."""
+LAYOUT = "mae_vit"
+
+
+def certify(numbers: Published) -> Iterator[Check]:
+    """One check after the other."""
+    yield from _forward(numbers.read("mae_vit"))
+    yield from _fine_tuning(numbers.read("mae_finetune_trajectory"))
+    yield from _probing(numbers.read("mae_linprobe_trajectory"))
+
+
+def _forward(numbers: Numbers) -> Iterator[Check]:
+    """Logits, and the groups of the optimizer."""
+    weights, groups = numbers.weights, numbers.metadata["meta"]["lrd_groups"]
+    model = published_classifier(_config(numbers), FINE_TUNED, weights, layout=LAYOUT)
+    with torch.no_grad():
+        logits = model({"image": numbers["x"]})
+    yield check_prediction("classifier: logits", logits, numbers["logits"])
+    yield check_loss("classifier: mean square of these", logits.square().mean(), numbers["loss"])
+    section = {
+        "name": "adamw",
+        "lr": 1.0,
+        "layer_decay": max(group["lr_scale"] for group in groups if group["lr_scale"] < 1),
+        "weight_decay": max(group["weight_decay"] for group in groups),
+        "no_decay": NO_DECAY,
+    }
+    optimizer = build_component("optimizers", section, model, 1)
+    yield check_groups("classifier", optimizer, model, groups, layout=LAYOUT)
+
+
+def _fine_tuning(numbers: Numbers) -> Iterator[Check]:
+    task = _task(numbers, _config(numbers, task={"head": FINE_TUNED, "smoothing": numbers.recipe["label_smoothing"]}))
+    steps = _steps(numbers, task)
+    yield from check_trajectory("fine-tuning", task, steps, numbers, layout=LAYOUT, optimizer={"no_decay": NO_DECAY})
+
+
+def _probing(numbers: Numbers) -> Iterator[Check]:
+    """Only the head learns; its BatchNorm sees the statistics of each batch."""
+    task = _task(numbers, _config(numbers, task={"head": PROBE, "tuned": 0}))
+    yield from check_trajectory("linear probing", task, _steps(numbers, task), numbers, layout=LAYOUT)
+
+
+def _task(numbers: Numbers, config: Config) -> Classification:
+    task = build_component("tasks", config["task"], config)
+    assert isinstance(task, Classification)
+    task.model = published_classifier(config, config["task"]["head"], numbers.weights, layout=LAYOUT)
+    return task
+
+
+def _steps(numbers: Numbers, task: Task[Any]) -> list[tuple[Batch, StepInputs]]:
+    """The samples of each step, and what the task knows of its rows."""
+    generator = torch.Generator().manual_seed(0)  # nothing is drawn
+    return [
+        ({"image": Sample(x, {LABEL: y})}, task.begin("image", len(y), generator=generator, progress=0.0))
+        for x, y in zip(numbers["input/x"], numbers["input/y"], strict=True)
+    ]
+
+
+def _config(numbers: Numbers, *, task: Mapping[str, Any] | None = None) -> Config:
+    """A recipe of the file's sizes. `task`: keys of the task `classify`."""
+    weights = numbers.weights
+    patch, channels = list(weights["patch_embed.proj.weight"].shape[2:]), weights["patch_embed.proj.weight"].shape[1]
+    tokenizer = {
+        "input_size": [numbers.size("img_size")] * 2,
+        "patch_size": patch,
+        "channels": channels,
+        "mean": [0.0] * channels,  # the file's samples are normalised
+        "std": [1.0] * channels,
+    }
+    encoder = transformer(weights, "blocks", heads=numbers.size("num_heads"))
+    image = {"tokenizer": tokenizer, "positions": {"name": "learned", "class_token": True}}
+    return load_config(
+        {
+            "extends": "image/mae_vit_base",
+            "model": {"encoder": {**encoder, "final_norm": "norm.weight" in weights}, "modalities": {"image": image}},
+            **({"task": {"name": "classify", **task}} if task else {}),
+        }
+    )
