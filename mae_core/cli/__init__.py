@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mae_core.cli import configs, doctor, install, masks, new_plugin, plugins, recipes, tools, training, verify
+from mae_core.cli import configs, doctor, install, masks, new_plugin, plugins, recipes, reports, tools, training, verify
 from mae_registry import MaeError
 
 app = typer.Typer(
@@ -50,7 +50,7 @@ for panel, commands in {
     "Runs and weights": {
         "verify": verify.verify,
         "convert": tools.convert,
-        "report": tools.report,
+        "report": reports.report,
         "statistics": tools.statistics,
     },
     "Plugins": {

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mae_core.config.yaml_tree import Node, Origin, from_python, parse_yaml
+from mae_core.config.yaml_tree import Node, Origin, from_python, parse_yaml, plain
 from mae_core.registry import registry
 from mae_registry import ConfigError, did_you_mean
 
@@ -45,6 +45,23 @@ def read_layers(source: str | Path | Mapping[str, Any]) -> tuple[str, list[Node]
         return "mapping", _with_extended(from_python(source, Origin("mapping")), Path(), ())
     name, path, shown = _find(source, Path())
     return name, _read(path, shown, ())
+
+
+def shipped_recipe(source: str | Path | Mapping[str, Any], folder: Path = Path()) -> str | None:
+    """The name of the recipe of `list_recipes` that this one is, or that it extends, at whatever distance; None without one.
+
+    The source can be read: `read_layers` has done so.
+    """
+    if isinstance(source, Mapping):
+        extends = source.get("extends") or []
+    else:
+        name, path, shown = _find(source, folder)
+        if name in _by_name():
+            return name
+        folder = path.parent
+        extends = plain(parse_yaml(path.read_text(encoding="utf-8-sig"), shown)).get("extends") or []
+    parents = [extends] if isinstance(extends, str) else extends
+    return next((name for parent in parents if (name := shipped_recipe(parent, folder))), None)
 
 
 def _find(source: str | Path, folder: Path) -> tuple[str, Path, str]:
