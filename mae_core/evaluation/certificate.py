@@ -13,8 +13,8 @@ from mae_core.config import Config, load_config
 from mae_core.interfaces import Check, Task
 from mae_core.layouts.published import export_state_dict, import_state_dict
 from mae_core.model.autoencoder import MaskedAutoencoder
+from mae_core.model.classifier import Classifier
 from mae_core.registry import build_component
-from mae_core.tasks.classification import Classifier
 
 LOSS, PREDICTION, GRADIENT, WEIGHT = 2e-6, 5e-6, 1e-6, 1e-5
 """Tolerances in float32 for an independent implementation: the loss relative, the others absolute."""
@@ -77,10 +77,14 @@ def published_task(
 
 def published_classifier(config: Config, head: Mapping[str, Any], weights: Mapping[str, Tensor], *, layout: str) -> Classifier:
     """The backbone of a recipe and a head, a component of kind `heads`, with published weights; in evaluation mode."""
-    num_classes = next(len(bias) for name, bias in weights.items() if name in HEAD_BIASES)
-    classifier = make_classifier(config, head, num_classes=num_classes)
+    classifier = make_classifier(config, head, num_classes=count_classes(weights))
     import_state_dict(classifier, weights, layout=layout)
     return classifier.eval()
+
+
+def count_classes(weights: Mapping[str, Tensor]) -> int:
+    """Of a published classifier."""
+    return next(len(bias) for name, bias in weights.items() if name in HEAD_BIASES)
 
 
 def make_classifier(config: Config, head: Mapping[str, Any], *, num_classes: int) -> Classifier:

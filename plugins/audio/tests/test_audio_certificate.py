@@ -10,9 +10,9 @@ from mae_core import Grid, Mask, build_model, export_state_dict, import_state_di
 from mae_core.build import build_backbone
 from mae_core.build_maskers import masker_from_section
 from mae_core.interfaces import Published
+from mae_core.model.classifier import Classifier
 from mae_core.parts.heads import LinearHead
 from mae_core.parts.positions import SinCos
-from mae_core.tasks.classification import Classifier
 from mae_registry import MaeError
 
 

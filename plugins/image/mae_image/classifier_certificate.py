@@ -4,13 +4,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mae_core.config import Config, load_config
-from mae_core.evaluation.certificate import check_loss, check_prediction, published_classifier, transformer
+from mae_core.evaluation.certificate import check_loss, check_prediction, count_classes, published_classifier, transformer
 from mae_core.evaluation.trajectory import check_groups, check_trajectory
-from mae_core.interfaces import LABEL, Batch, Check, Numbers, Published, Sample, StepInputs, Task
+from mae_core.interfaces import LABEL, Batch, Check, Numbers, Published, Sample, StepInputs
+from mae_core.layouts.published import import_state_dict
 from mae_core.registry import build_component
-from mae_core.tasks.classification import Classification
+from mae_core.tasks.classification import Classification, RowInputs
 
 FINE_TUNED = {"name": "linear", "pool": "mean", "norm": "layer"}
 PROBE = {"name": "linear", "pool": "cls", "norm": "batch", "init_std": 0.01}
@@ -47,30 +49,30 @@ def _forward(numbers: Numbers) -> Iterator[Check]:
 
 def _fine_tuning(numbers: Numbers) -> Iterator[Check]:
     task = _task(numbers, _config(numbers, task={"head": FINE_TUNED, "smoothing": numbers.recipe["label_smoothing"]}))
-    steps = _steps(numbers, task)
-    yield from check_trajectory("fine-tuning", task, steps, numbers, layout=LAYOUT, optimizer={"no_decay": NO_DECAY})
+    yield from check_trajectory(
+        "fine-tuning", task, steps_of(numbers), numbers, layout=LAYOUT, optimizer={"no_decay": NO_DECAY}
+    )
 
 
 def _probing(numbers: Numbers) -> Iterator[Check]:
     """Only the head learns; its BatchNorm sees the statistics of each batch."""
     task = _task(numbers, _config(numbers, task={"head": PROBE, "tuned": 0}))
-    yield from check_trajectory("linear probing", task, _steps(numbers, task), numbers, layout=LAYOUT)
+    yield from check_trajectory("linear probing", task, steps_of(numbers), numbers, layout=LAYOUT)
 
 
 def _task(numbers: Numbers, config: Config) -> Classification:
     task = build_component("tasks", config["task"], config)
     assert isinstance(task, Classification)
-    task.model = published_classifier(config, config["task"]["head"], numbers.weights, layout=LAYOUT)
+    task.classes = tuple(map(str, range(count_classes(numbers.weights))))  # which are otherwise those of the data
+    task.build_model(fresh=True)
+    import_state_dict(task.model, numbers.weights, layout=LAYOUT)
     return task
 
 
-def _steps(numbers: Numbers, task: Task[Any]) -> list[tuple[Batch, StepInputs]]:
-    """The samples of each step, and what the task knows of its rows."""
-    generator = torch.Generator().manual_seed(0)  # nothing is drawn
-    return [
-        ({"image": Sample(x, {LABEL: y})}, task.begin("image", len(y), generator=generator, progress=0.0))
-        for x, y in zip(numbers["input/x"], numbers["input/y"], strict=True)
-    ]
+def steps_of(numbers: Mapping[str, Tensor] | Numbers) -> list[tuple[Batch, StepInputs]]:
+    """The samples of each step, which are neither mixed nor erased nor masked."""
+    samples = zip(numbers["input/x"], numbers["input/y"], strict=True)
+    return [({"image": Sample(x, {LABEL: y})}, RowInputs(len(y), None, None, {})) for x, y in samples]
 
 
 def _config(numbers: Numbers, *, task: Mapping[str, Any] | None = None) -> Config:
