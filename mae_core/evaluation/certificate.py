@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mae_core.build import build_backbone, build_model
 from mae_core.config import Config, load_config
@@ -153,10 +153,24 @@ def check_manifest(
     `trained`: compare the number of trained parameters too; not where ours has some that the published one has not. Raises
     MaeError if a tensor is missing, left over, or of another shape.
     """
-    expected = {key: tuple(shape) for key, shape in manifest["state_dict"].items()}
     with torch.device("meta"):
         model = build_model(load_config(recipe))
-        state = {key: torch.empty(shape) for key, shape in expected.items()}
+    yield from _check_manifest(name, manifest, model, layout=layout, trained=trained)
+
+
+def check_classifier_manifest(
+    name: str, manifest: Mapping[str, Any], *, config: Config, head: Mapping[str, Any], layout: str
+) -> Iterator[Check]:
+    """As `check_manifest`, of the recipe's backbone with a head."""
+    num_classes = next(shape[0] for key, shape in manifest["state_dict"].items() if key in HEAD_BIASES)
+    with torch.device("meta"):
+        model = make_classifier(config, head, num_classes=num_classes)
+    yield from _check_manifest(name, manifest, model, layout=layout, trained=True)
+
+
+def _check_manifest(name: str, manifest: Mapping[str, Any], model: nn.Module, *, layout: str, trained: bool) -> Iterator[Check]:
+    expected = {key: tuple(shape) for key, shape in manifest["state_dict"].items()}
+    state = {key: torch.empty(shape, device="meta") for key, shape in expected.items()}
     import_state_dict(model, state, layout=layout)
     exported = {key: tuple(tensor.shape) for key, tensor in export_state_dict(model, layout=layout).items()}
     differing = exported.items() ^ expected.items()

@@ -17,9 +17,8 @@ from mae_core.evaluation.certificate import (
 from mae_core.evaluation.trajectory import check_trajectory
 from mae_core.interfaces import Check, Mask, Numbers, Published, Sample
 from mae_core.tasks.pretraining import StepMasks
+from mae_image.classifier_certificate import MANIFESTS, certify_checkpoints
 from mae_image.classifier_certificate import certify as certify_classifiers
-
-MANIFESTS = {"base": "base_patch16", "large": "large_patch16", "huge": "huge_patch14"}
 
 
 def certify(numbers: Published) -> Iterator[Check]:
@@ -30,6 +29,7 @@ def certify(numbers: Published) -> Iterator[Check]:
     for size, name in MANIFESTS.items():
         manifest = numbers.manifest(f"mae_vit_{name}")
         yield from check_manifest(f"ViT-{size[0].upper()}", manifest, recipe=f"image/mae_vit_{size}", layout="mae")
+    yield from certify_checkpoints(numbers)
 
 
 def _forward(numbers: Numbers) -> Iterator[Check]:

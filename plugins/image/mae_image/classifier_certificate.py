@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 
 from mae_core.config import Config, load_config
-from mae_core.evaluation.certificate import check_loss, check_prediction, count_classes, published_classifier, transformer
+from mae_core.evaluation.certificate import (
+    check_classifier_manifest,
+    check_loss,
+    check_prediction,
+    count_classes,
+    published_classifier,
+    transformer,
+)
 from mae_core.evaluation.trajectory import check_groups, check_trajectory
 from mae_core.interfaces import LABEL, Batch, Check, Numbers, Published, Sample, StepInputs
 from mae_core.layouts.published import import_state_dict
@@ -19,6 +26,8 @@ PROBE = {"name": "linear", "pool": "cls", "norm": "batch", "init_std": 0.01}
 NO_DECAY = ["cls_token", "table", "class_row"]
 """The class token and the positions, by our names."""
 LAYOUT = "mae_vit"
+MANIFESTS = {"base": "base_patch16", "large": "large_patch16", "huge": "huge_patch14"}
+"""Sizes and names of the published checkpoints."""
 
 
 def certify(numbers: Published) -> Iterator[Check]:
@@ -26,6 +35,18 @@ def certify(numbers: Published) -> Iterator[Check]:
     yield from _forward(numbers.read("mae_vit"))
     yield from _fine_tuning(numbers.read("mae_finetune_trajectory"))
     yield from _probing(numbers.read("mae_linprobe_trajectory"))
+
+
+def certify_checkpoints(numbers: Published) -> Iterator[Check]:
+    """The slow ones, at full size."""
+    for size, name in MANIFESTS.items():
+        yield from check_classifier_manifest(
+            f"ViT-{size[0].upper()}, fine-tuned,",
+            numbers.manifest(f"finetune_vit_{name}"),
+            config=load_config({"extends": f"image/mae_vit_{size}", "model": _sections({"final_norm": False})}),
+            head=FINE_TUNED,
+            layout=LAYOUT,
+        )
 
 
 def _forward(numbers: Numbers) -> Iterator[Check]:
@@ -87,11 +108,16 @@ def _config(numbers: Numbers, *, task: Mapping[str, Any] | None = None) -> Confi
         "std": [1.0] * channels,
     }
     encoder = transformer(weights, "blocks", heads=numbers.size("num_heads"))
-    image = {"tokenizer": tokenizer, "positions": {"name": "learned", "class_token": True}}
     return load_config(
         {
             "extends": "image/mae_vit_base",
-            "model": {"encoder": {**encoder, "final_norm": "norm.weight" in weights}, "modalities": {"image": image}},
+            "model": _sections({**encoder, "final_norm": "norm.weight" in weights}, tokenizer=tokenizer),
             **({"task": {"name": "classify", **task}} if task else {}),
         }
     )
+
+
+def _sections(encoder: Mapping[str, Any], **image: Any) -> dict[str, Any]:
+    """The section `model` with positions that are trained."""
+    positions = {"name": "learned", "class_token": True}
+    return {"encoder": encoder, "modalities": {"image": {"positions": positions, **image}}}
