@@ -57,12 +57,14 @@ def register_quantizers(register: Register) -> None:
 def register_heads(register: Register) -> None:
     """Classifiers of what an encoder returned."""
     register("linear", "mae_core.parts.heads:LinearHead")
+    register("attentive", "mae_core.parts.heads:AttentiveHead")
 
 
 @hookimpl
 def register_optimizers(register: Register) -> None:
-    """AdamW, as in the published recipes."""
+    """AdamW and LARS, as in the published recipes."""
     register("adamw", "mae_core.parts.optimizers:adamw")
+    register("lars", "mae_core.parts.optimizers:lars")
 
 
 @hookimpl

@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"version", "section", "interfaces", "plugin"},
-    {"files", "registry", "data"},
+    {"files", "registry"},
+    {"data"},
     {"masking"},
     {"parts"},
     {"model"},
@@ -24,8 +25,8 @@ LAYERS = [
     {"pictures"},
     {"runs"},
     {"training"},
-    {"tasks"},
     {"evaluation"},
+    {"tasks"},
     {"testing"},
     {"cli"},
 ]

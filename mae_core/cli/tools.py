@@ -1,4 +1,4 @@
-"""`mae convert`, `mae statistics` and `mae report`."""
+"""`mae convert` and `mae statistics`."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -115,10 +115,3 @@ def _read(dataset: "Dataset", num_samples: int | None) -> "Iterator[Tensor]":
             console.print(f"skipped: {error}", markup=False, soft_wrap=True)
         else:
             yield sample.x
-
-
-def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
-    """Write the report.html of a run again."""
-    from mae_core.runs.report import write_report
-
-    typer.echo(write_report(run))

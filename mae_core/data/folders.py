@@ -29,10 +29,14 @@ class FileFolder(Dataset):
         split: with a CSV file that has the column "split": which of its rows are taken.
     """
 
+    table: str | None = None
+    """The absolute path of the CSV file that lists the files, if one does."""
+
     def __init__(
         self, root: str | None, *, modality: Modality, what: str, labels: str | None = None, split: str | None = None
     ) -> None:
         key = f"data.{modality.name}"
+        self._key, self._split = key, split
         if labels is None or labels == FOLDERS:
             if split is not None:
                 raise ConfigError(f"{key}.split={split} needs a CSV file with the column split: set {key}.labels to its path")
@@ -41,6 +45,7 @@ class FileFolder(Dataset):
             self.labels = folder_labels(names, root=self._root) if labels == FOLDERS else None
         else:
             table = read_table(labels, key=key)
+            self.table = table.file
             self._root = os.path.abspath(os.path.expanduser(root)) if root else table.folder
             rows = table.rows(split, key=key)
             names = [os.fsencode(table.paths[row]) for row in rows]
@@ -64,6 +69,16 @@ class FileFolder(Dataset):
     def describe(self, index: int) -> str:
         """The absolute path."""
         return os.path.join(self._root, self.name(index))
+
+    def listed(self, indices: Sequence[int]) -> list[str]:
+        """The absolute paths of files, with the lines of the CSV file that lists them: for messages, since it is read again."""
+        paths = [self.describe(index) for index in indices]
+        if self.table is None:
+            return paths
+        table = read_table(self.table, key=self._key)
+        rows = table.rows(self._split, key=self._key)
+        lines = [table.lines[rows[index]] for index in indices]
+        return [f"{path} ({self.table}, line {line})" for path, line in zip(paths, lines, strict=True)]
 
     def previews(self, count: int) -> Sequence[Preview]:
         """Files spread evenly over the folder, all of them training ones; those that cannot be read are left out."""

@@ -5,7 +5,7 @@ from mae_core.interfaces.dataset import LABEL, BadSample, Dataset, KnownData, La
 from mae_core.interfaces.decoder import Decoder, DecoderPlace, in_raster_order
 from mae_core.interfaces.encoder import Encoder, Latent, Visible
 from mae_core.interfaces.grid import Grid
-from mae_core.interfaces.layout import Layout
+from mae_core.interfaces.layout import Found, Layout
 from mae_core.interfaces.learning import Head, MakeOptimizer, Schedule
 from mae_core.interfaces.mask import Mask, MaskSets, Query, each_mask, gather_patches
 from mae_core.interfaces.masker import Guide, JointMasker, Masker
@@ -27,6 +27,7 @@ __all__ = [
     "DecoderPlace",
     "Encoder",
     "Extras",
+    "Found",
     "Grid",
     "Guide",
     "Head",

@@ -5,7 +5,7 @@ counted.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -74,6 +74,8 @@ class Task(ABC, Generic[Inputs]):
     """What is trained and saved; there after `build_model`."""
     sources: Mapping[str, Source]
     """There after `open_data`."""
+    notes: Sequence[str] = ()
+    """What a person should know when training begins, a line each; there after `build_model` and `open_data`."""
 
     @abstractmethod
     def build_model(self, *, fresh: bool) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mae_core.build import build_backbone
 from mae_core.config import Config
 from mae_core.config.signature import Section
-from mae_core.interfaces import LABEL, Batch, Head, Losses, Sample, Task
+from mae_core.interfaces import LABEL, Batch, Head, Losses, Mask, Sample, Task
 from mae_core.model.backbone import Backbone
 from mae_core.registry import build_component
 from mae_core.runs.backbone import save_backbone
@@ -21,16 +21,16 @@ from mae_registry import MaeError
 
 
 class Classifier(nn.Module):
-    """Scores of each class, from all patches of a sample."""
+    """Scores of each class, from all patches of a sample, or from those that masks leave visible."""
 
     def __init__(self, backbone: Backbone, head: Head) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
 
-    def forward(self, samples: Mapping[str, Tensor | Sample]) -> Tensor:
+    def forward(self, samples: Mapping[str, Tensor | Sample], masks: Mapping[str, Mask] | None = None) -> Tensor:
         """Normalised samples (B, *sample_shape) by modality -> (B, num_classes)."""
-        return self.head(self.backbone.encode(samples))
+        return self.head(self.backbone.encode(samples, masks=masks))
 
 
 class Classification(Task[range]):

@@ -15,6 +15,7 @@ from mae_core.masking.sampling import Drawn, Undrawn, take_rows
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.pictures.reconstruction import has_picture
 from mae_core.runs.backbone import save_backbone
+from mae_core.runs.init import start_from_checkpoint
 from mae_core.runs.outputs import write_picture
 from mae_core.training.sources import Source, build_datasets, make_sources
 
@@ -42,6 +43,8 @@ class Pretraining(Task[StepMasks]):
     def build_model(self, *, fresh: bool) -> None:
         """The recipe's masked autoencoder."""
         self.model = build_model(self.config, fresh=fresh)
+        if fresh:
+            self.notes = start_from_checkpoint(self.model, self.config)
 
     def open_data(self) -> None:
         """One source for each modality, or one of all where they are masked together."""

@@ -273,6 +273,7 @@ class Trainer:
                 f"device  {describe_device(self.fabric.device)}, {self.fabric.strategy.precision.precision}",
                 f"model   {count_parameters(self.task.model):,} trainable parameters",
                 f"steps   {self.plan.num_steps:,} of {self.settings.batch_size} samples, {at_once} at once{begins}",
+                *self.task.notes,
             )
         )
 

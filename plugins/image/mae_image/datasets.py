@@ -14,8 +14,8 @@ from torch import Tensor
 
 from mae_core.data.folders import FileFolder, absolute, spread
 from mae_core.interfaces import Dataset, Labels, Preview, Sample
-from mae_core.interfaces.numbers import Positive, PositiveRange, Probability, ShareRange
-from mae_image.colors import jitter_color
+from mae_core.interfaces.numbers import Positive, PositiveRange, Probability, Share, ShareRange
+from mae_image.augmentations import Augmentations
 from mae_image.crops import Crop, Interpolation, RandomCrop, center_crop
 from mae_image.modality import DEPTH, IMAGE, SEMSEG
 from mae_image.reading import MAX_PIXELS, read_rgb
@@ -38,6 +38,10 @@ class ImageFolder(FileFolder):
         flip: probability of a horizontal flip.
         color_jitter: largest change of brightness, contrast and saturation, as a share; 0: none.
         interpolation: how crops are resized.
+        single_try: the random crop of MAE's linear probe, which is cut to fit where others are drawn again.
+        auto_augment: a RandAugment in timm's words, such as rand-m9-mstd0.5-inc1, after crop and flip.
+        crop_share: side of the central crop of evaluation over the side that the photograph is resized to before; null: 0.875,
+            and 1 for samples of more than 224 pixels, as published.
         max_pixels: a photograph of more is a bad sample.
     """
 
@@ -54,23 +58,33 @@ class ImageFolder(FileFolder):
         flip: Probability = 0.5,
         interpolation: Interpolation = "bicubic",
         color_jitter: Strength = 0.0,
+        single_try: bool = False,
+        auto_augment: str | None = None,
+        crop_share: Share | None = None,
         max_pixels: Positive = MAX_PIXELS,
     ) -> None:
-        self._crop = RandomCrop(
-            sample_shape, scale=crop_scale, ratio=crop_ratio, flip=flip, interpolation=interpolation, kind=crop
+        self._augmentations = Augmentations(
+            sample_shape,
+            crop=crop,
+            crop_scale=crop_scale,
+            crop_ratio=crop_ratio,
+            flip=flip,
+            interpolation=interpolation,
+            color_jitter=color_jitter,
+            single_try=single_try,
+            auto_augment=auto_augment,
+            crop_share=crop_share,
         )
-        self._color_jitter = color_jitter
         super().__init__(root, modality=IMAGE, what="photographs", labels=labels, split=split)
         self._max_pixels = max_pixels
 
     def load(self, index: int, *, random: Random) -> Tensor | Sample:
         """A random crop of one file, uint8."""
-        crop = self._crop(self._photograph(index), random=random)
-        return self.labelled(jitter_color(crop, self._color_jitter, random=random), index)
+        return self.labelled(self._augmentations.augmented(self._photograph(index), random=random), index)
 
     def read(self, index: int) -> Tensor | Sample:
         """The central crop of one file, uint8. Raises BadSample."""
-        return self.labelled(center_crop(self._photograph(index), self._crop.sample_shape), index)
+        return self.labelled(self._augmentations.central(self._photograph(index)), index)
 
     def _photograph(self, index: int) -> Tensor:
         return read_rgb(self.describe(index), max_pixels=self._max_pixels)
@@ -142,7 +156,7 @@ class SemsegFolder(FileFolder):
 class Cifar10(Dataset):
     """CIFAR-10 (Krizhevsky 2009): 50,000 training or 10,000 test photographs of 32 x 32 pixels, in the published files.
 
-    Each photograph comes with its label.
+    Each photograph comes with its label. The options are those of `ImageFolder`.
     """
 
     def __init__(
@@ -158,11 +172,22 @@ class Cifar10(Dataset):
         flip: Probability = 0.5,
         interpolation: Interpolation = "bicubic",
         color_jitter: Strength = 0.0,
+        single_try: bool = False,
+        auto_augment: str | None = None,
+        crop_share: Share | None = None,
     ) -> None:
-        self._crop = RandomCrop(
-            sample_shape, scale=crop_scale, ratio=crop_ratio, flip=flip, interpolation=interpolation, kind=crop
+        self._augmentations = Augmentations(
+            sample_shape,
+            crop=crop,
+            crop_scale=crop_scale,
+            crop_ratio=crop_ratio,
+            flip=flip,
+            interpolation=interpolation,
+            color_jitter=color_jitter,
+            single_try=single_try,
+            auto_augment=auto_augment,
+            crop_share=crop_share,
         )
-        self._color_jitter = color_jitter
         key = f"data.{IMAGE.name}.root"
         self._root = absolute(root, key=key, what="the folder that holds cifar-10-batches-py, or will")
         self._split = split
@@ -173,12 +198,11 @@ class Cifar10(Dataset):
 
     def load(self, index: int, *, random: Random) -> Tensor | Sample:
         """A random crop of one photograph, with its label."""
-        crop = self._crop(self._images[index], random=random)
-        return self.labelled(jitter_color(crop, self._color_jitter, random=random), index)
+        return self.labelled(self._augmentations.augmented(self._images[index], random=random), index)
 
     def read(self, index: int) -> Tensor | Sample:
         """The central crop of one photograph, with its label."""
-        return self.labelled(center_crop(self._images[index], self._crop.sample_shape), index)
+        return self.labelled(self._augmentations.central(self._images[index]), index)
 
     def describe(self, index: int) -> str:
         """The split and the number in it, in the order of the published files."""
@@ -188,9 +212,9 @@ class Cifar10(Dataset):
         """Photographs spread evenly over the other split, which is held out."""
         other = "test" if self._split == "train" else "train"
         images, _ = self._read_split(other, download=False)
-        shape = self._crop.sample_shape
+        central = self._augmentations.central
         indices = spread(count, len(images))
-        return [Preview(f"CIFAR-10 {other} {index}", center_crop(images[index], shape), "held out") for index in indices]
+        return [Preview(f"CIFAR-10 {other} {index}", central(images[index]), "held out") for index in indices]
 
     def _read_split(self, split: str, *, download: bool) -> tuple[Tensor, Labels]:
         """(N, 3, 32, 32) uint8, and their labels."""
