@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from mae_core.build import build_backbone
 from mae_core.config import Config
-from mae_core.config.signature import Section
 from mae_core.interfaces import LABEL, Batch, Head, Losses, Mask, Sample, Task
 from mae_core.model.backbone import Backbone
 from mae_core.registry import build_component
 from mae_core.runs.backbone import save_backbone
+from mae_core.section import Section
 from mae_core.training.sources import Source, build_datasets, make_sources
 from mae_registry import MaeError
 

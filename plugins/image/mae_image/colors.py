@@ -2,10 +2,14 @@
 
 from collections.abc import Callable
 from random import Random
+from typing import Annotated
 
+from pydantic import Field
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+Strength = Annotated[float, Field(ge=0, lt=1)]
+"""A change as a share of what is changed."""
 ADJUST: tuple[Callable[[Tensor, float], Tensor], ...] = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)
 
 

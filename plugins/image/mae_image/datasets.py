@@ -16,14 +16,12 @@ from mae_core.data.folders import FileFolder, absolute, spread
 from mae_core.interfaces import Dataset, Labels, Preview, Sample
 from mae_core.interfaces.numbers import Positive, PositiveRange, Probability, Share, ShareRange
 from mae_image.augmentations import Augmentations
+from mae_image.colors import Strength
 from mae_image.crops import Crop, Interpolation, RandomCrop, center_crop
 from mae_image.modality import DEPTH, IMAGE, SEMSEG
 from mae_image.reading import MAX_PIXELS, read_rgb
 from mae_image.scene_files import center_labels, read_depth_map, read_labels
 from mae_registry import ConfigError
-
-Strength = Annotated[float, Field(ge=0, lt=1)]
-"""A change as a share of what is changed."""
 
 
 class ImageFolder(FileFolder):
@@ -35,6 +33,7 @@ class ImageFolder(FileFolder):
         crop: "random_size" crops a random share of the photograph, "fixed_size" and "center" one of the size of the evaluation
             crop, at a random place or in the middle.
         crop_scale, crop_ratio: range of the area of a crop of random size, and of its width / height.
+        color_jitter: largest change of brightness, contrast and saturation, as a share; 0: none.
         flip: probability of a horizontal flip.
         color_jitter: largest change of brightness, contrast and saturation, as a share; 0: none.
         interpolation: how crops are resized.
@@ -57,8 +56,8 @@ class ImageFolder(FileFolder):
         crop_ratio: PositiveRange = (3 / 4, 4 / 3),
         flip: Probability = 0.5,
         interpolation: Interpolation = "bicubic",
-        color_jitter: Strength = 0.0,
         single_try: bool = False,
+        color_jitter: Strength = 0.0,
         auto_augment: str | None = None,
         crop_share: Share | None = None,
         max_pixels: Positive = MAX_PIXELS,
@@ -70,8 +69,8 @@ class ImageFolder(FileFolder):
             crop_ratio=crop_ratio,
             flip=flip,
             interpolation=interpolation,
-            color_jitter=color_jitter,
             single_try=single_try,
+            color_jitter=color_jitter,
             auto_augment=auto_augment,
             crop_share=crop_share,
         )
@@ -171,8 +170,8 @@ class Cifar10(Dataset):
         crop_ratio: PositiveRange = (3 / 4, 4 / 3),
         flip: Probability = 0.5,
         interpolation: Interpolation = "bicubic",
-        color_jitter: Strength = 0.0,
         single_try: bool = False,
+        color_jitter: Strength = 0.0,
         auto_augment: str | None = None,
         crop_share: Share | None = None,
     ) -> None:
@@ -183,8 +182,8 @@ class Cifar10(Dataset):
             crop_ratio=crop_ratio,
             flip=flip,
             interpolation=interpolation,
-            color_jitter=color_jitter,
             single_try=single_try,
+            color_jitter=color_jitter,
             auto_augment=auto_augment,
             crop_share=crop_share,
         )
