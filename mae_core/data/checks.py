@@ -94,7 +94,8 @@ def _real_places(folder: FileFolder) -> dict[str, int]:
     if again and folder.table is not None:
         shown = "; ".join(folder.listed(again[: 2 * NUM_SHOWN]))
         raise MaeError(
-            f"files are listed twice ({len(again) // 2:,} of {len(folder):,}): {shown}{_more(again[::2])}; keep one line of each"
+            f"files are listed twice ({len(again) // 2:,} of {len(folder):,}): {shown}{_more(again[::2])}; "
+            "keep one line of each"
         )
     return places
 

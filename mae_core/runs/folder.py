@@ -128,10 +128,30 @@ def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
     write_atomically(folder / FACTS, lambda file: file.write(json.dumps(facts, indent=2).encode()))
 
 
+def not_a_run(folder: Path) -> MaeError:
+    """The error for a folder in which nothing was trained or evaluated."""
+    why = "it has no config.yaml" if folder.is_dir() else "it does not exist"
+    return MaeError(f"{folder} is not the folder of a run: {why}. Give the folder that `mae pretrain` wrote (its --out).")
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What `write_facts` wrote, {} where there is nothing. Raises MaeError for a damaged file."""
+    path = folder / FACTS
+    if not path.exists():
+        return {}
+    try:
+        facts = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise MaeError(f"{path} is damaged: {error}. Correct or delete it and try again.") from error
+    if not isinstance(facts, dict):
+        raise MaeError(f"{path} is damaged: it holds a {type(facts).__name__}, not an object. Delete it and try again.")
+    return facts
+
+
 def require_same_config(checkpoint: Checkpoint, config: Config) -> None:
     """Raise ConfigError if a resumed run would not be the same run: names the keys and both values."""
-    stored = _leaves(load_config_text(checkpoint.config).to_dict())
-    now = _leaves(config.to_dict())
+    stored = leaves(load_config_text(checkpoint.config).to_dict())
+    now = leaves(config.to_dict())
     differing = [
         key for key in sorted({*stored, *now}) if stored.get(key) != now.get(key) and not FREE_ON_RESUME.fullmatch(key)
     ]
@@ -143,11 +163,12 @@ def require_same_config(checkpoint: Checkpoint, config: Config) -> None:
         )
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of a nested mapping, by dotted keys."""
+    found: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            leaves |= _leaves(value, f"{prefix}{key}.")
+            found |= leaves(value, f"{prefix}{key}.")
         else:
-            leaves[prefix + key] = value
-    return leaves
+            found[prefix + key] = value
+    return found

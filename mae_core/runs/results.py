@@ -66,7 +66,8 @@ class Results:
 
     protocol: str
     """What was done: "fine-tuning", "linear probe", "k-NN", ..."""
-    recipe: str
+    recipe: str | None
+    """Its name; None for an evaluation that has none."""
     checkpoint: str | None
     """Where the evaluated weights come from; None for a training from scratch."""
     data: Mapping[str, Any]
@@ -81,7 +82,7 @@ class Results:
     confused: Sequence[Pair]
     """The most confused pairs, most frequent first."""
     deviations: Sequence[str] | None
-    """What differs from the shipped recipe; None where the recipe extends none."""
+    """What differs from the shipped recipe; None where there is none to compare with."""
     wrong: Sequence[Wrong]
     """Some wrong predictions, the most certain first."""
     seconds: float
@@ -106,7 +107,7 @@ def write_results(
     folder: Path,
     predictions: "Predictions",
     *,
-    config: Config,
+    config: Config | None,
     protocol: str,
     classes: Sequence[str],
     data: Mapping[str, Any],
@@ -121,7 +122,7 @@ def write_results(
     Args:
         folder: where the evaluation writes.
         predictions: names, targets and scores of all held-out samples.
-        config: the resolved recipe of the evaluation.
+        config: the resolved recipe of the evaluation; None for one that has none.
         protocol: what was done, as the report shall call it.
         classes: the names of the classes; a label is an index into them.
         data: where the data is, and the numbers of samples, for the report.
@@ -136,7 +137,7 @@ def write_results(
     judged = judge(predictions, classes)
     results = Results(
         protocol=protocol,
-        recipe=config.name,
+        recipe=None if config is None else config.name,
         checkpoint=checkpoint,
         data=dict(data),
         classes=list(classes),
@@ -145,7 +146,7 @@ def write_results(
         of_classes=judged.of_classes,
         confusion=judged.confusion,
         confused=judged.confused,
-        deviations=find_deviations(config),
+        deviations=None if config is None else find_deviations(config),
         wrong=[_wrong(folder, number, entry, draw) for number, entry in enumerate(judged.wrong)],
         seconds=seconds,
         versions=_versions(),

@@ -51,10 +51,11 @@ def judge(predictions: Predictions, classes: Sequence[str]) -> Judged:
     if predictions.targets.dim() == 2:
         return _judge_several(predictions, classes)
     targets, scores, num_classes = predictions.targets.long(), predictions.scores.float(), len(classes)
-    metrics = {"accuracy": _accuracy(scores, targets, 1)}
-    if num_classes > TOP:
-        metrics["top5"] = _accuracy(scores, targets, TOP)
     confusion = multiclass_confusion_matrix(scores, targets, num_classes=num_classes)
+    metrics = {"accuracy": int(confusion.diagonal().sum()) / len(targets)}
+    if num_classes > TOP:
+        top5 = multiclass_accuracy(scores, targets, num_classes=num_classes, top_k=TOP, average="micro")
+        metrics["top5"] = float(top5)
     return Judged(
         metrics,
         [_of_class(name, row, number) for number, (name, row) in enumerate(zip(classes, confusion, strict=True))],
@@ -62,11 +63,6 @@ def judge(predictions: Predictions, classes: Sequence[str]) -> Judged:
         _confused(confusion, classes),
         _wrong(predictions, scores.argmax(dim=1) != targets, classes),
     )
-
-
-def _accuracy(scores: Tensor, targets: Tensor, top_k: int) -> float:
-    """The share of all samples whose label is among the `top_k` highest scores."""
-    return float(multiclass_accuracy(scores, targets, num_classes=scores.shape[1], top_k=top_k, average="micro"))
 
 
 def _of_class(name: str, row: Tensor, number: int) -> OfClass:

@@ -25,16 +25,16 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(list_checkpoints(folder)[0]).model
 
 
-@pytest.mark.parametrize("head", ["{name: linear}", "{name: linear, pool: cls, norm: false}"])
+@pytest.mark.parametrize("head", ["{name: linear}", "{name: linear, pool: cls, norm: batch}", "{name: attentive, heads: 2}"])
 def test_it_learns_and_says_how_well(tiny_recipe, tmp_path, head):
     run(config_of(tiny_recipe, "train.epochs=12", f"task.head={head}"), tmp_path / "run")
     entries = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert all(0 <= entry["accuracy"] <= 1 for entry in entries)
     assert sum(entry["accuracy"] for entry in entries[-6:]) / 6 > 0.9
-    assert entries[-1]["loss"] < 0.5 * entries[0]["loss"]
+    assert entries[-1]["loss"] < 0.7 * entries[0]["loss"]
     names = weights(tmp_path / "run")
     assert {name.split(".")[0] for name in names} == {"backbone", "head"}
-    assert ("head.norm.weight" in names) == ("norm: false" not in head)
+    assert ("head.norm.weight" in names) == (head == "{name: linear}")
 
 
 def test_it_resumes_with_the_same_bits_also_with_workers(tiny_recipe, tmp_path):
@@ -70,7 +70,11 @@ def test_a_task_is_checked_as_any_component():
     assert load_config(recipe)["task"] == {"name": "pretrain", "held_out": 0.0, "probe": None}
     assert load_config(recipe, ["task.held_out=0.1"])["task"] == {"name": "pretrain", "held_out": 0.1, "probe": None}
     config = load_config(recipe, ["task={name: classify, num_classes: 7, head: linear}"])
-    assert config["task"] == {"name": "classify", "num_classes": 7, "head": {"name": "linear", "pool": "mean", "norm": True}}
+    assert config["task"] == {
+        "name": "classify",
+        "num_classes": 7,
+        "head": {"name": "linear", "pool": "mean", "norm": "layer", "init_std": 2e-5},
+    }
     with pytest.raises(ConfigError, match=r"task\.name: unknown tasks name 'clasify'. Did you mean 'classify'"):
         load_config(recipe, ["task=clasify"])
     with pytest.raises(ConfigError) as error:

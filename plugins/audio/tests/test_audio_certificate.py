@@ -3,9 +3,9 @@
 import pytest
 import torch
 from golden_files import change_one_number, checks_of, failing, random_model, weights_of, write_numbers
+from mae_audio.classifier import SpectrogramClassifier, keep_times_and_frequencies
 
 from mae_audio.certificate import certify
-from mae_audio.classifier import SpectrogramClassifier, keep_times_and_frequencies
 from mae_audio.positions import SwappedSinCos
 from mae_core import Grid, Mask, build_model, export_state_dict, import_state_dict, load_config
 from mae_core.interfaces import Published
