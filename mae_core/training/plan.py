@@ -10,6 +10,9 @@ from torch.utils.data import Sampler
 from mae_core.masking.sampling import derive_seed
 from mae_registry import ConfigError
 
+STEPS_OF_A_SMALL_EPOCH = 8
+"""Steps that an epoch has at least with the batch size that is suggested for few samples, if there are as many samples."""
+
 
 class Key(NamedTuple):
     """One sample of one epoch of one source; a pass over a source's data is its epoch."""
@@ -45,9 +48,10 @@ class Plan:
         self.num_batches = {name: size // batch_size for name, size in sizes.items()}
         for name, num_batches in self.num_batches.items():
             if num_batches == 0:
+                suggested = 2 ** max(0, (sizes[name] // STEPS_OF_A_SMALL_EPOCH).bit_length() - 1)
                 raise ConfigError(
                     f"data.{name}: {sizes[name]} samples do not fill one batch of train.batch_size={batch_size}; "
-                    "lower train.batch_size"
+                    f"lower it, for example to train.batch_size={suggested}"
                 )
         self.steps_per_epoch = sum(self.num_batches.values())
         self.num_steps = self.steps_per_epoch * num_epochs
