@@ -21,6 +21,7 @@ from mae_core.cli import (
     new_plugin,
     plugins,
     recipes,
+    reconstruct,
     reports,
     tools,
     training,
@@ -59,7 +60,7 @@ def _options(
 
 
 for panel, commands in {
-    "Train, and look at the result": {"pretrain": training.pretrain, "reconstruct": training.reconstruct},
+    "Train, and look at the result": {"pretrain": training.pretrain, "reconstruct": reconstruct.reconstruct},
     "Use what was learned": {"finetune": evaluation.finetune, "probe": evaluation.probe},
     "Runs and weights": {
         "verify": verify.verify,

@@ -19,7 +19,6 @@ ENCODER_NAMES = {
 }
 ENCODER_POSITIONS = {INPUT + "positions": PositionTable("pos_embed", class_token=ENCODER + "cls_token")}
 
-
 MEL_BINS = 128
 """Of the published spectrograms."""
 
