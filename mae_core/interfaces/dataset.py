@@ -41,6 +41,21 @@ class Labels:
             return self.targets.sum(dim=0, dtype=torch.float64).long()
         return torch.bincount(self.targets, minlength=len(self.names))
 
+    def balancing_weights(self) -> Tensor:
+        """(samples,) float64: 1 over the number of samples of the class, summed over the classes of a sample (Audio-MAE)."""
+        weights = 1 / self.counts().clamp(min=1).double()
+        return self.targets.double() @ weights if self.several else weights[self.targets]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """An epoch of samples that are drawn by weight, none of them twice, in place of a pass over all of them."""
+
+    number: int
+    """Samples in an epoch."""
+    weights: Tensor
+    """(samples,) float64: how likely each is to be drawn, at least `number` of them above 0."""
+
 
 class Dataset(ABC):
     """Numbered samples. Built as `dataset(sample_shape, **recipe)`, `sample_shape` being the tokenizer's.
@@ -54,9 +69,12 @@ class Dataset(ABC):
     labels: Labels | None = None
     """The label of every sample, if they have any; `load` and `read` then give it with the sample (`labelled`)."""
 
+    draws: Draws | None = None
+    """How samples are drawn for training; None: an epoch takes every sample once."""
+
     @abstractmethod
     def __len__(self) -> int:
-        """Loads in an epoch."""
+        """The number of samples."""
 
     @abstractmethod
     def load(self, index: int, *, random: Random) -> Tensor | Sample:

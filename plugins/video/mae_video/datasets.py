@@ -23,7 +23,7 @@ class VideoFolder(FileFolder):
 
     Args:
         root: the folder.
-        labels, split: see `FileFolder`.
+        labels, split, balanced: see `FileFolder`.
         stride, fps: which frames make a clip: every `stride`-th, or with `fps` those that far apart in time at that rate;
             see `clips.ClipSampler`. The clip's place in the file is drawn.
         num_views: crops of each decoded clip, each a sample with a mask of its own.
@@ -40,6 +40,7 @@ class VideoFolder(FileFolder):
         root: str | None = None,
         labels: str | None = None,
         split: str | None = None,
+        balanced: Positive | None = None,
         stride: Positive = 4,
         fps: PositiveFloat | None = None,
         num_views: Positive = 1,
@@ -60,7 +61,7 @@ class VideoFolder(FileFolder):
         self._multi_scale, self._crop_scale, self._crop_ratio, self._flip = multi_scale, crop_scale, crop_ratio, flip
         find_reader(reader)  # before a worker needs it
         self._reader: Reader = reader
-        super().__init__(root, modality=VIDEO, what="videos", labels=labels, split=split)
+        super().__init__(root, modality=VIDEO, what="videos", labels=labels, split=split, balanced=balanced)
 
     def load(self, index: int, *, random: Random) -> Tensor | Sample:
         """(C, T, H, W) uint8, or (num_views, C, T, H, W): crops of one clip. Decodes no frame outside the clip's span."""
