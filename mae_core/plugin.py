@@ -41,8 +41,16 @@ def register_decoders(register: Register) -> None:
 
 @hookimpl
 def register_targets(register: Register) -> None:
-    """The patches themselves."""
+    """The patches themselves, their largest coefficients, and their tokens."""
     register("pixels", "mae_core.parts.pixels:Pixels")
+    register("pca", "mae_core.parts.principal_components:PrincipalComponents")
+    register("tokens", "mae_core.parts.tokens:Tokens")
+
+
+@hookimpl
+def register_quantizers(register: Register) -> None:
+    """The nearest of a number of patches."""
+    register("codebook", "mae_core.parts.tokens:Codebook")
 
 
 @hookimpl

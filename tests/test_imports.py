@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"version", "interfaces", "plugin"},
+    {"version", "section", "interfaces", "plugin"},
     {"files", "registry"},
     {"data"},
     {"masking"},

@@ -12,7 +12,20 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mae_core.cli import configs, doctor, install, masks, new_plugin, plugins, recipes, reports, tools, training, verify
+from mae_core.cli import (
+    configs,
+    doctor,
+    install,
+    masks,
+    new_plugin,
+    plugins,
+    recipes,
+    reconstruct,
+    reports,
+    tools,
+    training,
+    verify,
+)
 from mae_registry import MaeError
 
 app = typer.Typer(
@@ -46,7 +59,7 @@ def _options(
 
 
 for panel, commands in {
-    "Train, and look at the result": {"pretrain": training.pretrain, "reconstruct": training.reconstruct},
+    "Train, and look at the result": {"pretrain": training.pretrain, "reconstruct": reconstruct.reconstruct},
     "Runs and weights": {
         "verify": verify.verify,
         "convert": tools.convert,

@@ -51,6 +51,10 @@ class Config(Mapping[str, Any]):
         """Where a value comes from, e.g. "configs/image/mae_vit_base.yaml:12", "command line" or "default of vit"."""
         return str(self._node(key).origin)
 
+    def renamed(self, name: str, *, based_on: str | None) -> "Config":
+        """The same values, as those of the recipe from which they were taken."""
+        return Config(name, self._tree, based_on=based_on)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists and scalars."""
         return to_jsonable_python(plain(self._tree))

@@ -47,21 +47,23 @@ def read_layers(source: str | Path | Mapping[str, Any]) -> tuple[str, list[Node]
     return name, _read(path, shown, ())
 
 
-def shipped_recipe(source: str | Path | Mapping[str, Any], folder: Path = Path()) -> str | None:
-    """The name of the recipe of `list_recipes` that this one is, or that it extends, at whatever distance; None without one.
-
-    The source can be read: `read_layers` has done so.
-    """
+def extended_by(source: str | Path | Mapping[str, Any]) -> list[str | Path]:
+    """The recipes that a readable one extends directly, each as `load_config` takes it."""
     if isinstance(source, Mapping):
-        extends = source.get("extends") or []
+        extends, folder = source.get("extends") or [], Path()
     else:
-        name, path, shown = _find(source, folder)
-        if name in _by_name():
-            return name
-        folder = path.parent
+        _, path, shown = _find(source, Path())
         extends = plain(parse_yaml(path.read_text(encoding="utf-8-sig"), shown)).get("extends") or []
-    parents = [extends] if isinstance(extends, str) else extends
-    return next((name for parent in parents if (name := shipped_recipe(parent, folder))), None)
+        folder = path.parent
+    known = _by_name()
+    return [name if name in known else folder / name for name in ([extends] if isinstance(extends, str) else extends)]
+
+
+def shipped_recipe(source: str | Path | Mapping[str, Any]) -> str | None:
+    """The name of the recipe of `list_recipes` that this one is, or that it extends, at whatever distance; None without one."""
+    if isinstance(source, str) and source in _by_name():
+        return source
+    return next((name for parent in extended_by(source) if (name := shipped_recipe(parent))), None)
 
 
 def _find(source: str | Path, folder: Path) -> tuple[str, Path, str]:

@@ -12,6 +12,8 @@ from mae_core.build import build_backbone, build_model
 from mae_core.config import Config, load_config
 from mae_core.interfaces import Check, Task
 from mae_core.layouts.published import export_state_dict, import_state_dict
+from mae_core.layouts.shapes import depth as depth
+from mae_core.layouts.shapes import transformer as transformer
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.model.classifier import Classifier
 from mae_core.registry import build_component
@@ -23,20 +25,6 @@ HEAD_BIASES = ("head.bias", "head.1.bias")
 
 
 # ---- the model
-
-
-def transformer(weights: Mapping[str, Tensor], blocks: str, *, heads: int) -> dict[str, Any]:
-    """The section of an encoder or decoder whose weights are named BLOCKS.NUMBER.mlp.fc1.weight and so on.
-
-    The number of heads cannot be seen in the weights' shapes.
-    """
-    hidden, width = weights[f"{blocks}.0.mlp.fc1.weight"].shape
-    return {"width": width, "depth": depth(weights, blocks), "heads": heads, "mlp_ratio": hidden / width}
-
-
-def depth(weights: Mapping[str, Tensor], blocks: str) -> int:
-    """How many blocks have weights that are named BLOCKS.NUMBER.... ."""
-    return len({name.removeprefix(f"{blocks}.").split(".")[0] for name in weights if name.startswith(f"{blocks}.")})
 
 
 def heads_that_agree(widths: Sequence[int], error: Callable[..., float]) -> tuple[int, ...]:

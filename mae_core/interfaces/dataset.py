@@ -136,8 +136,9 @@ class Modality:
     """What a plugin says of its modality. Functions are import strings ("package.module:function"), resolved on use.
 
     `read(path, tokenizer) -> Tensor | Sample`: one file as `Dataset.load` would give it, un-augmented. Raises BadSample.
-    `picture(reconstructions, path)`: writes a PNG, one row (or group of rows) a reconstruction, every column labelled;
-    `mae_core.pictures.panels.panels` gives the columns.
+    `picture(reconstructions, path) -> Sequence[Path]`: writes a PNG, one row (or group of rows) a reconstruction, every column
+    labelled, and what else belongs to it beside it, and returns every path that it wrote; `mae_core.pictures.panels.panels`
+    gives the columns.
     `measure(samples) -> dict`: `mae statistics`; parameters of the tokenizer that fit these samples, e.g. their
     mean: numbers, or lists of one a channel.
     """
@@ -154,3 +155,5 @@ class Modality:
     """Name of its dataset of labelled files, which takes the options of `mae_core.data.folders.FileFolder`."""
     known_data: Sequence[KnownData] = field(default=())
     """Published data sets in files of their own."""
+    recipes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Names of recipes for what is done after pre-training, "finetune" and "probe", one for each size of encoder."""

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from mae_core.interfaces import Layout, Tokenizer
+from mae_core.layouts.shapes import rounding
 from mae_core.model.backbone import Backbone
 from mae_registry import MaeError, some_of
 
@@ -32,8 +33,6 @@ DECODER = "modalities.{entry}.decoder."
 HEAD = "head."
 ROOMS = {ENCODER: 2, "backbone.inputs.": 3, "modalities.": 3, "teachers.": 2, HEAD: 1}
 """How the names of the model's parts begin, and how many words of a name say which part it is of."""
-TOLERANCE = 1e-5
-"""How far a published fixed table may lie from ours: rounding, not another rule."""
 
 
 class Form(Protocol):
@@ -236,7 +235,7 @@ class Table:
             own[f"{where}.table"] = rows[first:]
         elif not (ours.is_meta or rows.is_meta):
             error = float((ours - rows[first:].to(ours)).abs().max())
-            if not error <= TOLERANCE:
+            if not error <= rounding(published):
                 raise MaeError(
                     f"{table.name}: the checkpoint's positions differ from this model's fixed ones by up to {error:.2g}; in "
                     f"the recipe, name the positions that it was trained with, or `learned`, which may be any ({where})"

@@ -1,10 +1,14 @@
 """Names and shapes of the published Audio-MAE checkpoints: pre-training, and the fine-tuning classifier."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
 
 from mae_audio.tokenizer import SpectrogramPatches
-from mae_core.interfaces import Tokenizer
+from mae_core.interfaces import Found, Tokenizer
 from mae_core.layouts.classifier import ClassifierLayout
+from mae_core.layouts.shapes import FAMILY_HEADS, has, transformer
 from mae_core.layouts.table import DECODER, ENCODER, INPUT, PositionTable, TableLayout
 
 ENCODER_NAMES = {
@@ -14,6 +18,9 @@ ENCODER_NAMES = {
     INPUT + "tokenizer.": "patch_embed.",
 }
 ENCODER_POSITIONS = {INPUT + "positions": PositionTable("pos_embed", class_token=ENCODER + "cls_token")}
+
+MEL_BINS = 128
+"""Of the published spectrograms."""
 
 
 class AudioMaeLayout(TableLayout):
@@ -32,6 +39,22 @@ class AudioMaeLayout(TableLayout):
         **ENCODER_POSITIONS,
         DECODER + "positions": PositionTable("decoder_pos_embed"),
     }
+
+    def recognize(self, weights: Mapping[str, Tensor], beside: Mapping[str, Any]) -> Found | None:
+        """The published decoder of local windows; spectrograms of the published number of mel bins."""
+        if not has(weights, "cls_token", "pos_embed", "decoder_blocks.0.attn.tau", "blocks.0.attn.qkv.weight", "decoder_pred."):
+            return None
+        encoder, decoder = transformer(weights, "blocks"), transformer(weights, "decoder_blocks")
+        convolution = weights["patch_embed.proj.weight"]
+        frames, bins = convolution.shape[2:]
+        num_times, left = divmod(weights["pos_embed"].shape[1] - 1, MEL_BINS // bins)
+        if convolution.shape[1] != 1 or left:
+            return None
+        decoder["heads"] = weights["decoder_blocks.0.attn.tau"].numel()
+        tokenizer = {"patch_size": [frames, bins], "input_size": [num_times * frames, MEL_BINS]}
+        model = {"encoder": encoder, "modalities": {"audio": {"tokenizer": tokenizer, "decoder": decoder}}}
+        assumed = {"model.encoder.heads": FAMILY_HEADS.get(encoder["width"])}
+        return Found("an Audio-MAE, encoder and decoder", "audio/audiomae_base", model, assumed)
 
     def patch_sides(self, tokenizer: Tokenizer) -> tuple[int, ...]:
         """Frames and mel bins; patches may overlap."""
