@@ -82,21 +82,15 @@ def sample_shape(config: Config, entry: str) -> tuple[int, ...]:
         return _build_tokenizer(entry, config, None).sample_shape
 
 
-<<<<<<< HEAD
-def build_masker(config: Config, entry: str, backbone: Backbone, *, path: str | None = None) -> Masker:
-    """The modality's masker, or the one at `path` of the recipe, tried on its grid and with this backbone's encoder."""
-    path = path or f"model.modalities.{entry}.masker"
-    tokenizer, encoder = backbone.input(entry).tokenizer, backbone.encoder
-=======
 def build_tokenizer(entry: str, config: Config) -> Tokenizer:
     """An entry's tokenizer alone, which has nothing to embed with."""
     return _build_tokenizer(entry, config, None)
 
 
-def build_masker(config: Config, entry: str, backbone: Backbone) -> Masker:
-    """The modality's masker, tried on its grid and with this backbone's encoder."""
-    path, tokenizer, encoder = f"model.modalities.{entry}.masker", backbone.input(entry).tokenizer, backbone.encoder
->>>>>>> eval
+def build_masker(config: Config, entry: str, backbone: Backbone, *, path: str | None = None) -> Masker:
+    """The modality's masker, or the one at `path` of the recipe, tried on its grid and with this backbone's encoder."""
+    path = path or f"model.modalities.{entry}.masker"
+    tokenizer, encoder = backbone.input(entry).tokenizer, backbone.encoder
     return _at(
         path,
         config,

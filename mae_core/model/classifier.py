@@ -29,7 +29,8 @@ class Classifier(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Parts whose parameters are all frozen, and the average, stay in evaluation mode."""
         super().train(mode)
-        _still(self)
+        for part in self.children():
+            _still(part)
         return self
 
     def tune(self, num_blocks: float) -> None:

@@ -57,7 +57,18 @@ class Tones(Dataset):
         return [Preview(self.describe(index), self._view(index, Random(index))) for index in range(count)]
 
 
+class Chords(Tones):
+    """Tones that may be of several classes."""
+
+    def __init__(self, sample_shape: tuple[int, ...]) -> None:
+        super().__init__(sample_shape)
+        targets = torch.nn.functional.one_hot(torch.arange(len(self)) % 3, 4).float()
+        targets[::2, 3] = 1
+        self.labels = Labels(("bright", "dark", "even", "middling"), targets)
+
+
 def register_tones() -> None:
-    """As the dataset "tones", once a process."""
+    """As the datasets "tones" and "chords", once a process."""
     if "tones" not in registry().names("datasets"):
         registry().add(Component("datasets", "tones", "tones:Tones", "core"))
+        registry().add(Component("datasets", "chords", "tones:Chords", "core"))
