@@ -11,6 +11,9 @@ from mae_core.interfaces import Draws
 from mae_core.masking.sampling import derive_seed
 from mae_registry import ConfigError
 
+STEPS_OF_A_SMALL_EPOCH = 8
+"""Steps that an epoch has at least with the batch size that is suggested for few samples, if there are as many samples."""
+
 
 class Key(NamedTuple):
     """One sample of one epoch of one source; a pass over a source's data is its epoch."""
@@ -50,9 +53,10 @@ class Plan:
         self.num_batches = {name: length // batch_size for name, length in lengths.items()}
         for name, num_batches in self.num_batches.items():
             if num_batches == 0:
+                suggested = 2 ** max(0, (lengths[name] // STEPS_OF_A_SMALL_EPOCH).bit_length() - 1)
                 raise ConfigError(
                     f"data.{name}: {lengths[name]} samples an epoch do not fill one batch of train.batch_size={batch_size}; "
-                    "lower train.batch_size"
+                    f"lower it, for example to train.batch_size={suggested}"
                 )
         self.steps_per_epoch = sum(self.num_batches.values())
         self.num_steps = self.steps_per_epoch * num_epochs
