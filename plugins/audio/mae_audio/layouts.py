@@ -44,14 +44,11 @@ class AudioMaeLayout(TableLayout):
         """The published decoder of local windows; spectrograms of the published number of mel bins."""
         if not has(weights, "cls_token", "pos_embed", "decoder_blocks.0.attn.tau", "blocks.0.attn.qkv.weight", "decoder_pred."):
             return None
-        encoder, decoder = transformer(weights, "blocks"), transformer(weights, "decoder_blocks")
-        convolution = weights["patch_embed.proj.weight"]
-        frames, bins = convolution.shape[2:]
-        num_times, left = divmod(weights["pos_embed"].shape[1] - 1, MEL_BINS // bins)
-        if convolution.shape[1] != 1 or left:
+        tokenizer = _tokenizer(weights)
+        if tokenizer is None:
             return None
+        encoder, decoder = transformer(weights, "blocks"), transformer(weights, "decoder_blocks")
         decoder["heads"] = weights["decoder_blocks.0.attn.tau"].numel()
-        tokenizer = {"patch_size": [frames, bins], "input_size": [num_times * frames, MEL_BINS]}
         model = {"encoder": encoder, "modalities": {"audio": {"tokenizer": tokenizer, "decoder": decoder}}}
         assumed = {"model.encoder.heads": FAMILY_HEADS.get(encoder["width"])}
         return Found("an Audio-MAE, encoder and decoder", "audio/audiomae_base", model, assumed)
@@ -68,9 +65,35 @@ class AudioMaeVitLayout(ClassifierLayout):
     names: ClassVar = ENCODER_NAMES
     positions: ClassVar = ENCODER_POSITIONS
 
+    def recognize(self, weights: Mapping[str, Tensor], beside: Mapping[str, Any]) -> Found | None:
+        """One that has no norm before it pools, of spectrograms of the published number of mel bins."""
+        if not has(
+            weights, "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "fc_norm.weight", "head.weight"
+        ):
+            return None
+        tokenizer = _tokenizer(weights)
+        if tokenizer is None or has(weights, "norm.weight"):
+            return None
+        encoder = transformer(weights, "blocks")
+        audio = {"tokenizer": tokenizer, "positions": {"name": "learned", "class_token": True}}
+        model = {"encoder": {**encoder, "final_norm": False}, "modalities": {"audio": audio}}
+        assumed = {"model.encoder.heads": FAMILY_HEADS.get(encoder["width"])}
+        title = "the encoder of a classifier that Audio-MAE fine-tuned (its head is left out)"
+        return Found(title, "audio/audiomae_base", model, assumed, complete=False)
+
     def patch_sides(self, tokenizer: Tokenizer) -> tuple[int, ...]:
         """Frames and mel bins; patches may overlap."""
         return _patch_size(tokenizer)
+
+
+def _tokenizer(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """The section of a tokenizer of spectrograms of the published number of mel bins; None where they are none."""
+    convolution, num_patches = weights["patch_embed.proj.weight"], weights["pos_embed"].shape[1] - 1
+    if convolution.ndim != 4 or convolution.shape[1] != 1 or convolution.shape[3] > MEL_BINS:
+        return None
+    frames, bins = convolution.shape[2:]
+    num_times, left = divmod(num_patches, MEL_BINS // bins)
+    return None if left else {"patch_size": [frames, bins], "input_size": [num_times * frames, MEL_BINS]}
 
 
 def _patch_size(tokenizer: Tokenizer) -> tuple[int, ...]:

@@ -63,6 +63,20 @@ class MaeVitLayout(ClassifierLayout):
     names: ClassVar = {**ENCODER_NAMES, ENCODER + "mask_token": None}
     positions: ClassVar = ENCODER_POSITIONS
 
+    def recognize(self, weights: Mapping[str, Tensor], beside: Mapping[str, Any]) -> Found | None:
+        """A fine-tuned one, which has no norm before it pools; square samples."""
+        if not has(weights, *ENCODER_PARTS, "fc_norm.weight", "head.weight") or has(weights, "norm.weight"):
+            return None
+        sizes = encoder_sizes(weights)
+        if sizes is None:
+            return None
+        encoder, image = sizes
+        image["positions"] = {"name": "learned", "class_token": True}
+        model = {"encoder": {**encoder, "final_norm": False}, "modalities": {"image": image}}
+        assumed = {"model.encoder.heads": FAMILY_HEADS.get(encoder["width"])}
+        title = "the encoder of a classifier that MAE fine-tuned (its head is left out)"
+        return Found(title, RECIPE, model, assumed, complete=False)
+
 
 class MaeLayout(TableLayout):
     """A published MAE pre-training checkpoint, encoder and decoder."""
