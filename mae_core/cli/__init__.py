@@ -15,6 +15,8 @@ from rich.console import Console
 from mae_core.cli import (
     configs,
     doctor,
+    embed,
+    features,
     install,
     masks,
     new_plugin,
@@ -60,6 +62,7 @@ def _options(
 
 for panel, commands in {
     "Train, and look at the result": {"pretrain": training.pretrain, "reconstruct": reconstruct.reconstruct},
+    "What the encoder has learned": {"knn": features.knn, "embed": embed.embed},
     "Runs and weights": {
         "verify": verify.verify,
         "convert": tools.convert,
