@@ -16,6 +16,7 @@ from mae_core.cli import (
     configs,
     doctor,
     embed,
+    evaluation,
     features,
     install,
     masks,
@@ -62,7 +63,12 @@ def _options(
 
 for panel, commands in {
     "Train, and look at the result": {"pretrain": training.pretrain, "reconstruct": reconstruct.reconstruct},
-    "What the encoder has learned": {"knn": features.knn, "embed": embed.embed},
+    "Use what was learned": {
+        "finetune": evaluation.finetune,
+        "probe": evaluation.probe,
+        "knn": features.knn,
+        "embed": embed.embed,
+    },
     "Runs and weights": {
         "verify": verify.verify,
         "convert": tools.convert,

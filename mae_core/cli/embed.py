@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mae_core.cli.features import Checkpoint, Layer, progress_bar, say
+from mae_core.cli.evaluation import Checkpoint
+from mae_core.cli.features import Layer, progress_bar, say
 from mae_registry import MaeError
 
 if TYPE_CHECKING:

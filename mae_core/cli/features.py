@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
+from mae_core.cli.evaluation import Checkpoint, Data, Entry
 from mae_registry import MaeError
 
 if TYPE_CHECKING:
@@ -19,23 +20,6 @@ if TYPE_CHECKING:
     from mae_core.evaluation.knn import Votes
     from mae_core.runs.results import Results
 
-Checkpoint = Annotated[
-    Path,
-    typer.Argument(
-        metavar="CHECKPOINT", help="The folder of a run, a checkpoint, an encoder.safetensors, or published weights."
-    ),
-]
-Data = Annotated[
-    str,
-    typer.Argument(
-        metavar="DATA",
-        help="A folder with train/ and val/ that each have one folder for each class, a folder with one folder for each class, "
-        "a CSV file with the columns path,label, or the files of a data set that the modality knows.",
-    ),
-]
-Entry = Annotated[
-    str | None, typer.Option("--modality", help="The modality of the data, if the model has several.", show_default=False)
-]
 Layer = Annotated[
     int | None,
     typer.Option(min=0, help="Take the output of this layer of the encoder; 0 is its input.", show_default="the last, normed"),
@@ -91,7 +75,6 @@ def fast_probe(
     num_seeds: int = 1,
     out: Path | None = None,
     overwrite: bool = False,
-    as_json: bool = False,
 ) -> None:
     """`mae probe --fast`: features are computed once, and a grid of linear heads is trained on them.
 
@@ -122,7 +105,7 @@ def fast_probe(
                 progress=progress,
             )
         results = _write_probed(folder, frozen, probed, checkpoint=checkpoint, started=started)
-    _report_probed(results, probed, folder, as_json=as_json)
+    _report_probed(results, probed, folder)
 
 
 def _open(checkpoint: Path, data: str, *, entry: str | None, folder: Path) -> "Frozen":
@@ -202,21 +185,17 @@ def _write_probed(folder: Path, frozen: "Frozen", probed: "Probed", *, checkpoin
     return joined
 
 
-def _report_probed(results: "Results", probed: "Probed", folder: Path, *, as_json: bool) -> None:
-    table = [{**_fields(tried), probed.metric: tried.mean} for tried in probed.table]
-    measured = {name: {"mean": results.mean(name), "std": results.deviation(name)} for name in results.metrics}
-    if as_json:
-        _print_json({"held_out": measured, "validation": table, "results": str(folder / "results.json")})
-        return
+def _report_probed(results: "Results", probed: "Probed", folder: Path) -> None:
     typer.echo("On the validation split, which is a tenth of the training samples:")
     rows = [[*map(str, _fields(tried).values()), f"{tried.mean:.2%}"] for tried in probed.table]
     _print_table(["pool", "layer", "learning rate", "weight decay", probed.metric], rows)
     typer.echo(
         f"\nThe first of these, trained again on all training samples ({_describe(probed.table[0])}), on the held-out data:"
     )
-    for name, value in measured.items():
-        spread = "" if value["std"] is None else f" (standard deviation {value['std']:.2%} over {len(results.seeds)} seeds)"
-        typer.echo(f"  {name:<10}{value['mean']:.2%}{spread}")
+    for name in results.metrics:
+        spread = results.deviation(name)
+        several = "" if spread is None else f" (standard deviation {spread:.2%} over {len(results.seeds)} seeds)"
+        typer.echo(f"  {name:<10}{results.mean(name):.2%}{several}")
     _say_where(folder)
 
 

@@ -237,9 +237,9 @@ class _Checker:
                     )
                     continue
                 given = from_python(parameter.default, Origin(f"default of {called}"))
-            if parameter.kind is not None:
+            if parameter.kind is not None and given.value is not None:
                 section = Node({"name": given}, given.origin) if isinstance(given.value, str) else given
-                resolved[key] = self.component(section, parameter.kind, (*path, key))
+                resolved[key] = self.section(section, ComponentSection(parameter.kind), (*path, key))
                 continue
             try:
                 resolved[key] = _with_origins(parameter.validate(plain(given)), given)

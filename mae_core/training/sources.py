@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mae_core.build import sample_shape
 from mae_core.config import Config, load_config
-from mae_core.interfaces import Dataset, Sample, as_sample
+from mae_core.interfaces import Dataset, Draws, Sample, as_sample
 from mae_core.masking.sampling import derive_seed
 from mae_core.registry import build_component
 from mae_registry import ConfigError
@@ -32,6 +32,11 @@ class Source:
     def num_views(self) -> int:
         """Samples that one load gives."""
         return self._first.num_views
+
+    @property
+    def draws(self) -> Draws | None:
+        """How samples are drawn; None: an epoch takes every sample once."""
+        return self._first.draws
 
     @property
     def _first(self) -> Dataset:

@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from mae_core import load_backbone, load_config
 from mae_core.build import build_backbone
-from mae_core.cli import features, main
+from mae_core.cli import main
 from mae_core.interfaces import as_sample
 from mae_core.runs.backbone import save_backbone
 from mae_core.runs.results import read_results
@@ -111,10 +111,10 @@ def test_a_split_is_made_of_one_folder_and_recorded(mae, encoder, colours, tmp_p
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["knn"]  # no folder is left of what failed
 
 
-def test_the_fast_probe_reports_every_head_and_picks_one(encoder, colours, tmp_path, capfd):
+def test_the_fast_probe_reports_every_head_and_picks_one(mae, encoder, colours, tmp_path):
     out = tmp_path / "probe"
-    features.fast_probe(encoder, str(colours), layers=[1], num_views=2, num_seeds=2, out=out)
-    shown = capfd.readouterr().out
+    code, shown, err = mae("probe", encoder, colours, "--fast", "--layer", "1", "--views", "2", "--seeds", "2", "--out", out)
+    assert code == 0, err
     lines = [line.split() for line in shown.splitlines()]
     assert sum(line[:1] in (["mean"], ["cls"]) for line in lines) == 2 * 2 * 8  # pools, layers, learning rates
     results = read_results(out)
@@ -123,10 +123,13 @@ def test_the_fast_probe_reports_every_head_and_picks_one(encoder, colours, tmp_p
     assert results.mean("accuracy") == 1
     assert results.data["heads tried"] == 32
     assert (out / "report.html").is_file()
-    features.fast_probe(encoder, str(colours), out=out, overwrite=True, as_json=True)
-    numbers = json.loads(capfd.readouterr().out)
-    assert numbers["held_out"]["accuracy"] == {"mean": 1.0, "std": None}
-    assert len(numbers["validation"]) == 16
+
+
+def test_the_fast_probe_takes_no_recipe(mae, encoder, colours):
+    for words in (["--fast", "train.epochs=3"], ["--fast", "--resume"], ["--layer", "1"], ["--views", "2"]):
+        code, _, err = mae("probe", encoder, colours, *words)
+        assert code == 2
+        assert "--fast" in err
 
 
 @pytest.fixture
