@@ -214,6 +214,7 @@ def _folder(name: str, out: Path | None, *, overwrite: bool) -> Generator[Path]:
     """Where an evaluation writes; in the end, its page is written too."""
     from mae_core.runs.folder import choose_folder, give_back
     from mae_core.runs.report import write_report
+    from mae_core.runs.results import RESULTS
 
     if out is None:
         folder = choose_folder(name, None, resume=False, overwrite=False)
@@ -222,17 +223,19 @@ def _folder(name: str, out: Path | None, *, overwrite: bool) -> Generator[Path]:
         _require_free(folder, overwrite=overwrite)
     try:
         yield folder
-        write_report(folder)
-    finally:
-        give_back(folder)
+    except BaseException:
+        if not (folder / RESULTS).exists():  # else its split belongs to results that were found before
+            give_back(folder)
+        raise
+    write_report(folder)
 
 
 def _require_free(folder: Path, *, overwrite: bool) -> None:
     """Raise MaeError unless the folder is empty, or holds nothing but what an evaluation of this kind writes."""
-    from mae_core.evaluation.data import SPLIT_FILE
+    from mae_core.runs.folder import SPLIT
     from mae_core.runs.results import RESULTS, WRONG
 
-    own = {RESULTS, WRONG, "report.html", SPLIT_FILE}
+    own = {RESULTS, WRONG, "report.html", SPLIT}
     if folder.exists() and not folder.is_dir():
         raise MaeError(f"{folder.absolute()} is a file; choose a folder with --out")
     if folder.exists() and any(path.name not in own for path in folder.iterdir()):
