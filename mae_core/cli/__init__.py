@@ -15,7 +15,9 @@ from rich.console import Console
 from mae_core.cli import (
     configs,
     doctor,
+    embed,
     evaluation,
+    features,
     install,
     masks,
     new_plugin,
@@ -61,7 +63,12 @@ def _options(
 
 for panel, commands in {
     "Train, and look at the result": {"pretrain": training.pretrain, "reconstruct": reconstruct.reconstruct},
-    "Use what was learned": {"finetune": evaluation.finetune, "probe": evaluation.probe},
+    "Use what was learned": {
+        "finetune": evaluation.finetune,
+        "probe": evaluation.probe,
+        "knn": features.knn,
+        "embed": embed.embed,
+    },
     "Runs and weights": {
         "verify": verify.verify,
         "convert": tools.convert,
