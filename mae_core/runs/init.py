@@ -50,7 +50,7 @@ def _start(model: nn.Module, settings: InitSettings) -> str:
     if isinstance(model, MaskedAutoencoder) and not settings.backbone_only:
         other = _load_whole(settings)
         taken = transfer(backbone, other.backbone, interpolate=settings.interpolate)
-        _take_the_rest(model, other)
+        take_the_rest(model, other)
     else:
         taken = transfer(backbone, load_backbone(settings.checkpoint), interpolate=settings.interpolate)
         if isinstance(model, MaskedAutoencoder):
@@ -65,7 +65,7 @@ def _load_whole(settings: InitSettings) -> MaskedAutoencoder:
         raise MaeError(f"{error}. To begin with a backbone alone, and random decoders, set init.backbone_only=true") from error
 
 
-def _take_the_rest(model: MaskedAutoencoder, other: MaskedAutoencoder) -> None:
+def take_the_rest(model: MaskedAutoencoder, other: MaskedAutoencoder) -> None:
     """Decoders, targets, terms and teachers, which have to be the same."""
     rest, theirs = (
         {name: tensor for name, tensor in each.state_dict().items() if not name.startswith(("backbone.", "teachers."))}
