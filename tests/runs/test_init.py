@@ -108,3 +108,9 @@ def test_a_finished_run_that_is_not_the_same_says_how_to_go_on(pretrained, photo
     longer = load_config(RECIPE, [f"data.image.root={photos}", "train.epochs=3"])
     with pytest.raises(ConfigError, match=r"train\.epochs: 1 in the checkpoint, 3 now\n.*init\.checkpoint"):
         run(longer, pretrained, resume=True)
+
+
+def test_a_recipe_may_leave_the_checkpoint_open_but_a_run_may_not(tiny_recipe, tmp_path):
+    config = load_config(tiny_recipe, ["init.interpolate=true"])
+    with pytest.raises(ConfigError, match=r"init\.checkpoint: has no value"):
+        run(config, tmp_path / "run")
