@@ -15,6 +15,7 @@ from rich.console import Console
 from mae_core.cli import (
     configs,
     doctor,
+    evaluation,
     install,
     masks,
     new_plugin,
@@ -60,6 +61,7 @@ def _options(
 
 for panel, commands in {
     "Train, and look at the result": {"pretrain": training.pretrain, "reconstruct": reconstruct.reconstruct},
+    "Use what was learned": {"finetune": evaluation.finetune, "probe": evaluation.probe},
     "Runs and weights": {
         "verify": verify.verify,
         "convert": tools.convert,

@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from mae_core.interfaces.dataset import Draws
 from mae_core.interfaces.sample import Sample
 
 Batch = Mapping[str, Sample]
@@ -25,6 +26,11 @@ class Source(Protocol):
     @property
     def num_views(self) -> int:
         """Samples that one load gives."""
+        ...
+
+    @property
+    def draws(self) -> Draws | None:
+        """How samples are drawn; None: an epoch takes every sample once."""
         ...
 
     def __len__(self) -> int: ...

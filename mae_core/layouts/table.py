@@ -117,6 +117,7 @@ class Table:
     positions: Mapping[str, PositionTable] = field(default_factory=dict)
     forms: Mapping[str, Form] = field(default_factory=dict)
     encoder_layout: str = ""
+    left_out: Sequence[str] = ()
 
     def to_model(self, model: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Published tensors -> this model's."""
@@ -190,7 +191,7 @@ class Table:
         wanted = {name for some in expected for name in some if name is not None}
         if missing := sorted(wanted - set(state_dict)):
             raise MaeError(f"the checkpoint lacks {some_of(missing)}{self._why(model, state_dict, missing)}")
-        elsewhere = tuple(self._elsewhere(model))
+        elsewhere = (*self._elsewhere(model), *self.left_out)
         if extra := sorted(name for name in set(state_dict) - wanted if not (elsewhere and name.startswith(elsewhere))):
             raise MaeError(f"the checkpoint has {some_of(extra)}, for which this model has no place")
 
@@ -255,6 +256,8 @@ class TableLayout(Layout):
     """Our matrices that are published as convolutions over patches."""
     encoder_layout: ClassVar[str] = ""
     """The layout of an encoder alone, for the message where a checkpoint is one."""
+    left_out: ClassVar[Sequence[str]] = ()
+    """How the published names of tensors begin that no model here has, such as a classifier's: they are not read."""
 
     def to_model(self, model: nn.Module, state_dict: Mapping[str, Tensor], *, entry: str) -> dict[str, Tensor]:
         """Published -> ours. Fixed position tables are compared, learned ones loaded."""
@@ -273,6 +276,7 @@ class TableLayout(Layout):
             positions={where.format(entry=entry): table.of(entry) for where, table in self.positions.items()},
             forms={name.format(entry=entry): convolution for name in self.convolutions},
             encoder_layout=self.encoder_layout,
+            left_out=self.left_out,
         )
 
     def patch_sides(self, tokenizer: Tokenizer) -> tuple[int, ...]:

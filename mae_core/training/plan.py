@@ -7,8 +7,12 @@ from typing import NamedTuple
 import torch
 from torch.utils.data import Sampler
 
+from mae_core.interfaces import Draws
 from mae_core.masking.sampling import derive_seed
 from mae_registry import ConfigError
+
+STEPS_OF_A_SMALL_EPOCH = 8
+"""Steps that an epoch has at least with the batch size that is suggested for few samples, if there are as many samples."""
 
 
 class Key(NamedTuple):
@@ -20,7 +24,7 @@ class Key(NamedTuple):
 
 
 class Plan:
-    """Every step takes one batch of one source, drawn by weight; each source's samples come in their own shuffled order.
+    """Every step takes one batch of one source, drawn by weight; each source's samples are shuffled, or drawn by weight too.
 
     A source is one modality's data, or paired data. An epoch is as many steps as all sources together have whole batches; with
     one source that is one pass over its data.
@@ -28,6 +32,7 @@ class Plan:
     Args:
         sizes: samples of each source.
         weights: how often each source comes; None: in proportion to its batches.
+        draws: how an epoch is drawn from sources whose samples do not come once each.
     """
 
     def __init__(
@@ -38,16 +43,20 @@ class Plan:
         num_epochs: int,
         seed: int,
         weights: Mapping[str, float] | None = None,
+        draws: Mapping[str, Draws] | None = None,
     ) -> None:
         self.sizes = dict(sizes)
         self.batch_size = batch_size
         self.seed = seed
-        self.num_batches = {name: size // batch_size for name, size in sizes.items()}
+        self.draws = dict(draws or {})
+        lengths = {name: self.draws[name].number if name in self.draws else size for name, size in sizes.items()}
+        self.num_batches = {name: length // batch_size for name, length in lengths.items()}
         for name, num_batches in self.num_batches.items():
             if num_batches == 0:
+                suggested = 2 ** max(0, (lengths[name] // STEPS_OF_A_SMALL_EPOCH).bit_length() - 1)
                 raise ConfigError(
-                    f"data.{name}: {sizes[name]} samples do not fill one batch of train.batch_size={batch_size}; "
-                    "lower train.batch_size"
+                    f"data.{name}: {lengths[name]} samples an epoch do not fill one batch of train.batch_size={batch_size}; "
+                    f"lower it, for example to train.batch_size={suggested}"
                 )
         self.steps_per_epoch = sum(self.num_batches.values())
         self.num_steps = self.steps_per_epoch * num_epochs
@@ -75,6 +84,10 @@ class Plan:
     @functools.lru_cache(maxsize=4)  # noqa: B019 - a plan lives as long as its run
     def _order(self, source: str, epoch: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", source, epoch))
+        if (draws := self.draws.get(source)) is not None:
+            drawn = torch.multinomial(draws.weights, draws.number, generator=generator)
+            # those of large weight are drawn first, but should not be trained on first
+            return drawn[torch.randperm(draws.number, generator=generator)]
         return torch.randperm(self.sizes[source], generator=generator)
 
 

@@ -58,6 +58,7 @@ class Trainer:
             num_epochs=settings.epochs,
             seed=settings.seed,
             weights=settings.weights,
+            draws={name: source.draws for name, source in task.sources.items() if source.draws is not None},
         )
         self.fabric = make_fabric(settings)
         self.world = World(self.fabric)

@@ -42,9 +42,10 @@ class Tones(Dataset):
             raise ZeroDivisionError("one by nothing")
         if index in self.bad:
             raise BadSample(f"tone {index} is torn")
-        views = [self._view(index, random) for _ in range(self.num_views)]
-        x = torch.stack(views) if self.num_views > 1 else views[0]
-        return self.labelled(x, index, num_views=self.num_views)
+        if self.num_views == 1:
+            return self.labelled(self._view(index, random), index)
+        views = torch.stack([self._view(index, random) for _ in range(self.num_views)])
+        return self.labelled(views, index, num_views=self.num_views)
 
     def _view(self, index: int, random: Random) -> torch.Tensor:
         generator = torch.Generator().manual_seed(random.randrange(2**31))

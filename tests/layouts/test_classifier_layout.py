@@ -121,7 +121,7 @@ def test_a_backbone_leaves_the_head(make) -> None:
 
 
 def test_what_the_layout_cannot_hold() -> None:
-    with pytest.raises(MaeError, match="for classifiers whose head is linear.* whose head is AttentiveHead"):
+    with pytest.raises(MaeError, match=r"for classifiers whose head is linear.* whose head is AttentiveHead"):
         mae_core.export_state_dict(Classifier(make_backbone(), AttentiveHead(WIDTH, 2, heads=2)), layout="mae_vit")
     with pytest.raises(MaeError, match="this model is a MaskedAutoencoder"):
         mae_core.export_state_dict(autoencoder(), layout="mae_vit")

@@ -72,7 +72,8 @@ def test_labels_that_cannot_be_classes(tiny_recipe, tmp_path):
 
 def test_a_task_is_checked_as_any_component():
     recipe = "demo/image"
-    assert load_config(recipe)["task"] == {"name": "pretrain"}
+    assert load_config(recipe)["task"] == {"name": "pretrain", "held_out": 0.0, "probe": None}
+    assert load_config(recipe, ["task.held_out=0.1"])["task"] == {"name": "pretrain", "held_out": 0.1, "probe": None}
     config = load_config(
         recipe, ["task={name: classify, head: linear, mix: {cutmix: 0.0}, masker: {name: random, ratio: 0.5}}"]
     )

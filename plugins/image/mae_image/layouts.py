@@ -33,6 +33,7 @@ class TimmLayout(TableLayout):
     modality = "image"
     names: ClassVar = {**ENCODER_NAMES, ENCODER + "mask_token": None}
     positions: ClassVar = ENCODER_POSITIONS
+    left_out: ClassVar = ("head.",)
 
     def recognize(self, weights: Mapping[str, Tensor], beside: Mapping[str, Any]) -> Found | None:
         """Square samples of the published family; a `config.json` of timm's says how they are normalised."""
@@ -50,6 +51,8 @@ class TimmLayout(TableLayout):
             assumed |= {f"{TOKENIZER}.mean": list(IMAGENET_MEAN), f"{TOKENIZER}.std": list(IMAGENET_STD)}
         model = {"encoder": encoder, "modalities": {"image": image}}
         title = "the encoder of an MAE, or a VisionTransformer of timm"
+        if has(weights, "head."):
+            title += " (its classifier is left out)"
         return Found(title, RECIPE, model, assumed, complete=False)
 
 
@@ -101,17 +104,22 @@ DECODER_HEADS = {512: 16}
 
 def encoder_sizes(weights: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """The sections `encoder` and `modalities.image` of a recipe; None where the table of positions is not one of squares."""
-    table, convolution = weights["pos_embed"], weights["patch_embed.proj.weight"]
     encoder = transformer(weights, "blocks")
+    image = image_parts(weights["pos_embed"], weights["patch_embed.proj.weight"], encoder["width"])
+    return None if image is None else (encoder, image)
+
+
+def image_parts(table: Tensor, convolution: Tensor, width: int) -> dict[str, Any] | None:
+    """The section `modalities.image` of a recipe, as the table of positions (1, 1 + N, D) and the embedding show it."""
     tokenizer = patches(convolution)
-    if convolution.ndim != 4 or table.ndim != 3 or table.shape[-1] != encoder["width"]:
+    if convolution.ndim != 4 or table.ndim != 3 or table.shape[-1] != width:
         return None
     sides = square_sides(table.shape[1] - 1, tokenizer["patch_size"])
     if sides is None:
         return None
     grid = [side // length for side, length in zip(sides, tokenizer["patch_size"], strict=True)]
     positions = {"name": "sincos" if is_sincos(table[0, 1:], Grid(h=grid[0], w=grid[1])) else "learned"}
-    return encoder, {"tokenizer": {**tokenizer, "input_size": sides}, "positions": positions}
+    return {"tokenizer": {**tokenizer, "input_size": sides}, "positions": positions}
 
 
 def is_sincos(table: Tensor, grid: Grid) -> bool:
