@@ -26,6 +26,7 @@ LAYERS = [
     {"training"},
     {"tasks"},
     {"evaluation"},
+    {"cost"},
     {"testing"},
     {"cli"},
 ]
