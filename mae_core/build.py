@@ -87,9 +87,10 @@ def build_tokenizer(entry: str, config: Config) -> Tokenizer:
     return _build_tokenizer(entry, config, None)
 
 
-def build_masker(config: Config, entry: str, backbone: Backbone) -> Masker:
-    """The modality's masker, tried on its grid and with this backbone's encoder."""
-    path, tokenizer, encoder = f"model.modalities.{entry}.masker", backbone.input(entry).tokenizer, backbone.encoder
+def build_masker(config: Config, entry: str, backbone: Backbone, *, path: str | None = None) -> Masker:
+    """The modality's masker, or the one at `path` of the recipe, tried on its grid and with this backbone's encoder."""
+    path = path or f"model.modalities.{entry}.masker"
+    tokenizer, encoder = backbone.input(entry).tokenizer, backbone.encoder
     return _at(
         path,
         config,

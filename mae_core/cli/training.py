@@ -25,41 +25,54 @@ INTERRUPTED = SIGNALLED + signal.SIGINT
 """The exit code after Ctrl-C."""
 
 
+Out = Annotated[Path | None, typer.Option(help="The folder to write the run to.", show_default="runs/RECIPE, with a number")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the folder --out.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete the run in the folder --out, and start again.")]
+
+
 def pretrain(
-    recipe: Recipe,
-    overrides: Overrides = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The folder to write the run to.", show_default="runs/RECIPE, with a number")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder --out.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Delete the run in the folder --out, and start again.")
-    ] = False,
+    recipe: Recipe, overrides: Overrides = None, out: Out = None, resume: Resume = False, overwrite: Overwrite = False
 ) -> None:
     """Pre-train a masked autoencoder from a recipe."""
-    if resume and overwrite:
-        raise typer.BadParameter("--resume and --overwrite cannot be used together")
-    from mae_core.cli.progress import TrainingProgress
+    require_one_of(resume=resume, overwrite=overwrite)
     from mae_core.config import load_config
-    from mae_core.runs.folder import choose_folder, give_back
-    from mae_core.training.interrupts import Interrupted
-    from mae_core.training.run import train
+    from mae_core.runs.folder import choose_folder
 
     config = load_config(recipe, overrides or [])
     folder = choose_folder(config.name, out, resume=resume, overwrite=overwrite)
+    run_training(config, folder, ["pretrain", recipe, *(overrides or [])], resume=resume, overwrite=overwrite)
+    _say_what_next(config, folder)
+
+
+def require_one_of(*, resume: bool, overwrite: bool) -> None:
+    """To go on with a run and to delete it exclude each other."""
+    if resume and overwrite:
+        raise typer.BadParameter("--resume and --overwrite cannot be used together")
+
+
+def run_training(
+    config: "Config", folder: Path, command: Sequence[str], *, resume: bool, overwrite: bool, out: Path | None = None
+) -> None:
+    """Train with a display of the progress. Ctrl-C and other signals end the process, with the command that goes on.
+
+    `command` is what the user typed, without `--out` and `--resume`; `out`: what `--out` has to be, if it is not `folder`.
+    """
+    from mae_core.cli.progress import TrainingProgress
+    from mae_core.runs.folder import give_back
+    from mae_core.training.interrupts import Interrupted
+    from mae_core.training.run import train
+
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     console.print(f"{'resuming' if resume else 'training'} {config.name} in {folder}")
     try:
         make_display = functools.partial(TrainingProgress, console=Console(stderr=True))
         train(config, folder, make_display=make_display, resume=resume, overwrite=overwrite)
     except Interrupted as error:
-        again = ["pretrain", recipe, *(overrides or []), "--out", str(folder), "--resume"]
         if error.signal != signal.SIGPIPE:  # then nobody reads it
-            console.print(f"{error}\nto continue it:  {_shell(again)}")
+            console.print(f"{error}\nto continue it:  {shell([*command, '--out', str(out or folder), '--resume'])}")
         raise typer.Exit(SIGNALLED + error.signal) from None
     finally:
         give_back(folder)
-    _say_what_next(config, folder)
 
 
 def _say_what_next(config: "Config", folder: Path) -> None:
@@ -77,7 +90,7 @@ def _say_what_next(config: "Config", folder: Path) -> None:
         commands.insert(0, ["reconstruct", str(folder), "-o", "reconstruction.png", *drawn])
     if certificates := _certificates(config):
         commands.append(["verify", *certificates])
-    typer.echo("\n".join([*lines, *(f"  {_shell(command)}" for command in commands)]))
+    typer.echo("\n".join([*lines, *(f"  {shell(command)}" for command in commands)]))
 
 
 def _certificates(config: "Config") -> list[str]:
@@ -90,7 +103,7 @@ def _certificates(config: "Config") -> list[str]:
     return [component.name for component in registry() if component.kind == "certificates" and component.plugin in plugins]
 
 
-def _shell(words: Sequence[str]) -> str:
+def shell(words: Sequence[str]) -> str:
     """A command as this user would type it, with the path that `mae` was started by."""
     import shlex
     import shutil

@@ -19,7 +19,7 @@ from mae_registry import MaeError
 
 
 def choose_recipe(modality: Modality, purpose: str, checkpoint: Config) -> str:
-    """The modality's recipe for this purpose whose encoder is nearest in size to the checkpoint's. Raises MaeError without one."""
+    """The modality's recipe for this purpose whose encoder is nearest in size to the checkpoint's. Raises MaeError."""
     names = modality.recipes.get(purpose, ())
     if not names:
         raise MaeError(f"the modality {modality.name!r} comes with no recipe to {purpose} a model; name one with --recipe")

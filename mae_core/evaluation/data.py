@@ -10,12 +10,12 @@ from mae_core.data.folders import FOLDERS, list_files
 from mae_core.data.splits import HELD_OUT, TRAIN, hold_out
 from mae_core.data.tables import folder_labels, read_table, write_table
 from mae_core.interfaces import Labels, Modality
+from mae_core.runs.folder import SPLIT
 from mae_registry import MaeError
 
 TRAIN_NAMES = ("train", "training")
 HELD_OUT_NAMES = ("val", "validation", "valid", "test")
 """What folders and splits of held-out data may be called; where there are several, the first one of these is taken."""
-SPLIT_FILE = "split.csv"
 SHARE = 0.2
 """Part of each class that is held out where the data come in one piece."""
 DATA = "DATA"
@@ -112,7 +112,7 @@ def _split(section: Mapping[str, Any], paths: Sequence[str], labels: Labels, fol
     """Make a split, and record it."""
     held_out = hold_out(labels, share=SHARE, seed=seed).tolist()
     splits = [HELD_OUT if held else TRAIN for held in held_out]
-    file = Path(os.path.abspath(folder)) / SPLIT_FILE
+    file = Path(os.path.abspath(folder)) / SPLIT
     write_table(file, zip(paths, _texts(labels), splits, strict=True))
     num_held_out = sum(held_out)
     description = (

@@ -1,7 +1,7 @@
 """What every part must offer. Knows nothing of the parts themselves."""
 
 from mae_core.interfaces.certificate import Certify, Check, Numbers, Published
-from mae_core.interfaces.dataset import LABEL, BadSample, Dataset, KnownData, Labels, Modality, Preview, Reconstruction
+from mae_core.interfaces.dataset import LABEL, BadSample, Dataset, Draws, KnownData, Labels, Modality, Preview, Reconstruction
 from mae_core.interfaces.decoder import Decoder, DecoderPlace, in_raster_order
 from mae_core.interfaces.encoder import Encoder, Latent, Visible
 from mae_core.interfaces.grid import Grid
@@ -25,6 +25,7 @@ __all__ = [
     "Dataset",
     "Decoder",
     "DecoderPlace",
+    "Draws",
     "Encoder",
     "Extras",
     "Found",

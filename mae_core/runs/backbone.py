@@ -19,6 +19,8 @@ PREFIX = "backbone."
 """What the backbone's names begin with in a checkpoint."""
 TEACHER = "teachers.0."
 """What those of the first teacher begin with."""
+AVERAGE = "average.backbone."
+"""What those of the averaged weights of a classifier begin with, which count where there are any."""
 
 
 def save_backbone(backbone: Backbone, config: Config, path: Path) -> None:
@@ -83,6 +85,8 @@ def backbone_of(opened: Checkpoint | Weights, path: Path, *, teacher: bool = Fal
 
 def _of_checkpoint(checkpoint: Checkpoint, path: Path, prefix: str) -> tuple[Config, dict[str, Tensor]]:
     require_plugins(checkpoint, path)
+    if prefix == PREFIX and any(name.startswith(AVERAGE) for name in checkpoint.model):
+        prefix = AVERAGE
     own = {name.removeprefix(prefix): tensor for name, tensor in checkpoint.model.items() if name.startswith(prefix)}
     if not own:
         raise MaeError(f"the model of {path} has no teacher; its recipe's targets declare none")

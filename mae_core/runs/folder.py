@@ -17,6 +17,8 @@ from mae_registry import ConfigError, MaeError
 
 CONFIG = "config.yaml"
 FACTS = "run.json"
+SPLIT = "split.csv"
+"""How labelled data were split, recorded before an evaluation begins."""
 RUNS = Path("runs")
 WRITTEN = (
     CONFIG,
@@ -33,7 +35,7 @@ FOLDERS = (FOLDER, "pictures", WRONG, "tensorboard")
 
 FREE_ON_RESUME = re.compile(
     r"train\.(num_workers|checkpoint_steps|keep_checkpoints|num_pictures|num_validations|max_bad_share)"
-    r"|data\.\w+\.root|task\.validation\.root"
+    r"|data\.\w+\.root|task\.validation\.root|task\.probe(\..*)?"
 )
 """Keys that may differ when a run is resumed: they do not change the weights, if `root` holds the same files elsewhere."""
 
@@ -58,7 +60,9 @@ def choose_folder(recipe: str, out: Path | None, *, resume: bool, overwrite: boo
 
 
 def give_back(folder: Path) -> None:
-    """Remove a chosen folder to which nothing was written."""
+    """Remove a chosen folder in which nothing began."""
+    if not (folder / CONFIG).exists():
+        (folder / SPLIT).unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # it holds something, or was never made
         folder.rmdir()
         folder.parent.rmdir()
@@ -91,7 +95,7 @@ def _reserve(recipe: str) -> Path:
 
 def require_free(out: Path, *, overwrite: bool) -> None:
     """Raise MaeError if a run must not begin in this folder."""
-    if not out.exists() or (out.is_dir() and not any(path.name != LOCK for path in out.iterdir())):
+    if not out.exists() or (out.is_dir() and not any(path.name not in (LOCK, SPLIT) for path in out.iterdir())):
         return
     if not (out / CONFIG).is_file():
         raise MaeError(f"{out.absolute()} exists and is not a run's folder; choose another with --out")

@@ -108,7 +108,7 @@ p { margin: .4rem 0; }
 ul { margin: .4rem 0; padding-left: 1.2rem; }
 .main { font-size: 1.5rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(11rem, 100%), 1fr)); gap: 1rem; }
-.tiles img { width: 100%; image-rendering: pixelated; }
+.tiles img { width: 100%; }
 .matrix { font-size: .75rem; font-variant-numeric: tabular-nums; }
 .matrix th, .matrix td { min-width: 2rem; padding: .15rem .3rem; border: 1px solid var(--rule); text-align: center;
   vertical-align: middle; white-space: nowrap; }

@@ -29,11 +29,10 @@ class ImageFolder(FileFolder):
 
     Args:
         root: the folder.
-        labels, split: see `FileFolder`.
+        labels, split, balanced: see `FileFolder`.
         crop: "random_size" crops a random share of the photograph, "fixed_size" and "center" one of the size of the evaluation
             crop, at a random place or in the middle.
         crop_scale, crop_ratio: range of the area of a crop of random size, and of its width / height.
-        color_jitter: largest change of brightness, contrast and saturation, as a share; 0: none.
         flip: probability of a horizontal flip.
         color_jitter: largest change of brightness, contrast and saturation, as a share; 0: none.
         interpolation: how crops are resized.
@@ -51,6 +50,7 @@ class ImageFolder(FileFolder):
         root: str | None = None,
         labels: str | None = None,
         split: str | None = None,
+        balanced: Positive | None = None,
         crop: Crop = "random_size",
         crop_scale: ShareRange = (0.2, 1.0),
         crop_ratio: PositiveRange = (3 / 4, 4 / 3),
@@ -74,7 +74,7 @@ class ImageFolder(FileFolder):
             auto_augment=auto_augment,
             crop_share=crop_share,
         )
-        super().__init__(root, modality=IMAGE, what="photographs", labels=labels, split=split)
+        super().__init__(root, modality=IMAGE, what="photographs", labels=labels, split=split, balanced=balanced)
         self._max_pixels = max_pixels
 
     def load(self, index: int, *, random: Random) -> Tensor | Sample:
