@@ -44,10 +44,10 @@ class AudioMaeLayout(TableLayout):
         """The published decoder of local windows; spectrograms of the published number of mel bins."""
         if not has(weights, "cls_token", "pos_embed", "decoder_blocks.0.attn.tau", "blocks.0.attn.qkv.weight", "decoder_pred."):
             return None
+        encoder, decoder = transformer(weights, "blocks"), transformer(weights, "decoder_blocks")
         tokenizer = _tokenizer(weights)
         if tokenizer is None:
             return None
-        encoder, decoder = transformer(weights, "blocks"), transformer(weights, "decoder_blocks")
         decoder["heads"] = weights["decoder_blocks.0.attn.tau"].numel()
         model = {"encoder": encoder, "modalities": {"audio": {"tokenizer": tokenizer, "decoder": decoder}}}
         assumed = {"model.encoder.heads": FAMILY_HEADS.get(encoder["width"])}
@@ -66,19 +66,16 @@ class AudioMaeVitLayout(ClassifierLayout):
     positions: ClassVar = ENCODER_POSITIONS
 
     def recognize(self, weights: Mapping[str, Tensor], beside: Mapping[str, Any]) -> Found | None:
-        """One that has no norm before it pools, of spectrograms of the published number of mel bins."""
-        if not has(
-            weights, "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "fc_norm.weight", "head.weight"
-        ):
+        """The backbone of a classifier of spectrograms of the published number of mel bins."""
+        marks = ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "fc_norm.", "head.")
+        tokenizer = _tokenizer(weights) if has(weights, *marks) else None
+        if tokenizer is None:
             return None
-        tokenizer = _tokenizer(weights)
-        if tokenizer is None or has(weights, "norm.weight"):
-            return None
-        encoder = transformer(weights, "blocks")
+        encoder = {**transformer(weights, "blocks"), "final_norm": False}
         audio = {"tokenizer": tokenizer, "positions": {"name": "learned", "class_token": True}}
-        model = {"encoder": {**encoder, "final_norm": False}, "modalities": {"audio": audio}}
         assumed = {"model.encoder.heads": FAMILY_HEADS.get(encoder["width"])}
-        title = "the encoder of a classifier that Audio-MAE fine-tuned (its head is left out)"
+        model = {"encoder": encoder, "modalities": {"audio": audio}}
+        title = "the encoder of a classifier fine-tuned from an Audio-MAE (its head is left out)"
         return Found(title, "audio/audiomae_base", model, assumed, complete=False)
 
     def patch_sides(self, tokenizer: Tokenizer) -> tuple[int, ...]:
@@ -87,12 +84,12 @@ class AudioMaeVitLayout(ClassifierLayout):
 
 
 def _tokenizer(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
-    """The section of a tokenizer of spectrograms of the published number of mel bins; None where they are none."""
-    convolution, num_patches = weights["patch_embed.proj.weight"], weights["pos_embed"].shape[1] - 1
-    if convolution.ndim != 4 or convolution.shape[1] != 1 or convolution.shape[3] > MEL_BINS:
+    """The sizes of patches and spectrograms; None where patches are not those of one channel and the published mel bins."""
+    convolution = weights["patch_embed.proj.weight"]
+    if convolution.ndim != 4 or convolution.shape[1] != 1:
         return None
     frames, bins = convolution.shape[2:]
-    num_times, left = divmod(num_patches, MEL_BINS // bins)
+    num_times, left = divmod(weights["pos_embed"].shape[1] - 1, MEL_BINS // bins)
     return None if left else {"patch_size": [frames, bins], "input_size": [num_times * frames, MEL_BINS]}
 
 
