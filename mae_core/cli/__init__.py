@@ -14,6 +14,7 @@ from rich.console import Console
 
 from mae_core.cli import (
     configs,
+    cost,
     doctor,
     embed,
     evaluation,
@@ -87,6 +88,7 @@ for panel, commands in {
     for name, command in commands.items():
         app.command(name, rich_help_panel=panel)(command)
 app.command("recipes", rich_help_panel="Recipes")(recipes.recipes)
+app.command("cost", rich_help_panel="Recipes")(cost.cost)
 app.add_typer(masks.app, name="masks", rich_help_panel="Recipes")
 app.add_typer(configs.app, name="config", rich_help_panel="Recipes")
 
