@@ -52,7 +52,7 @@ def _start(model: nn.Module, checkpoint: str, settings: InitSettings) -> str:
     if isinstance(model, MaskedAutoencoder) and not settings.backbone_only:
         other = _load_whole(checkpoint)
         taken = transfer(backbone, other.backbone, interpolate=settings.interpolate)
-        _take_the_rest(model, other)
+        take_the_rest(model, other)
     else:
         taken = transfer(backbone, load_backbone(checkpoint), interpolate=settings.interpolate)
         if isinstance(model, MaskedAutoencoder):
@@ -67,7 +67,7 @@ def _load_whole(checkpoint: str) -> MaskedAutoencoder:
         raise MaeError(f"{error}. To begin with a backbone alone, and random decoders, set init.backbone_only=true") from error
 
 
-def _take_the_rest(model: MaskedAutoencoder, other: MaskedAutoencoder) -> None:
+def take_the_rest(model: MaskedAutoencoder, other: MaskedAutoencoder) -> None:
     """Decoders, targets, terms and teachers, which have to be the same."""
     rest, theirs = (
         {name: tensor for name, tensor in each.state_dict().items() if not name.startswith(("backbone.", "teachers."))}
