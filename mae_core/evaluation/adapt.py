@@ -82,15 +82,15 @@ def _model(recipe: str | Path, given: Config, checkpoint: Config, *, theirs: str
     before = _pretraining(recipe)
     wanted = given.to_dict()["model"]
     if before is None:  # the recipe says itself what the model is
-        return {**wanted, "modalities": {entry: {"type": modality_of(given, theirs), **wanted["modalities"][theirs]}}}
+        kind = {} if entry == theirs else {"type": modality_of(given, theirs)}
+        return {**wanted, "modalities": {entry: {**kind, **wanted["modalities"][theirs]}}}
     first = before.to_dict()["model"]
     own = checkpoint.to_dict()["model"]
-    own_entry = {"type": modality_of(checkpoint, entry), **own["modalities"][entry]}
     changed = _changes(first["modalities"].get(theirs, {}), wanted["modalities"][theirs])
     encoder = own["encoder"]
     if encoder["name"] == wanted["encoder"]["name"]:
         encoder = _merged(encoder, _changes(first["encoder"], wanted["encoder"]))
-    return {"encoder": encoder, "modalities": {entry: _merged(own_entry, changed)}}
+    return {"encoder": encoder, "modalities": {entry: _merged(own["modalities"][entry], changed)}}
 
 
 def _pretraining(recipe: str | Path) -> Config | None:
