@@ -209,7 +209,9 @@ def test_inputs_that_do_not_match(mae, pretrained, labelled, tmp_path):
     assert mae(*run, f"{size}=[48,32]", "init.interpolate=true")[0] == 0
     run[-1] = tmp_path / "other"
     assert_fails(mae(*run, f"{patch}=[4,4]"), "init.checkpoint")
-    assert_fails(mae(*run, f"{channels}=1", f"{channels[:-8]}mean=[0.5]", f"{channels[:-8]}std=[0.5]"), "init.checkpoint")
+    assert_fails(
+        mae("probe", *run[1:], f"{channels}=1", f"{channels[:-8]}mean=[0.5]", f"{channels[:-8]}std=[0.5]"), "init.checkpoint"
+    )
     assert not (tmp_path / "other").exists()
 
 
