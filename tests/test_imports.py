@@ -27,6 +27,7 @@ LAYERS = [
     {"training"},
     {"evaluation"},
     {"tasks"},
+    {"cost"},
     {"testing"},
     {"cli"},
 ]

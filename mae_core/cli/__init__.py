@@ -14,8 +14,11 @@ from rich.console import Console
 
 from mae_core.cli import (
     configs,
+    cost,
     doctor,
+    embed,
     evaluation,
+    features,
     install,
     masks,
     new_plugin,
@@ -61,7 +64,12 @@ def _options(
 
 for panel, commands in {
     "Train, and look at the result": {"pretrain": training.pretrain, "reconstruct": reconstruct.reconstruct},
-    "Use what was learned": {"finetune": evaluation.finetune, "probe": evaluation.probe},
+    "Use what was learned": {
+        "finetune": evaluation.finetune,
+        "probe": evaluation.probe,
+        "knn": features.knn,
+        "embed": embed.embed,
+    },
     "Runs and weights": {
         "verify": verify.verify,
         "convert": tools.convert,
@@ -80,6 +88,7 @@ for panel, commands in {
     for name, command in commands.items():
         app.command(name, rich_help_panel=panel)(command)
 app.command("recipes", rich_help_panel="Recipes")(recipes.recipes)
+app.command("cost", rich_help_panel="Recipes")(cost.cost)
 app.add_typer(masks.app, name="masks", rich_help_panel="Recipes")
 app.add_typer(configs.app, name="config", rich_help_panel="Recipes")
 

@@ -6,19 +6,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mae_core.build import build_model
-from mae_core.config import load_config
+from mae_core.config import Config, load_config
 from mae_core.interfaces import Check, Task
 from mae_core.layouts.published import export_state_dict, import_state_dict
 from mae_core.layouts.shapes import depth as depth
 from mae_core.layouts.shapes import transformer as transformer
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.registry import build_component
+from mae_core.tasks.classification import Classification
 
 LOSS, PREDICTION, GRADIENT, WEIGHT = 2e-6, 5e-6, 1e-6, 1e-5
 """Tolerances in float32 for an independent implementation: the loss relative, the others absolute."""
+HEAD_BIASES = ("head.bias", "head.1.bias")
+"""The last bias of a published classifier, fine-tuned and of a linear probe."""
 
 
 # ---- the model
@@ -57,6 +60,22 @@ def published_task(
     task: Task[Any] = build_component("tasks", config["task"], config)
     task.build_model(fresh=True)
     import_state_dict(task.model, weights, layout=layout)
+    return task
+
+
+def published_classification(config: Config, weights: Mapping[str, Tensor], *, layout: str) -> Classification:
+    """The recipe's task `classify`, whose model has published weights."""
+    task = classification(config, num_classes=next(len(bias) for name, bias in weights.items() if name in HEAD_BIASES))
+    import_state_dict(task.model, weights, layout=layout)
+    return task
+
+
+def classification(config: Config, *, num_classes: int) -> Classification:
+    """The recipe's task `classify` with a fresh model, for classes that no data name."""
+    task = build_component("tasks", config["task"], config)
+    assert isinstance(task, Classification)
+    task.classes = tuple(map(str, range(num_classes)))
+    task.build_model(fresh=True)
     return task
 
 
@@ -120,10 +139,22 @@ def check_manifest(
     `trained`: compare the number of trained parameters too; not where ours has some that the published one has not. Raises
     MaeError if a tensor is missing, left over, or of another shape.
     """
-    expected = {key: tuple(shape) for key, shape in manifest["state_dict"].items()}
     with torch.device("meta"):
         model = build_model(load_config(recipe))
-        state = {key: torch.empty(shape) for key, shape in expected.items()}
+    yield from _check_manifest(name, manifest, model, layout=layout, trained=trained)
+
+
+def check_classifier_manifest(name: str, manifest: Mapping[str, Any], *, recipe: str, layout: str) -> Iterator[Check]:
+    """As `check_manifest`, of the recipe's classifier."""
+    num_classes = next(shape[0] for key, shape in manifest["state_dict"].items() if key in HEAD_BIASES)
+    with torch.device("meta"):
+        model = classification(load_config(recipe), num_classes=num_classes).model
+    yield from _check_manifest(name, manifest, model, layout=layout, trained=True)
+
+
+def _check_manifest(name: str, manifest: Mapping[str, Any], model: nn.Module, *, layout: str, trained: bool) -> Iterator[Check]:
+    expected = {key: tuple(shape) for key, shape in manifest["state_dict"].items()}
+    state = {key: torch.empty(shape, device="meta") for key, shape in expected.items()}
     import_state_dict(model, state, layout=layout)
     exported = {key: tuple(tensor.shape) for key, tensor in export_state_dict(model, layout=layout).items()}
     differing = exported.items() ^ expected.items()

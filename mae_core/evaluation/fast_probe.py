@@ -14,12 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mae_core.data.splits import hold_out
-from mae_core.evaluation.features import Features, Readout
+from mae_core.evaluation.features import Features, Readout, require_targets
 from mae_core.evaluation.linear_heads import Heads, Standardizer, train_heads
 from mae_core.interfaces import Labels
 from mae_core.masking.sampling import derive_seed
 from mae_core.runs.scoring import Predictions, judge
-from mae_registry import MaeError
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
 DECAYS = (0.0,)
@@ -177,10 +176,3 @@ class _Probe:
         if self._several:
             return judged.metrics[self.metric], F.binary_cross_entropy_with_logits(scores, labels).item()
         return judged.metrics[self.metric], F.cross_entropy(scores, labels).item()
-
-
-def require_targets(features: Features) -> Tensor:
-    """(S,) or (S, C). Raises MaeError where the samples have no labels."""
-    if features.targets is None:
-        raise MaeError(f"the samples have no labels ({features.names[0]}), which are needed to measure what features are worth")
-    return features.targets

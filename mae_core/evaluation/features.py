@@ -58,7 +58,6 @@ def encode_dataset(
     indices: Sequence[int] | None = None,
     view: int = 0,
     seed: int = 0,
-    precision: torch.dtype = torch.float32,
     num_workers: int | Literal["auto"] = "auto",
     progress: Progress | None = None,
 ) -> Features:
@@ -71,7 +70,6 @@ def encode_dataset(
         entry: the modality of the backbone.
         view: 0: samples are un-augmented (`Dataset.read`). From 1 on: augmented by random numbers of `seed`, of the number of
             this view and of that of the sample.
-        precision: what the backbone computes in; features are float32 in any case.
 
     Raises MaeError where no sample can be read, and for a pool or layer that the backbone has not.
     """
@@ -91,9 +89,7 @@ def encode_dataset(
             if batch.indices:
                 names += batch.loaded.names
                 found += batch.indices
-                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                    vectors = encode(backbone, samples, readouts=readouts)
-                for readout, vector in vectors.items():
+                for readout, vector in encode(backbone, samples, readouts=readouts).items():
                     parts[readout].append(vector.float().cpu())
             if progress is not None:
                 progress(len(found) + len(skipped), len(wanted))
@@ -124,3 +120,10 @@ def _read_out(latent: Latent, readout: Readout) -> Tensor:
     if readout.pool == "tokens":
         return tokens
     return tokens.flatten(1, -2).mean(dim=1)  # hierarchical encoders have several tokens of a patch
+
+
+def require_targets(features: Features) -> Tensor:
+    """(S,) or (S, C). Raises MaeError where the samples have no labels."""
+    if features.targets is None:
+        raise MaeError(f"the samples have no labels ({features.names[0]}), which are needed to measure what features are worth")
+    return features.targets

@@ -54,7 +54,7 @@ class Draws:
     number: int
     """Samples in an epoch."""
     weights: Tensor
-    """(samples,) float64: how likely each is to be drawn, at least `number` of them above 0."""
+    """(samples,) float64: how likely each is to be drawn; for a training, at least `number` of them above 0."""
 
 
 class Dataset(ABC):
@@ -66,6 +66,8 @@ class Dataset(ABC):
 
     num_views: int = 1
     """Samples that one `load` gives, several crops of one decoded file. The batch size counts loads, as published."""
+    num_test_views: int = 1
+    """Parts of a sample that it is measured on, several clips or crops of one file: what `read_views` gives."""
     labels: Labels | None = None
     """The label of every sample, if they have any; `load` and `read` then give it with the sample (`labelled`)."""
 
@@ -90,12 +92,24 @@ class Dataset(ABC):
             return sample
         return Sample(sample.x[0], {name: extra[0] for name, extra in sample.extras.items()})
 
-    def labelled(self, x: Tensor, index: int, *, num_views: int = 1) -> Tensor | Sample:
-        """What `load` (with its views) or `read` returns of sample `index`: `x`, with its label where samples have one."""
+    def read_views(self, index: int) -> Sample:
+        """What a sample is measured on, un-augmented: (num_test_views, *sample_shape), the extras with views as first axis too.
+
+        A model's scores of the views are averaged, as probabilities. Raises BadSample.
+        """
+        assert self.num_test_views == 1, f"{type(self).__name__} must say what its test views are"
+        sample = as_sample(self.read(index))
+        return Sample(sample.x.unsqueeze(0), {name: extra.unsqueeze(0) for name, extra in sample.extras.items()})
+
+    def labelled(self, x: Tensor, index: int, *, num_views: int | None = None) -> Tensor | Sample:
+        """What `load` or `read` returns of sample `index`: `x`, with its label where samples have labels.
+
+        `num_views`: the length of the first axis of `x`, where that is the views; the label is repeated for each.
+        """
         if self.labels is None:
             return x
         target = self.labels.targets[index]
-        return Sample(x, {LABEL: target if num_views == 1 else target.expand(num_views, *target.shape)})
+        return Sample(x, {LABEL: target if num_views is None else target.expand(num_views, *target.shape)})
 
     @abstractmethod
     def describe(self, index: int) -> str:

@@ -35,6 +35,10 @@ ROOMS = {ENCODER: 2, "backbone.inputs.": 3, "modalities.": 3, "teachers.": 2, HE
 """How the names of the model's parts begin, and how many words of a name say which part it is of."""
 
 
+class OtherGrid(MaeError):
+    """A table of positions is of another grid of patches than the model's."""
+
+
 class Form(Protocol):
     """How the values of a published tensor are arranged, where that differs from ours. Raises MaeError for what cannot be."""
 
@@ -97,7 +101,8 @@ class PositionTable:
         """Published -> (class rows + N, D). Raises MaeError unless it has the positions of `like`, (N, D)."""
         expected = tuple(self.published(like).shape)
         if tuple(published.shape) != expected:
-            raise MaeError(f"{self.name}: the checkpoint has the shape {tuple(published.shape)}, but this model has {expected}")
+            found = tuple(published.shape)
+            raise OtherGrid(f"{self.name}: the checkpoint has the shape {found}, but this model has {expected}")
         return published[0] if self.planes is None else published[0].flatten(1).T
 
     def published(self, table: Tensor, class_row: Tensor | None = None) -> Tensor:
@@ -117,6 +122,7 @@ class Table:
     positions: Mapping[str, PositionTable] = field(default_factory=dict)
     forms: Mapping[str, Form] = field(default_factory=dict)
     encoder_layout: str = ""
+    left_out: Sequence[str] = ()
 
     def to_model(self, model: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Published tensors -> this model's."""
@@ -190,7 +196,7 @@ class Table:
         wanted = {name for some in expected for name in some if name is not None}
         if missing := sorted(wanted - set(state_dict)):
             raise MaeError(f"the checkpoint lacks {some_of(missing)}{self._why(model, state_dict, missing)}")
-        elsewhere = tuple(self._elsewhere(model))
+        elsewhere = (*self._elsewhere(model), *self.left_out)
         if extra := sorted(name for name in set(state_dict) - wanted if not (elsewhere and name.startswith(elsewhere))):
             raise MaeError(f"the checkpoint has {some_of(extra)}, for which this model has no place")
 
@@ -255,6 +261,8 @@ class TableLayout(Layout):
     """Our matrices that are published as convolutions over patches."""
     encoder_layout: ClassVar[str] = ""
     """The layout of an encoder alone, for the message where a checkpoint is one."""
+    left_out: ClassVar[Sequence[str]] = ()
+    """How the published names of tensors begin that no model here has, such as a classifier's: they are not read."""
 
     def to_model(self, model: nn.Module, state_dict: Mapping[str, Tensor], *, entry: str) -> dict[str, Tensor]:
         """Published -> ours. Fixed position tables are compared, learned ones loaded."""
@@ -273,6 +281,7 @@ class TableLayout(Layout):
             positions={where.format(entry=entry): table.of(entry) for where, table in self.positions.items()},
             forms={name.format(entry=entry): convolution for name in self.convolutions},
             encoder_layout=self.encoder_layout,
+            left_out=self.left_out,
         )
 
     def patch_sides(self, tokenizer: Tokenizer) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ FOLDERS = (FOLDER, "pictures", WRONG, "tensorboard")
 
 FREE_ON_RESUME = re.compile(
     r"train\.(num_workers|checkpoint_steps|keep_checkpoints|num_pictures|num_validations|max_bad_share)"
-    r"|data\.\w+\.root|task\.validation\.root"
+    r"|data\.\w+\.root|task\.validation\.root|task\.probe(\..*)?"
 )
 """Keys that may differ when a run is resumed: they do not change the weights, if `root` holds the same files elsewhere."""
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from mae_core.build import build_backbone, build_masker
 from mae_core.config import Config
-from mae_core.config.signature import Section
 from mae_core.interfaces import LABEL, Batch, Losses, Mask, Masker, Sample, Task
 from mae_core.interfaces.numbers import Probability, Rate
 from mae_core.masking.sampling import Drawn, draw, take_rows, trial_masks
@@ -23,6 +22,7 @@ from mae_core.parts.soft_targets import binary_cross_entropy, cross_entropy, sof
 from mae_core.registry import build_component
 from mae_core.runs.backbone import save_backbone
 from mae_core.runs.init import start_from_checkpoint
+from mae_core.section import Section
 from mae_core.tasks.labelled import LabelledData, open_labelled_data
 from mae_core.tasks.measuring import Loss, Measuring
 from mae_core.training.sources import Source, make_sources

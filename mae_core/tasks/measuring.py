@@ -84,10 +84,10 @@ class Measuring:
         """Once, and again where there are more of them."""
         if len(predicted.skipped) > self._num_told:
             self._num_told = len(predicted.skipped)
-            first = predicted.skipped[0]
+            total, first = self._num_told + len(predicted.names), predicted.skipped[0]
             warnings.warn(
-                f"{self._num_told} held-out samples cannot be read and are left out, such as {first.sample} ({first.reason}); "
-                "the results list them all",
+                f"{self._num_told} of {total} held-out samples cannot be read and are left out, such as {first.sample} "
+                f"({first.reason}); the results list them all",
                 stacklevel=2,
             )
 

@@ -24,6 +24,7 @@ def check_dataset(section: Section, *, sample_shape: Sequence[int]) -> None:
     dataset: Dataset = subject.build(shape)
     size = len(dataset)
     subject.require(size >= 2, f"it has {size} samples; the check needs 2", contract=subject.at("__len__"))
+    _check_labels(subject, dataset)
     views = () if dataset.num_views == 1 else (dataset.num_views,)
     contract = subject.at("load")
     with subject.leaves_global_generators_alone("load", contract=contract):
@@ -31,10 +32,14 @@ def check_dataset(section: Section, *, sample_shape: Sequence[int]) -> None:
         last = _load(subject, dataset, size - 1)
     with subject.attempt("read", contract=subject.at("read")):
         unaugmented = as_sample(dataset.read(0)).x
+    with subject.attempt("read_views", contract=subject.at("read_views")):
+        test_views = dataset.read_views(0).x
     for sample in (first, last):
         subject.require_shape(sample, (*views, *shape), "a sample", contract=contract)
     subject.require_shape(unaugmented, shape, "what read(0) gives", contract=subject.at("read"))
-    for sample in (first, last, unaugmented):
+    several = (dataset.num_test_views, *shape)
+    subject.require_shape(test_views, several, "what read_views(0) gives", contract=subject.at("read_views"))
+    for sample in (first, last, unaugmented, test_views):
         subject.require(bool(sample.isfinite().all()), "a sample holds NaN or infinity", contract=contract)
     torch.manual_seed(1)
     random.seed(1)
@@ -47,7 +52,6 @@ def check_dataset(section: Section, *, sample_shape: Sequence[int]) -> None:
     described = dataset.describe(0)
     ok = isinstance(described, str) and described != ""
     subject.require(ok, f"describe(0) is {described!r}, no text", contract=subject.at("describe"))
-    _check_labels(subject, dataset)
     _check_previews(subject, dataset, shape)
 
 

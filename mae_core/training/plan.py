@@ -23,6 +23,28 @@ class Key(NamedTuple):
     sample: int
 
 
+def count_batches(sizes: Mapping[str, int], batch_size: int) -> dict[str, int]:
+    """Whole batches of each source in one pass over its data. Raises ConfigError for a source that does not fill one."""
+    for name, size in sizes.items():
+        if size < batch_size:
+            suggested = 2 ** max(0, (size // STEPS_OF_A_SMALL_EPOCH).bit_length() - 1)
+            raise ConfigError(
+                f"data.{name}: {size} samples an epoch do not fill one batch of train.batch_size={batch_size}; "
+                f"lower it, for example to train.batch_size={suggested}"
+            )
+    return {name: size // batch_size for name, size in sizes.items()}
+
+
+def source_shares(num_batches: Mapping[str, int], weights: Mapping[str, float] | None) -> dict[str, float]:
+    """How often a step takes each source, by weight or else in proportion to its batches. Raises ConfigError."""
+    weights = num_batches if weights is None else weights
+    if set(weights) != set(num_batches):
+        raise ConfigError(
+            f"train.weights names {', '.join(sorted(weights))}, but the data are {', '.join(sorted(num_batches))}"
+        )
+    return {name: float(weights[name]) for name in num_batches}
+
+
 class Plan:
     """Every step takes one batch of one source, drawn by weight; each source's samples are shuffled, or drawn by weight too.
 
@@ -49,23 +71,21 @@ class Plan:
         self.batch_size = batch_size
         self.seed = seed
         self.draws = dict(draws or {})
-        lengths = {name: self.draws[name].number if name in self.draws else size for name, size in sizes.items()}
-        self.num_batches = {name: length // batch_size for name, length in lengths.items()}
-        for name, num_batches in self.num_batches.items():
-            if num_batches == 0:
-                suggested = 2 ** max(0, (lengths[name] // STEPS_OF_A_SMALL_EPOCH).bit_length() - 1)
+        for name, drawn in self.draws.items():
+            if drawn.number > (possible := int((drawn.weights > 0).sum())):
                 raise ConfigError(
-                    f"data.{name}: {lengths[name]} samples an epoch do not fill one batch of train.batch_size={batch_size}; "
-                    f"lower it, for example to train.batch_size={suggested}"
+                    f"data.{name}: an epoch is {drawn.number} samples, none of them twice, but there are {possible} to take; "
+                    "take fewer"
                 )
+        lengths = {name: self.draws[name].number if name in self.draws else size for name, size in sizes.items()}
+        self.num_batches = count_batches(lengths, batch_size)
         self.steps_per_epoch = sum(self.num_batches.values())
         self.num_steps = self.steps_per_epoch * num_epochs
-        weights = self.num_batches if weights is None else weights
-        if set(weights) != set(sizes):
-            raise ConfigError(f"train.weights names {', '.join(sorted(weights))}, but the data are {', '.join(sorted(sizes))}")
+        shares = source_shares(self.num_batches, weights)
         generator = torch.Generator().manual_seed(derive_seed(seed, "source"))
-        shares = torch.tensor([float(weights[name]) for name in sizes])
-        self._drawn = torch.multinomial(shares, self.num_steps, replacement=True, generator=generator)
+        self._drawn = torch.multinomial(
+            torch.tensor([shares[name] for name in sizes]), self.num_steps, replacement=True, generator=generator
+        )
         one_hot = torch.nn.functional.one_hot(self._drawn, len(sizes))
         self._earlier = (one_hot.cumsum(0) - one_hot).gather(1, self._drawn[:, None])[:, 0]
 

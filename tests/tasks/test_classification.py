@@ -65,14 +65,15 @@ def test_labels_that_cannot_be_classes(tiny_recipe, tmp_path):
         run(config_of(tiny_recipe, "data.image.labels=1"), tmp_path / "run")
     with pytest.raises(ConfigError, match=r"task\.validation.* have no sample of the class tone 3"):
         run(config_of(tiny_recipe, "data.image.labels=4", "task.validation={labels: 3}"), tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"task\.validation: .*data\.image\.lables: unknown.*Did you mean 'labels'"):
+    with pytest.raises(ConfigError, match=r"task\.validation\.lables: unknown.*Did you mean 'labels'"):
         run(config_of(tiny_recipe, "task.validation={lables: 3}"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_task_is_checked_as_any_component():
     recipe = "demo/image"
-    assert load_config(recipe)["task"] == {"name": "pretrain"}
+    assert load_config(recipe)["task"] == {"name": "pretrain", "held_out": 0.0, "probe": None}
+    assert load_config(recipe, ["task.held_out=0.1"])["task"] == {"name": "pretrain", "held_out": 0.1, "probe": None}
     config = load_config(
         recipe, ["task={name: classify, head: linear, mix: {cutmix: 0.0}, masker: {name: random, ratio: 0.5}}"]
     )

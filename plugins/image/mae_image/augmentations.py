@@ -14,10 +14,10 @@ FILL = (124, 116, 104)
 
 
 class Augmentations:
-    """Crop and flip, then changes of colour or RandAugment, in the published order; or the central crop.
+    """Crop and flip, then changes of colour, then RandAugment, in the published order; or the central crop.
 
     Args:
-        crop, crop_scale, crop_ratio, flip, interpolation, single_try: of the random crop; see `RandomCrop`.
+        crop, crop_scale, crop_ratio, flip, interpolation, single_try: of the crop for training; see `RandomCrop`.
         color_jitter: see `jitter_color`.
         auto_augment: timm's name of a RandAugment; null: none.
         crop_share: side of the central crop over the side that the photograph is resized to; null: see `center_crop`.
@@ -32,22 +32,23 @@ class Augmentations:
         crop_ratio: tuple[float, float],
         flip: float,
         interpolation: AnyInterpolation,
-        single_try: bool,
         color_jitter: float,
+        single_try: bool,
         auto_augment: str | None,
         crop_share: float | None,
     ) -> None:
         self._crop = RandomCrop(
             sample_shape,
+            kind=crop,
             scale=crop_scale,
             ratio=crop_ratio,
             flip=flip,
             interpolation=interpolation,
             single_try=single_try,
-            kind=crop,
+            share=crop_share,
         )
-        self._color_jitter = color_jitter
         self._share = crop_share
+        self._color_jitter = color_jitter
         self._augment = None
         if auto_augment is not None:
             channels, height, width = self._crop.sample_shape

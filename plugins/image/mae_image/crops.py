@@ -15,7 +15,7 @@ Interpolation = Literal["bicubic", "bilinear"]
 AnyInterpolation = Interpolation | Literal["nearest-exact"]
 """Interpolations that also suit values that must not be mixed, such as labels."""
 Crop = Literal["random_size", "fixed_size", "center"]
-"""Crops of random size and place; of the size of the evaluation crop at a random place; and the evaluation crop itself."""
+"""Crops of random size and place; of the size of the central crop at a random place; and the central crop itself."""
 
 CROP_SHARE = 0.875
 """Side of the published evaluation crop over the side that the image is resized to (224 / 256), up to 224 pixels; above, 1."""
@@ -30,7 +30,9 @@ class RandomCrop:
     `scale`: range of the area of a crop of random size, as a share of the image's; `ratio`: range of its width / height,
     log-uniform, relative to the sample's own (so that a sample that is not square is not distorted more than a square one);
     `flip`: probability. Everything random comes from the `random` of the call: equal ones cut files of equal size alike,
-    whatever they hold and however large their samples are (of one shape). `single_try`: see `random_box`.
+    whatever they hold and however large their samples are (of one shape).
+    `single_try`: see `random_box`. `kind`: crops that are not of random size have the size of the central crop; `share`: see
+    `center_crop`.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class RandomCrop:
         interpolation: AnyInterpolation,
         single_try: bool = False,
         kind: Crop = "random_size",
+        share: float | None = None,
     ) -> None:
         self.sample_shape = _checked_shape(sample_shape)
         check_range("crop_scale", scale, upper=1.0)
@@ -50,6 +53,7 @@ class RandomCrop:
         self.scale, self.ratio, self.flip, self.interpolation = scale, ratio, flip, InterpolationMode(interpolation)
         self.single_try = single_try
         self.kind: Crop = kind
+        self.share = share
 
     def __call__(self, image: Tensor, *, random: Random) -> Tensor:
         """(3, H, W), or (1, H, W) for a sample of one channel -> `sample_shape`, of the same type."""
@@ -70,9 +74,10 @@ class RandomCrop:
         )
 
     def _fixed_box(self, height: int, width: int, random: Random) -> Box:
-        """A box of the size of the evaluation crop."""
+        """A box of the size of the central crop."""
         largest = largest_box(height, width, like=self.sample_shape[1:])
-        box_height, box_width = (max(1, round(CROP_SHARE * side)) for side in (largest.height, largest.width))
+        share = _central_share(self.sample_shape, self.share)
+        box_height, box_width = (max(1, round(share * side)) for side in (largest.height, largest.width))
         if self.kind == "center":
             return central_box(height, width, box_height, box_width)
         return Box(random.randint(0, height - box_height), random.randint(0, width - box_width), box_height, box_width)
@@ -92,8 +97,7 @@ def center_crop(
     for other than 1 or 3 channels.
     """
     channels, height, width = _checked_shape(sample_shape)
-    if share is None:
-        share = CROP_SHARE if max(height, width) <= MAX_CROPPED else 1.0
+    share = _central_share(sample_shape, share)
     cover_height, cover_width = int(height / share), int(width / share)
     # resized whole, a strip of 1 x 65,000 pixels would take gigabytes
     old_height = min(image.shape[1], max(1, MAX_STRIP * image.shape[2] * cover_height // cover_width))
@@ -105,6 +109,13 @@ def center_crop(
         size = cover_width * old_height // old_width, cover_width
     resized = _resize(image, size, InterpolationMode(interpolation))
     return _with_channels(F.center_crop(resized, [height, width]), channels)
+
+
+def _central_share(sample_shape: tuple[int, ...], share: float | None) -> float:
+    """See `center_crop`."""
+    if share is not None:
+        return share
+    return CROP_SHARE if max(sample_shape[1:]) <= MAX_CROPPED else 1.0
 
 
 def _resize(image: Tensor, size: tuple[int, int], interpolation: InterpolationMode) -> Tensor:

@@ -1,0 +1,1 @@
+"""What a training costs: parameters, FLOPs, memory, hours and money, without running it."""
