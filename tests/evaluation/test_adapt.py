@@ -8,6 +8,7 @@ from mae_core.evaluation.adapt import adapt, choose_recipe, only_entry
 from mae_core.evaluation.data import FoundData
 from mae_core.interfaces import Modality
 from mae_core.runs.deviations import find_deviations
+from mae_core.training.preflight import check_recipe
 from mae_registry import ConfigError, MaeError
 
 DATA = FoundData({"name": "image_folder", "root": "/x/train", "labels": "folders"}, {"root": "/x/val"}, "")
@@ -90,6 +91,20 @@ def test_the_recipe_is_chosen_by_the_size_of_the_encoder(tiny_config):
     nothing = Modality("waves", {}, "x:y", "x:y")
     with pytest.raises(MaeError, match="'waves' comes with no recipe to finetune a model; name one with --recipe"):
         choose_recipe(nothing, "finetune", tiny_config)
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "purpose"),
+    [(name, purpose) for name in ("video/videomae_base", "audio/audiomae_base") for purpose in ("finetune", "probe")],
+)
+def test_other_modalities_have_recipes_too(checkpoint, purpose):
+    pretrained, name = load_config(checkpoint), checkpoint.split("/")[0]
+    data = FoundData({"name": f"{name}_folder", "root": "/x/train", "labels": "folders"}, {"root": "/x/val"}, "")
+    config = tuned(pretrained, choose_recipe(modality(name), purpose, pretrained), data=data, entry=name)
+    assert find_deviations(config) == []
+    assert config["task.validation.root"] == "/x/val"
+    assert config["task.validation"].get("test_clips") == (5 if (name, purpose) == ("video", "finetune") else None)
+    check_recipe(config)
 
 
 def test_a_mistaken_override_is_named(tiny_config):

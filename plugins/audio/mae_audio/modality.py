@@ -30,4 +30,5 @@ AUDIO = Modality(
     measure="mae_audio.statistics:measure",
     file_suffixes=(".wav", ".flac", ".ogg", ".mp3"),
     labelled_folder="audio_folder",
+    recipes={"finetune": ("audio/finetune_base",), "probe": ("audio/linprobe_base",)},
 )
