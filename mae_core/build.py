@@ -57,8 +57,8 @@ def build_model(config: Config, *, fresh: bool = True) -> MaskedAutoencoder:
     joint_masker = _build_joint_masker(config, tokenizers)
     model = MaskedAutoencoder(backbone, pretexts, joint_masker=joint_masker, terms=terms)
     if fresh and not any(parameter.is_meta for parameter in model.parameters()):
-        for pretext in pretexts.values():
-            pretext.target.read_weights()
+        for entry, pretext in pretexts.items():
+            _at(f"model.modalities.{entry}.target", config, pretext.target.read_weights)
     return model
 
 
@@ -82,9 +82,15 @@ def sample_shape(config: Config, entry: str) -> tuple[int, ...]:
         return _build_tokenizer(entry, config, None).sample_shape
 
 
-def build_masker(config: Config, entry: str, backbone: Backbone) -> Masker:
-    """The modality's masker, tried on its grid and with this backbone's encoder."""
-    path, tokenizer, encoder = f"model.modalities.{entry}.masker", backbone.input(entry).tokenizer, backbone.encoder
+def build_tokenizer(entry: str, config: Config) -> Tokenizer:
+    """An entry's tokenizer alone, which has nothing to embed with."""
+    return _build_tokenizer(entry, config, None)
+
+
+def build_masker(config: Config, entry: str, backbone: Backbone, *, path: str | None = None) -> Masker:
+    """The modality's masker, or the one at `path` of the recipe, tried on its grid and with this backbone's encoder."""
+    path = path or f"model.modalities.{entry}.masker"
+    tokenizer, encoder = backbone.input(entry).tokenizer, backbone.encoder
     return _at(
         path,
         config,

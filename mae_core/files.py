@@ -1,8 +1,8 @@
-"""Writing files so that a reader, or the next run after a power cut, never meets half of one."""
+"""Writing files: never over what a user wants to keep, and so that no reader ever meets half of one."""
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -29,6 +29,26 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise MaeError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def require_output(path: Path, *, suffixes: Sequence[str], inputs: Iterable[Path] = (), overwrite: bool = False) -> None:
+    """Raise MaeError for a file that a command must not write.
+
+    These are names with another ending than `suffixes`, inputs of the command, files in the folder of a run, and any other
+    existing file without `overwrite`.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise MaeError(f"cannot write {path}: the name of the file must end in {' or '.join(suffixes)}")
+    if path.is_dir():
+        raise MaeError(f"cannot write {path}: it is a folder; name a file")
+    for source in inputs:
+        if path.exists() and source.exists() and path.samefile(source):
+            raise MaeError(f"cannot write {path}: it is what the command reads; choose another name")
+    run = next((folder for folder in path.absolute().parents if (folder / "config.yaml").is_file()), None)
+    if run is not None:
+        raise MaeError(f"cannot write {path}: it lies in the folder of the run {run}; choose a place outside of it")
+    if path.exists() and not overwrite:
+        raise MaeError(f"{path} exists; replace it with --overwrite, or choose another name")
 
 
 def _sync_folder(folder: Path) -> None:

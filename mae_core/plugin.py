@@ -41,20 +41,30 @@ def register_decoders(register: Register) -> None:
 
 @hookimpl
 def register_targets(register: Register) -> None:
-    """The patches themselves."""
+    """The patches themselves, their largest coefficients, and their tokens."""
     register("pixels", "mae_core.parts.pixels:Pixels")
+    register("pca", "mae_core.parts.principal_components:PrincipalComponents")
+    register("tokens", "mae_core.parts.tokens:Tokens")
+
+
+@hookimpl
+def register_quantizers(register: Register) -> None:
+    """The nearest of a number of patches."""
+    register("codebook", "mae_core.parts.tokens:Codebook")
 
 
 @hookimpl
 def register_heads(register: Register) -> None:
     """Classifiers of what an encoder returned."""
     register("linear", "mae_core.parts.heads:LinearHead")
+    register("attentive", "mae_core.parts.heads:AttentiveHead")
 
 
 @hookimpl
 def register_optimizers(register: Register) -> None:
-    """AdamW, as in the published recipes."""
+    """AdamW and LARS, as in the published recipes."""
     register("adamw", "mae_core.parts.optimizers:adamw")
+    register("lars", "mae_core.parts.optimizers:lars")
 
 
 @hookimpl

@@ -12,8 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"version", "interfaces", "plugin"},
-    {"files", "registry", "data"},
+    {"version", "section", "interfaces", "plugin"},
+    {"files", "registry"},
+    {"data"},
     {"masking"},
     {"parts"},
     {"model"},
@@ -24,8 +25,8 @@ LAYERS = [
     {"pictures"},
     {"runs"},
     {"training"},
-    {"tasks"},
     {"evaluation"},
+    {"tasks"},
     {"cost"},
     {"testing"},
     {"cli"},

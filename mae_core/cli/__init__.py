@@ -12,7 +12,22 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mae_core.cli import configs, cost, doctor, install, masks, new_plugin, plugins, recipes, tools, training, verify
+from mae_core.cli import (
+    configs,
+    cost,
+    doctor,
+    evaluation,
+    install,
+    masks,
+    new_plugin,
+    plugins,
+    recipes,
+    reconstruct,
+    reports,
+    tools,
+    training,
+    verify,
+)
 from mae_registry import MaeError
 
 app = typer.Typer(
@@ -46,11 +61,12 @@ def _options(
 
 
 for panel, commands in {
-    "Train, and look at the result": {"pretrain": training.pretrain, "reconstruct": training.reconstruct},
+    "Train, and look at the result": {"pretrain": training.pretrain, "reconstruct": reconstruct.reconstruct},
+    "Use what was learned": {"finetune": evaluation.finetune, "probe": evaluation.probe},
     "Runs and weights": {
         "verify": verify.verify,
         "convert": tools.convert,
-        "report": tools.report,
+        "report": reports.report,
         "statistics": tools.statistics,
     },
     "Plugins": {

@@ -1,6 +1,6 @@
-"""`mae convert`, `mae statistics` and `mae report`."""
+"""`mae convert` and `mae statistics`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +13,7 @@ from mae_registry import MaeError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mae_core.config import Config
     from mae_core.interfaces import Dataset
 
 
@@ -46,43 +47,71 @@ def convert(
     typer.echo(output)
 
 
-def statistics(recipe: Recipe, overrides: Overrides = None) -> None:
+def statistics(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    pca: Annotated[
+        Path | None,
+        typer.Option(help="Write the principal components of the patches to this file instead, for the target pca."),
+    ] = None,
+    num_samples: Annotated[
+        int | None, typer.Option(min=1, help="Read this many samples, spread evenly over the data, instead of all.")
+    ] = None,
+) -> None:
     """Measure what the tokenizers need to know about the data, such as the mean, and print it as KEY=VALUE."""
-    from mae_core.build import modality as find_modality
+    from mae_core.build import modality, modality_of
     from mae_core.config import load_config
     from mae_core.training.sources import build_datasets
     from mae_registry import resolve
 
-    datasets = build_datasets(load_config(recipe, overrides or []))
-    measures = {name: measure for name in datasets if (measure := find_modality(name).measure)}
+    config = load_config(recipe, overrides or [])
+    datasets = build_datasets(config)
+    if pca is not None:
+        _write_basis(pca, config, datasets, num_samples)
+        return
+    measures = {name: measure for name in datasets if (measure := modality(modality_of(config, name)).measure)}
     if not measures:
         raise MaeError(
             f"{', '.join(datasets)} has no statistics to measure; the constants of its tokenizer are part of the recipe"
         )
     for name, measure in measures.items():
-        for key, value in resolve(measure)(_read_all(datasets[name])).items():
+        for key, value in resolve(measure)(_read(datasets[name], num_samples)).items():
             shown = f"[{','.join(f'{item:.7g}' for item in value)}]" if isinstance(value, list) else f"{value:.7g}"
             typer.echo(f"model.modalities.{name}.tokenizer.{key}={shown}")
 
 
-def _read_all(dataset: "Dataset") -> "Iterator[Tensor]":
-    """Every sample that can be read. Progress and unreadable samples are reported on standard error."""
+def _write_basis(path: Path, config: "Config", datasets: "Mapping[str, Dataset]", num_samples: int | None) -> None:
+    """The principal components of the patches of the only modality. Says how many of them hold most of the variance."""
+    from mae_core.build import build_tokenizer
+    from mae_core.parts.principal_components import VARIANCES, measure_basis
+    from mae_core.parts.tensor_files import write_tensors
+
+    if len(datasets) > 1:
+        raise MaeError(f"--pca measures one modality, and this recipe has {', '.join(datasets)}: take a recipe of one of them")
+    ((name, dataset),) = datasets.items()
+    tokenizer = build_tokenizer(name, config)
+    samples = _read(dataset, num_samples)
+    basis = measure_basis(tokenizer.patchify(tokenizer.normalize(sample.unsqueeze(0))) for sample in samples)
+    write_tensors(path, basis)
+    shares = basis[VARIANCES].cumsum(0) / basis[VARIANCES].sum()
+    for share in (0.9, 0.99, 0.999):
+        typer.echo(f"{int((shares < share).sum()) + 1} components hold {share:.1%} of the variance", err=True)
+    typer.echo(f"model.modalities.{name}.target.file={path}")
+
+
+def _read(dataset: "Dataset", num_samples: int | None) -> "Iterator[Tensor]":
+    """The samples that can be read. Progress and unreadable samples are reported on standard error."""
     from rich.progress import track
 
+    from mae_core.data.folders import spread
     from mae_core.interfaces import BadSample, as_sample
 
     console = Console(stderr=True)
-    for index in track(range(len(dataset)), description="reading", console=console):
+    indices = range(len(dataset)) if num_samples is None else spread(num_samples, len(dataset))
+    for index in track(indices, description="reading", console=console):
         try:
             sample = as_sample(dataset.read(index))
         except BadSample as error:
             console.print(f"skipped: {error}", markup=False, soft_wrap=True)
         else:
             yield sample.x
-
-
-def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
-    """Write the report.html of a run again."""
-    from mae_core.runs.report import write_report
-
-    typer.echo(write_report(run))

@@ -77,6 +77,16 @@ def _with_origins(value: Any, given: Node) -> Node:
     return Node(items, given.origin)
 
 
+def _with_task(tree: Node) -> Node:
+    """A recipe that says how to train says what for: pre-training, unless its section `task` names another task."""
+    given = _given(tree)
+    task = given.get("task", Node({}, tree.origin))
+    if "train" not in given or not isinstance(task.value, dict) or "name" in _given(task):
+        return tree
+    name = Node(TASK, Origin("default of recipes"))
+    return Node({**tree.items, "task": Node({**task.items, "name": name}, task.origin)}, tree.origin)
+
+
 def _is_optional(shape: Shape) -> bool:
     return isinstance(shape, InstalledModality) or (isinstance(shape, ComponentSection | Named) and shape.optional)
 
@@ -96,8 +106,7 @@ class _Checker:
 
     def recipe(self, tree: Node) -> Node:
         """Only `model` is necessary: a model can be built, and looked at, without data or training."""
-        if "train" in (given := _given(tree)) and "task" not in given:
-            tree = Node({**tree.items, "task": from_python({"name": TASK}, Origin("default of recipes"))}, tree.origin)
+        tree = _with_task(tree)
         resolved = self.mapping(tree, RECIPE, (), required=["model"])
         model, data = (tree.items.get(key, Node({}, tree.origin)) for key in ("model", "data"))
         modalities = model.items.get("modalities", Node(None, model.origin))
@@ -228,9 +237,9 @@ class _Checker:
                     )
                     continue
                 given = from_python(parameter.default, Origin(f"default of {called}"))
-            if parameter.kind is not None:
+            if parameter.kind is not None and given.value is not None:
                 section = Node({"name": given}, given.origin) if isinstance(given.value, str) else given
-                resolved[key] = self.component(section, parameter.kind, (*path, key))
+                resolved[key] = self.section(section, ComponentSection(parameter.kind), (*path, key))
                 continue
             try:
                 resolved[key] = _with_origins(parameter.validate(plain(given)), given)

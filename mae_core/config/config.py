@@ -10,7 +10,7 @@ from pydantic_core import to_jsonable_python
 
 from mae_core.config.check import modality_defaults, resolve, resolve_masker
 from mae_core.config.merge import merge
-from mae_core.config.recipes import read_layers
+from mae_core.config.recipes import read_layers, shipped_recipe
 from mae_core.config.structure import expand_names
 from mae_core.config.yaml_tree import Node, Origin, from_python, parse_yaml, plain, to_yaml
 from mae_core.registry import registry as process_registry
@@ -29,8 +29,10 @@ class Config(Mapping[str, Any]):
     Values are as the components take them, e.g. tuples. What is handed out is a copy: a configuration does not change.
     """
 
-    def __init__(self, name: str, tree: Node) -> None:
+    def __init__(self, name: str, tree: Node, *, based_on: str | None = None) -> None:
+        """`based_on`: the shipped recipe that it is, or extends."""
         self.name = name
+        self.based_on = based_on
         self._tree = tree
 
     def __getitem__(self, key: str) -> Any:
@@ -48,6 +50,10 @@ class Config(Mapping[str, Any]):
     def origin(self, key: str) -> str:
         """Where a value comes from, e.g. "configs/image/mae_vit_base.yaml:12", "command line" or "default of vit"."""
         return str(self._node(key).origin)
+
+    def renamed(self, name: str, *, based_on: str | None) -> "Config":
+        """The same values, as those of the recipe from which they were taken."""
+        return Config(name, self._tree, based_on=based_on)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists and scalars."""
@@ -81,7 +87,7 @@ def load_config(
     layers = [expand_names(layer) for layer in [*layers, *map(parse_override, overrides)]]
     default = expand_names(modality_defaults(layers, registry))
     tree = functools.reduce(lambda lower, upper: merge(lower, upper, default=default), layers, default)
-    return Config(name, resolve(tree, registry))
+    return Config(name, resolve(tree, registry), based_on=shipped_recipe(source))
 
 
 def load_masker(

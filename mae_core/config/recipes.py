@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mae_core.config.yaml_tree import Node, Origin, from_python, parse_yaml
+from mae_core.config.yaml_tree import Node, Origin, from_python, parse_yaml, plain
 from mae_core.registry import registry
 from mae_registry import ConfigError, did_you_mean
 
@@ -45,6 +45,25 @@ def read_layers(source: str | Path | Mapping[str, Any]) -> tuple[str, list[Node]
         return "mapping", _with_extended(from_python(source, Origin("mapping")), Path(), ())
     name, path, shown = _find(source, Path())
     return name, _read(path, shown, ())
+
+
+def extended_by(source: str | Path | Mapping[str, Any]) -> list[str | Path]:
+    """The recipes that a readable one extends directly, each as `load_config` takes it."""
+    if isinstance(source, Mapping):
+        extends, folder = source.get("extends") or [], Path()
+    else:
+        _, path, shown = _find(source, Path())
+        extends = plain(parse_yaml(path.read_text(encoding="utf-8-sig"), shown)).get("extends") or []
+        folder = path.parent
+    known = _by_name()
+    return [name if name in known else folder / name for name in ([extends] if isinstance(extends, str) else extends)]
+
+
+def shipped_recipe(source: str | Path | Mapping[str, Any]) -> str | None:
+    """The name of the recipe of `list_recipes` that this one is, or that it extends, at whatever distance; None without one."""
+    if isinstance(source, str) and source in _by_name():
+        return source
+    return next((name for parent in extended_by(source) if (name := shipped_recipe(parent))), None)
 
 
 def _find(source: str | Path, folder: Path) -> tuple[str, Path, str]:

@@ -10,15 +10,8 @@ from typing import Any
 from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from mae_core.section import Section
 from mae_registry import PluginError, did_you_mean
-
-
-@dataclass(frozen=True)
-class Section:
-    """Marks a parameter that is itself a section of a component: `Annotated[Mapping[str, Any], Section("heads")]`."""
-
-    kind: str
-    """The kind of the component that the section describes."""
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ RECIPE: dict[str, Shape] = {
             }
         ),
     },
+    "init": SettingsSection("mae_core.runs.init:InitSettings"),
     "task": ComponentSection("tasks"),
     "data": PerModality(ComponentSection("datasets")),
     "optimizer": ComponentSection("optimizers"),

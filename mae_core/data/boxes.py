@@ -33,18 +33,22 @@ def random_box(
     ratio: tuple[float, float],
     aspect: float,
     random: Random,
+    single_try: bool = False,
 ) -> Box:
     """The box of a random resized crop of a plane of `height` x `width`, as torchvision documents it.
 
     `scale`: range of the box's area, as a share of the plane's; `ratio`: range of its width / height, log-uniform, relative to
     `aspect`, the sample's own (so that an oblong sample is not distorted more than a square one). After 10 tries that do not
-    fit, the largest central box whose ratio is in range.
+    fit, the largest central box whose ratio is in range. With `single_try` the first box is taken, and its sides are cut to the
+    plane's, as in the published linear probe of MAE.
     """
     low, high = (bound * aspect for bound in ratio)
     for _ in range(NUM_TRIES):
         area = height * width * random.uniform(*scale)
         drawn = math.exp(random.uniform(math.log(low), math.log(high)))
         box_height, box_width = round(math.sqrt(area / drawn)), round(math.sqrt(area * drawn))
+        if single_try:
+            box_height, box_width = (min(max(side, 1), whole) for side, whole in ((box_height, height), (box_width, width)))
         if 0 < box_height <= height and 0 < box_width <= width:
             return Box(random.randint(0, height - box_height), random.randint(0, width - box_width), box_height, box_width)
     return central_box(height, width, min(height, max(1, round(width / low))), min(width, max(1, round(height * high))))

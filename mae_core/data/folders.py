@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from mae_core.data.tables import folder_labels, read_table
-from mae_core.interfaces import BadSample, Dataset, Modality, Preview, Sample, as_sample
+from mae_core.interfaces import BadSample, Dataset, Draws, Modality, Preview, Sample, as_sample
 from mae_registry import ConfigError
 
 FOLDERS = "folders"
@@ -27,12 +27,25 @@ class FileFolder(Dataset):
             which files there are (see `mae_core.data.tables`). Its relative paths start at `root`, or where `root` is null at
             the folder of the CSV file.
         split: with a CSV file that has the column "split": which of its rows are taken.
+        balanced: an epoch is this many files, drawn without replacement so that all classes come about equally often: a file's
+            weight is 1 over the number of files of its class, summed over its classes. null: an epoch is every file once.
     """
 
+    table: str | None = None
+    """The absolute path of the CSV file that lists the files, if one does."""
+
     def __init__(
-        self, root: str | None, *, modality: Modality, what: str, labels: str | None = None, split: str | None = None
+        self,
+        root: str | None,
+        *,
+        modality: Modality,
+        what: str,
+        labels: str | None = None,
+        split: str | None = None,
+        balanced: int | None = None,
     ) -> None:
         key = f"data.{modality.name}"
+        self._key, self._split = key, split
         if labels is None or labels == FOLDERS:
             if split is not None:
                 raise ConfigError(f"{key}.split={split} needs a CSV file with the column split: set {key}.labels to its path")
@@ -41,6 +54,7 @@ class FileFolder(Dataset):
             self.labels = folder_labels(names, root=self._root) if labels == FOLDERS else None
         else:
             table = read_table(labels, key=key)
+            self.table = table.file
             self._root = os.path.abspath(os.path.expanduser(root)) if root else table.folder
             rows = table.rows(split, key=key)
             names = [os.fsencode(table.paths[row]) for row in rows]
@@ -48,6 +62,7 @@ class FileFolder(Dataset):
         # one bytes object rather than a million: small, quick to send to workers, and never copied by reference counts
         self._names = b"".join(names)
         self._ends = np.cumsum([len(name) for name in names])
+        self.draws = None if balanced is None else self._balanced(balanced, key=f"{key}.balanced")
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -64,6 +79,26 @@ class FileFolder(Dataset):
     def describe(self, index: int) -> str:
         """The absolute path."""
         return os.path.join(self._root, self.name(index))
+
+    def _balanced(self, number: int, *, key: str) -> Draws:
+        """An epoch of `number` files. Raises ConfigError if that cannot be drawn."""
+        if self.labels is None:
+            raise ConfigError(f"{key} balances classes, so it needs labels: set {key.rpartition('.')[0]}.labels, or {key}=null")
+        if number > len(self):
+            raise ConfigError(
+                f"{key}={number}: there are {len(self)} files, none of which is drawn twice in an epoch; lower it"
+            )
+        return Draws(number, self.labels.balancing_weights())
+
+    def listed(self, indices: Sequence[int]) -> list[str]:
+        """The absolute paths of files, with the lines of the CSV file that lists them: for messages, since it is read again."""
+        paths = [self.describe(index) for index in indices]
+        if self.table is None:
+            return paths
+        table = read_table(self.table, key=self._key)
+        rows = table.rows(self._split, key=self._key)
+        lines = [table.lines[rows[index]] for index in indices]
+        return [f"{path} ({self.table}, line {line})" for path, line in zip(paths, lines, strict=True)]
 
     def previews(self, count: int) -> Sequence[Preview]:
         """Files spread evenly over the folder, all of them training ones; those that cannot be read are left out."""

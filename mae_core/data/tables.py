@@ -5,14 +5,17 @@ where any file has several, the labels of all are targets of 0 and 1 for each cl
 """
 
 import csv
+import io
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Never
 
 import numpy as np
 import torch
 
+from mae_core.files import write_atomically
 from mae_core.interfaces import Labels
 from mae_registry import ConfigError, did_you_mean
 
@@ -88,12 +91,14 @@ def read_table(path: str, *, key: str) -> Table:
     return table
 
 
-def write_table(path: str | os.PathLike[str], rows: Iterable[tuple[str, str, str]]) -> None:
-    """Write a CSV file with the columns path, label and split."""
-    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow((PATH, LABEL, SPLIT))
-        writer.writerows(rows)
+def write_table(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
+    """Write a CSV file with the columns path, label and split. Raises MaeError where that cannot be done."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow((PATH, LABEL, SPLIT))
+    writer.writerows(rows)
+    content = text.getvalue().encode("utf-8", errors="surrogateescape")
+    write_atomically(path, lambda file: file.write(content))
 
 
 def folder_labels(names: Sequence[bytes], *, root: str) -> Labels:

@@ -6,34 +6,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mae_core.build import build_model
-from mae_core.config import load_config
+from mae_core.build import build_backbone, build_model
+from mae_core.config import Config, load_config
 from mae_core.interfaces import Check, Task
 from mae_core.layouts.published import export_state_dict, import_state_dict
+from mae_core.layouts.shapes import depth as depth
+from mae_core.layouts.shapes import transformer as transformer
 from mae_core.model.autoencoder import MaskedAutoencoder
+from mae_core.model.classifier import Classifier
 from mae_core.registry import build_component
 
 LOSS, PREDICTION, GRADIENT, WEIGHT = 2e-6, 5e-6, 1e-6, 1e-5
 """Tolerances in float32 for an independent implementation: the loss relative, the others absolute."""
+HEAD_BIASES = ("head.bias", "head.1.bias")
+"""The last bias of a published classifier, fine-tuned and of a linear probe."""
 
 
 # ---- the model
-
-
-def transformer(weights: Mapping[str, Tensor], blocks: str, *, heads: int) -> dict[str, Any]:
-    """The section of an encoder or decoder whose weights are named BLOCKS.NUMBER.mlp.fc1.weight and so on.
-
-    The number of heads cannot be seen in the weights' shapes.
-    """
-    hidden, width = weights[f"{blocks}.0.mlp.fc1.weight"].shape
-    return {"width": width, "depth": depth(weights, blocks), "heads": heads, "mlp_ratio": hidden / width}
-
-
-def depth(weights: Mapping[str, Tensor], blocks: str) -> int:
-    """How many blocks have weights that are named BLOCKS.NUMBER.... ."""
-    return len({name.removeprefix(f"{blocks}.").split(".")[0] for name in weights if name.startswith(f"{blocks}.")})
 
 
 def heads_that_agree(widths: Sequence[int], error: Callable[..., float]) -> tuple[int, ...]:
@@ -70,6 +61,24 @@ def published_task(
     task.build_model(fresh=True)
     import_state_dict(task.model, weights, layout=layout)
     return task
+
+
+def published_classifier(config: Config, head: Mapping[str, Any], weights: Mapping[str, Tensor], *, layout: str) -> Classifier:
+    """The backbone of a recipe and a head, a component of kind `heads`, with published weights; in evaluation mode."""
+    classifier = make_classifier(config, head, num_classes=count_classes(weights))
+    import_state_dict(classifier, weights, layout=layout)
+    return classifier.eval()
+
+
+def count_classes(weights: Mapping[str, Tensor]) -> int:
+    """Of a published classifier."""
+    return next(len(bias) for name, bias in weights.items() if name in HEAD_BIASES)
+
+
+def make_classifier(config: Config, head: Mapping[str, Any], *, num_classes: int) -> Classifier:
+    """The backbone of a recipe and a head, with fresh weights."""
+    backbone = build_backbone(config)
+    return Classifier(backbone, build_component("heads", head, backbone.encoder.width, num_classes))
 
 
 # ---- errors
@@ -132,10 +141,24 @@ def check_manifest(
     `trained`: compare the number of trained parameters too; not where ours has some that the published one has not. Raises
     MaeError if a tensor is missing, left over, or of another shape.
     """
-    expected = {key: tuple(shape) for key, shape in manifest["state_dict"].items()}
     with torch.device("meta"):
         model = build_model(load_config(recipe))
-        state = {key: torch.empty(shape) for key, shape in expected.items()}
+    yield from _check_manifest(name, manifest, model, layout=layout, trained=trained)
+
+
+def check_classifier_manifest(
+    name: str, manifest: Mapping[str, Any], *, config: Config, head: Mapping[str, Any], layout: str
+) -> Iterator[Check]:
+    """As `check_manifest`, of the recipe's backbone with a head."""
+    num_classes = next(shape[0] for key, shape in manifest["state_dict"].items() if key in HEAD_BIASES)
+    with torch.device("meta"):
+        model = make_classifier(config, head, num_classes=num_classes)
+    yield from _check_manifest(name, manifest, model, layout=layout, trained=True)
+
+
+def _check_manifest(name: str, manifest: Mapping[str, Any], model: nn.Module, *, layout: str, trained: bool) -> Iterator[Check]:
+    expected = {key: tuple(shape) for key, shape in manifest["state_dict"].items()}
+    state = {key: torch.empty(shape, device="meta") for key, shape in expected.items()}
     import_state_dict(model, state, layout=layout)
     exported = {key: tuple(tensor.shape) for key, tensor in export_state_dict(model, layout=layout).items()}
     differing = exported.items() ^ expected.items()

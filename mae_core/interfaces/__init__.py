@@ -1,14 +1,15 @@
 """What every part must offer. Knows nothing of the parts themselves."""
 
 from mae_core.interfaces.certificate import Certify, Check, Numbers, Published
-from mae_core.interfaces.dataset import LABEL, BadSample, Dataset, KnownData, Labels, Modality, Preview, Reconstruction
+from mae_core.interfaces.dataset import LABEL, BadSample, Dataset, Draws, KnownData, Labels, Modality, Preview, Reconstruction
 from mae_core.interfaces.decoder import Decoder, DecoderPlace, in_raster_order
 from mae_core.interfaces.encoder import Encoder, Latent, Visible
 from mae_core.interfaces.grid import Grid
-from mae_core.interfaces.layout import Layout
+from mae_core.interfaces.layout import Found, Layout
 from mae_core.interfaces.learning import Head, MakeOptimizer, Schedule
 from mae_core.interfaces.mask import Mask, MaskSets, Query, each_mask, gather_patches
 from mae_core.interfaces.masker import Guide, JointMasker, Masker
+from mae_core.interfaces.quantizer import Quantizer
 from mae_core.interfaces.sample import NO_EXTRAS, Extras, Sample, as_sample, repeat_extras
 from mae_core.interfaces.target import Momentum, Predicted, Seen, Target, TargetPlace, Teacher, Term
 from mae_core.interfaces.task import Batch, Losses, Source, StepInputs, Task
@@ -24,8 +25,10 @@ __all__ = [
     "Dataset",
     "Decoder",
     "DecoderPlace",
+    "Draws",
     "Encoder",
     "Extras",
+    "Found",
     "Grid",
     "Guide",
     "Head",
@@ -47,6 +50,7 @@ __all__ = [
     "Predicted",
     "Preview",
     "Published",
+    "Quantizer",
     "Query",
     "Reconstruction",
     "Sample",

@@ -41,6 +41,21 @@ class Labels:
             return self.targets.sum(dim=0, dtype=torch.float64).long()
         return torch.bincount(self.targets, minlength=len(self.names))
 
+    def balancing_weights(self) -> Tensor:
+        """(samples,) float64: 1 over the number of samples of the class, summed over the classes of a sample (Audio-MAE)."""
+        weights = 1 / self.counts().clamp(min=1).double()
+        return self.targets.double() @ weights if self.several else weights[self.targets]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """An epoch of samples that are drawn by weight, none of them twice, in place of a pass over all of them."""
+
+    number: int
+    """Samples in an epoch."""
+    weights: Tensor
+    """(samples,) float64: how likely each is to be drawn, at least `number` of them above 0."""
+
 
 class Dataset(ABC):
     """Numbered samples. Built as `dataset(sample_shape, **recipe)`, `sample_shape` being the tokenizer's.
@@ -51,12 +66,17 @@ class Dataset(ABC):
 
     num_views: int = 1
     """Samples that one `load` gives, several crops of one decoded file. The batch size counts loads, as published."""
+    num_test_views: int = 1
+    """Parts of a sample that it is measured on, several clips or crops of one file: what `read_views` gives."""
     labels: Labels | None = None
     """The label of every sample, if they have any; `load` and `read` then give it with the sample (`labelled`)."""
 
+    draws: Draws | None = None
+    """How samples are drawn for training; None: an epoch takes every sample once."""
+
     @abstractmethod
     def __len__(self) -> int:
-        """Loads in an epoch."""
+        """The number of samples."""
 
     @abstractmethod
     def load(self, index: int, *, random: Random) -> Tensor | Sample:
@@ -72,12 +92,24 @@ class Dataset(ABC):
             return sample
         return Sample(sample.x[0], {name: extra[0] for name, extra in sample.extras.items()})
 
-    def labelled(self, x: Tensor, index: int, *, num_views: int = 1) -> Tensor | Sample:
-        """What `load` (with its views) or `read` returns of sample `index`: `x`, with its label where samples have one."""
+    def read_views(self, index: int) -> Sample:
+        """What a sample is measured on, un-augmented: (num_test_views, *sample_shape), the extras with views as first axis too.
+
+        A model's scores of the views are averaged, as probabilities. Raises BadSample.
+        """
+        assert self.num_test_views == 1, f"{type(self).__name__} must say what its test views are"
+        sample = as_sample(self.read(index))
+        return Sample(sample.x.unsqueeze(0), {name: extra.unsqueeze(0) for name, extra in sample.extras.items()})
+
+    def labelled(self, x: Tensor, index: int, *, num_views: int | None = None) -> Tensor | Sample:
+        """What `load` or `read` returns of sample `index`: `x`, with its label where samples have labels.
+
+        `num_views`: the length of the first axis of `x`, where that is the views; the label is repeated for each.
+        """
         if self.labels is None:
             return x
         target = self.labels.targets[index]
-        return Sample(x, {LABEL: target if num_views == 1 else target.expand(num_views, *target.shape)})
+        return Sample(x, {LABEL: target if num_views is None else target.expand(num_views, *target.shape)})
 
     @abstractmethod
     def describe(self, index: int) -> str:
@@ -136,8 +168,9 @@ class Modality:
     """What a plugin says of its modality. Functions are import strings ("package.module:function"), resolved on use.
 
     `read(path, tokenizer) -> Tensor | Sample`: one file as `Dataset.load` would give it, un-augmented. Raises BadSample.
-    `picture(reconstructions, path)`: writes a PNG, one row (or group of rows) a reconstruction, every column labelled;
-    `mae_core.pictures.panels.panels` gives the columns.
+    `picture(reconstructions, path) -> Sequence[Path]`: writes a PNG, one row (or group of rows) a reconstruction, every column
+    labelled, and what else belongs to it beside it, and returns every path that it wrote; `mae_core.pictures.panels.panels`
+    gives the columns.
     `measure(samples) -> dict`: `mae statistics`; parameters of the tokenizer that fit these samples, e.g. their
     mean: numbers, or lists of one a channel.
     """
@@ -154,3 +187,5 @@ class Modality:
     """Name of its dataset of labelled files, which takes the options of `mae_core.data.folders.FileFolder`."""
     known_data: Sequence[KnownData] = field(default=())
     """Published data sets in files of their own."""
+    recipes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Names of recipes for what is done after pre-training, "finetune" and "probe", one for each size of encoder."""

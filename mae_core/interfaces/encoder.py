@@ -144,6 +144,17 @@ class Encoder(nn.Module, ABC):
     def forward(self, visible: Visible, *, layers: Sequence[int] = ()) -> Latent:
         """The latent of what is visible; with the outputs of the chosen layers, before any last norm."""
 
+    def layer_of(self, name: str) -> int | None:
+        """The layer of a parameter, by its name inside the encoder, for learning rates that grow with the layer.
+
+        0 is the encoder's input, where the tokenizer and positions are too; block i, counted from 0, is i + 1. None is for what
+        comes after all blocks, which learns as fast as the head does.
+        """
+        part, _, rest = name.partition(".")
+        if part in ("cls_token", "mask_token"):
+            return 0
+        return int(rest.partition(".")[0]) + 1 if part == "blocks" else None
+
     def check_mask(self, mask: Mask) -> None:
         """Raise ConfigError for a mask of one modality that the encoder cannot be shown; asked when a model is built."""
         if mask.ragged and not self.returns_all:

@@ -15,7 +15,9 @@ class MakeOptimizer(Protocol):
     def __call__(self, model: nn.Module, batch_size: int, /, **recipe: Any) -> torch.optim.Optimizer:
         """An optimizer over the parameters of `model` that are trained, its groups at their peak learning rates.
 
-        `batch_size` is the effective one, for recipes that scale the learning rate with it.
+        `batch_size` is the effective one, for recipes that scale the learning rate with it. A group may say by `lr_scale` which
+        part of the recipe's peak its own is: its learning rate is then that part of the schedule's for the recipe's peak, also
+        where this ends above 0.
         """
         ...
 

@@ -7,6 +7,8 @@ from pydantic import Field
 Positive = Annotated[int, Field(ge=1)]
 """A size or a count."""
 Probability = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+"""How often something is left out, which is not always."""
 Share = Annotated[float, Field(gt=0, le=1)]
 """A part of a whole, which is not nothing."""
 PositiveFloat = Annotated[float, Field(gt=0)]

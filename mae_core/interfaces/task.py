@@ -5,7 +5,7 @@ counted.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from mae_core.interfaces.dataset import Draws
 from mae_core.interfaces.sample import Sample
 
 Batch = Mapping[str, Sample]
@@ -25,6 +26,11 @@ class Source(Protocol):
     @property
     def num_views(self) -> int:
         """Samples that one load gives."""
+        ...
+
+    @property
+    def draws(self) -> Draws | None:
+        """How samples are drawn; None: an epoch takes every sample once."""
         ...
 
     def __len__(self) -> int: ...
@@ -74,6 +80,10 @@ class Task(ABC, Generic[Inputs]):
     """What is trained and saved; there after `build_model`."""
     sources: Mapping[str, Source]
     """There after `open_data`."""
+    num_joined: int = 1
+    """Samples next to each other that have to go through a device at once: what is made of each depends on the others."""
+    notes: Sequence[str] = ()
+    """What a person should know when training begins, a line each; there after `build_model` and `open_data`."""
 
     @abstractmethod
     def build_model(self, *, fresh: bool) -> None:
@@ -130,5 +140,5 @@ class Task(ABC, Generic[Inputs]):
         return
 
     def finish(self, folder: Path) -> None:
-        """Leave in `folder` what is used after training."""
+        """Leave in `folder` what is used after training. Called in the same circumstances as `validate`."""
         return

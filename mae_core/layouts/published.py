@@ -1,6 +1,7 @@
 """Published checkpoints <-> models, by the name of their layout."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -48,6 +49,17 @@ def export_state_dict(
     found = _find(layout)
     given = model.state_dict() if tensors is None else tensors
     return found.from_model(model, given, entry=_find_entry(model, found, layout, entry))
+
+
+def files_beside(model: nn.Module, *, layout: str, entry: str | None = None) -> dict[str, Any]:
+    """The contents of the JSON files, by their names, that lie beside weights of `layout`; see `Layout.files_beside`."""
+    found = _find(layout)
+    return found.files_beside(model, entry=_find_entry(model, found, layout, entry))
+
+
+def weights_file(layout: str) -> str:
+    """The name of the file of weights in a folder of `layout`; empty where a file of any name is enough."""
+    return _find(layout).weights_file
 
 
 def _find(layout: str) -> Layout:

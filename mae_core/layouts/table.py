@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from mae_core.interfaces import Layout, Tokenizer
+from mae_core.layouts.shapes import rounding
 from mae_core.model.backbone import Backbone
 from mae_registry import MaeError, some_of
 
@@ -29,10 +30,9 @@ BACKBONE = "backbone."
 ENCODER = "backbone.encoder."
 INPUT = "backbone.inputs.{entry}."
 DECODER = "modalities.{entry}.decoder."
-ROOMS = {ENCODER: 2, "backbone.inputs.": 3, "modalities.": 3, "teachers.": 2}
+HEAD = "head."
+ROOMS = {ENCODER: 2, "backbone.inputs.": 3, "modalities.": 3, "teachers.": 2, HEAD: 1}
 """How the names of the model's parts begin, and how many words of a name say which part it is of."""
-TOLERANCE = 1e-5
-"""How far a published fixed table may lie from ours: rounding, not another rule."""
 
 
 class Form(Protocol):
@@ -79,9 +79,15 @@ class PositionTable:
     class_rows: int = 1
     """Rows for prefix tokens, at the beginning."""
     class_token: str | None = None
-    """Ours, to which the class token's own position is added once and for all; None: that row must be zero."""
+    """Ours, to which the class token's own position is added once and for all, where our positions have none for it; None:
+    that row must be zero."""
     planes: tuple[int, ...] | None = None
     """Sizes of the grid, where the table is laid out as a picture of it."""
+
+    @property
+    def takes_class_row(self) -> bool:
+        """Whether there is room for a position that the class token has learned."""
+        return self.planes is None and self.class_rows == 1
 
     def of(self, entry: str) -> "PositionTable":
         """The same table with the name of the modality filled in."""
@@ -94,11 +100,12 @@ class PositionTable:
             raise MaeError(f"{self.name}: the checkpoint has the shape {tuple(published.shape)}, but this model has {expected}")
         return published[0] if self.planes is None else published[0].flatten(1).T
 
-    def published(self, table: Tensor) -> Tensor:
-        """(N, D) -> published, with zeros for prefix tokens."""
+    def published(self, table: Tensor, class_row: Tensor | None = None) -> Tensor:
+        """(N, D), and that of the class token (1, 1, D) -> published, with zeros for prefix tokens that have none."""
         if self.planes is not None:
             return table.T.unflatten(1, self.planes).unsqueeze(0).contiguous()
-        return torch.cat([table.new_zeros(self.class_rows, table.shape[1]), table]).unsqueeze(0)
+        first = table.new_zeros(self.class_rows, table.shape[1]) if class_row is None else class_row[0]
+        return torch.cat([first, table]).unsqueeze(0)
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,7 @@ class Table:
     positions: Mapping[str, PositionTable] = field(default_factory=dict)
     forms: Mapping[str, Form] = field(default_factory=dict)
     encoder_layout: str = ""
+    left_out: Sequence[str] = ()
 
     def to_model(self, model: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Published tensors -> this model's."""
@@ -129,11 +137,11 @@ class Table:
         for ours, some in places.items():
             if ours in given:
                 tensor = self.forms[ours].to_published(given[ours]) if ours in self.forms else given[ours]
-                parts = tensor.chunk(len(some))
+                parts = tensor.chunk(len(some)) if len(some) > 1 else (tensor,)
                 published |= {piece: part for piece, part in zip(some, parts, strict=True) if piece is not None}
         for where, table in self._tables(model).items():
             own = given.get(f"{where}.table", _own_positions(model, where).detach())
-            published[table.name] = table.published(own)
+            published[table.name] = table.published(own, given.get(f"{where}.class_row"))
         return published
 
     def _places(self, model: nn.Module) -> dict[str, list[str | None]]:
@@ -151,7 +159,7 @@ class Table:
         rooms = tuple({_room(name) for name in (*here, *self._tables(model))})
         for ours in own:
             fitting = next((name for name in here if ours == name or (name.endswith(".") and ours.startswith(name))), None)
-            if ours.removesuffix(".table") in self.positions:
+            if self._is_of_positions(ours):
                 continue
             if fitting is None:
                 unplaced += [ours] if ours.startswith(rooms) else []
@@ -160,6 +168,11 @@ class Table:
         if unplaced:
             raise MaeError(f"this layout has no place for the model's {some_of(unplaced)}")
         return places
+
+    def _is_of_positions(self, ours: str) -> bool:
+        where, _, part = ours.rpartition(".")
+        table = self.positions.get(where)
+        return table is not None and (part == "table" or (part == "class_row" and table.takes_class_row))
 
     def _in_pieces(self, published: str) -> list[str | None]:
         for suffix, pieces in self.pieces.items():
@@ -178,7 +191,7 @@ class Table:
         wanted = {name for some in expected for name in some if name is not None}
         if missing := sorted(wanted - set(state_dict)):
             raise MaeError(f"the checkpoint lacks {some_of(missing)}{self._why(model, state_dict, missing)}")
-        elsewhere = tuple(self._elsewhere(model))
+        elsewhere = (*self._elsewhere(model), *self.left_out)
         if extra := sorted(name for name in set(state_dict) - wanted if not (elsewhere and name.startswith(elsewhere))):
             raise MaeError(f"the checkpoint has {some_of(extra)}, for which this model has no place")
 
@@ -213,7 +226,9 @@ class Table:
         ours = _own_positions(model, where)
         rows = table.rows(published, like=ours)
         first = 0 if table.planes is not None else table.class_rows
-        if table.class_token is not None:
+        if f"{where}.class_row" in {_full(model, name) for name in model.state_dict()}:
+            own[f"{where}.class_row"] = rows[:first].unsqueeze(0)
+        elif table.class_token is not None:
             own[table.class_token] = own[table.class_token] + rows[:first]
         elif not rows.is_meta and bool(rows[:first].any()):
             raise MaeError(f"{table.name}: the checkpoint has a position for the class token, but this model adds none to it")
@@ -221,7 +236,7 @@ class Table:
             own[f"{where}.table"] = rows[first:]
         elif not (ours.is_meta or rows.is_meta):
             error = float((ours - rows[first:].to(ours)).abs().max())
-            if not error <= TOLERANCE:
+            if not error <= rounding(published):
                 raise MaeError(
                     f"{table.name}: the checkpoint's positions differ from this model's fixed ones by up to {error:.2g}; in "
                     f"the recipe, name the positions that it was trained with, or `learned`, which may be any ({where})"
@@ -241,6 +256,8 @@ class TableLayout(Layout):
     """Our matrices that are published as convolutions over patches."""
     encoder_layout: ClassVar[str] = ""
     """The layout of an encoder alone, for the message where a checkpoint is one."""
+    left_out: ClassVar[Sequence[str]] = ()
+    """How the published names of tensors begin that no model here has, such as a classifier's: they are not read."""
 
     def to_model(self, model: nn.Module, state_dict: Mapping[str, Tensor], *, entry: str) -> dict[str, Tensor]:
         """Published -> ours. Fixed position tables are compared, learned ones loaded."""
@@ -259,6 +276,7 @@ class TableLayout(Layout):
             positions={where.format(entry=entry): table.of(entry) for where, table in self.positions.items()},
             forms={name.format(entry=entry): convolution for name in self.convolutions},
             encoder_layout=self.encoder_layout,
+            left_out=self.left_out,
         )
 
     def patch_sides(self, tokenizer: Tokenizer) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import timm.layers.drop
 import torch
 import torch.nn.functional as F
 from timm.layers.attention import Attention
@@ -19,9 +20,50 @@ class LayerNorm(nn.LayerNorm):
         super().__init__(width, eps=1e-6, device=device, dtype=dtype)
 
 
-def make_block(width: int, heads: int, mlp_ratio: float) -> Block:
-    """A pre-norm self-attention block with biases everywhere."""
-    return Block(width, heads, mlp_ratio, qkv_bias=True, norm_layer=LayerNorm)
+class DropPath(timm.layers.drop.DropPath):
+    """In training, leaves out the branch of a block for some samples, and scales it up for the others (stochastic depth).
+
+    As timm's, but the rate is a tensor: `torch.compile` compiles blocks of all rates once, where it would compile timm's once
+    for each rate, and none after the eighth.
+    """
+
+    keep: Tensor
+
+    def __init__(self, rate: float) -> None:
+        super().__init__(rate)
+        self.register_buffer("keep", torch.tensor(1 - rate), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, D) -> (B, L, D)."""
+        if not self.training:
+            return x
+        kept = torch.bernoulli(self.keep.expand(len(x), *[1] * (x.ndim - 1)))
+        return x * (kept / self.keep).to(x.dtype)
+
+
+def make_block(width: int, heads: int, mlp_ratio: float, *, drop_path: float = 0.0) -> Block:
+    """A pre-norm self-attention block with biases everywhere. `drop_path`: the rate at which its branches are left out."""
+    block = Block(width, heads, mlp_ratio, qkv_bias=True, norm_layer=LayerNorm)
+    if drop_path > 0:
+        block.drop_path1, block.drop_path2 = DropPath(drop_path), DropPath(drop_path)
+    return block
+
+
+class CrossAttention(nn.Module):
+    """Queries attend to a context; separate projections for queries, and for keys and values."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(width, width)
+        self.kv = nn.Linear(width, 2 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, queries: Tensor, context: Tensor) -> Tensor:
+        """(B, M, D), (B, L, D) -> (B, M, D)."""
+        projected = (self.q(queries), *self.kv(context).chunk(2, dim=-1))
+        q, k, v = (tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2) for tokens in projected)
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 class QueryBlock(nn.Module):

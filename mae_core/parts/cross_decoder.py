@@ -3,30 +3,12 @@
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
 from mae_core.interfaces import NO_EXTRAS, Decoder, DecoderPlace, Extras, Latent, gather_patches
 from mae_core.interfaces.numbers import Positive, PositiveFloat
-from mae_core.parts.blocks import LayerNorm, init_linear_and_norm, make_block, require_heads_divide
-
-
-class CrossAttention(nn.Module):
-    """Queries attend to a context; separate projections for queries, and for keys and values."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.q = nn.Linear(width, width)
-        self.kv = nn.Linear(width, 2 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, queries: Tensor, context: Tensor) -> Tensor:
-        """(B, M, D), (B, L, D) -> (B, M, D)."""
-        projected = (self.q(queries), *self.kv(context).chunk(2, dim=-1))
-        q, k, v = (tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2) for tokens in projected)
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+from mae_core.parts.blocks import CrossAttention, LayerNorm, init_linear_and_norm, make_block, require_heads_divide
 
 
 class CrossDecoder(Decoder):

@@ -45,16 +45,25 @@ class SinCos(Positions):
 
 
 class Learned(Positions):
-    """One learned vector a patch, initialised from a normal distribution of standard deviation 0.02."""
+    """One learned vector a patch, initialised from a normal distribution of standard deviation 0.02.
 
-    def __init__(self, grid: Grid, width: int) -> None:
+    Args:
+        class_token: learn one for the class token too, as the published fine-tuning does.
+    """
+
+    def __init__(self, grid: Grid, width: int, *, class_token: bool = False) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.empty(grid.num_patches, width))
         nn.init.trunc_normal_(self.table, std=0.02)
+        self.class_row = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, width), std=0.02)) if class_token else None
 
     def forward(self, ids: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
         """(B, K) -> (B, K, D)."""
         return self.table[ids]
+
+    def class_position(self) -> Tensor | None:
+        """(1, 1, D), where there is one."""
+        return self.class_row
 
 
 class NoPositions(Positions):

@@ -1,15 +1,12 @@
 """Checkpoints: one file each, complete, written atomically, and loaded without running code from them."""
 
-import argparse
-import pickle
 import re
 import shutil
 import warnings
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,6 +18,16 @@ from mae_core.config.yaml_tree import parse_yaml, plain
 from mae_core.files import write_atomically
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.registry import registry
+from mae_core.runs.published import Origin, Say, published_model
+from mae_core.runs.weights import (
+    DamagedCheckpoint,
+    Weights,
+    first_line,
+    is_folder_of_weights,
+    load_tensors,
+    read_weights,
+    weights_in,
+)
 from mae_registry import MaeError
 
 FORMAT = 1
@@ -41,10 +48,6 @@ class Checkpoint:
     """The states of the optimizer and of the fp16 scaler, and what was found out at the start."""
     plugins: dict[str, str]
     """Versions of the plugins that the task and the model's parts come from."""
-
-
-class DamagedCheckpoint(MaeError):
-    """A file that is no whole checkpoint of this project."""
 
 
 def plugin_versions(config: Config) -> dict[str, str]:
@@ -98,51 +101,40 @@ def load_newest(run: Path) -> Checkpoint | None:
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read one file, on the CPU. Raises DamagedCheckpoint, or MaeError for a file that would run code."""
-    content = load_tensors(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise DamagedCheckpoint(
-            f"{path} is not a checkpoint of this project; to import published weights: "
-            f"mae convert {path} -o CHECKPOINT.pt --from LAYOUT --recipe RECIPE"
-        )
+    return _as_checkpoint(load_tensors(path), path)
+
+
+def _as_checkpoint(content: Any, path: Path) -> Checkpoint:
+    if not is_own(content):
+        raise DamagedCheckpoint(f"{path} is not a checkpoint of this project")
     return Checkpoint(**{name: content[name] for name in Checkpoint.__dataclass_fields__})
 
 
-def load_tensors(path: Path) -> Any:
-    """Whatever safe content a `torch.save` file holds: tensors and plain types. Raises as `load_checkpoint`."""
-    try:
-        _require_whole_archive(path)
-        # the published MAE checkpoints hold their arguments too
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Detected pickle protocol")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise MaeError(f"there is no checkpoint {path.absolute()}") from None
-    except pickle.UnpicklingError as error:
-        if "Unsupported operand" in str(error):  # bytes that are no pickle of any kind that torch writes
-            raise DamagedCheckpoint(f"{path} is damaged, or is not a checkpoint") from error
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"would call {found.group(1)}" if found else "may run code"
-        raise MaeError(
-            f"{path} was refused: it holds more than tensors and {what} when loaded; do not open it elsewhere"
-        ) from error
-    except MaeError:
-        raise
-    except OSError as error:
-        raise MaeError(f"cannot read the checkpoint {path.absolute()}: {error.strerror}") from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
-        raise DamagedCheckpoint(f"{path} is damaged, or is not a checkpoint ({_first_line(error)})") from error
+def is_own(content: Any) -> bool:
+    """Whether a file's content is a checkpoint of this project."""
+    return isinstance(content, dict) and cast(dict[str, Any], content).get("format") == FORMAT
 
 
-def _require_whole_archive(path: Path) -> None:
-    """torch.load compares no checksums. (What is no archive may be a file of the format before it.)"""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if part := archive.testzip():
-                raise DamagedCheckpoint(f"{path} is damaged: the checksum of its part {part} is wrong")
+def open_checkpoint(path: Path, *, averaged: bool = False) -> Checkpoint | Weights:
+    """What `path` holds: this project's own checkpoint (of a run's folder, the newest), or weights of any other origin.
+
+    `averaged` as for `read_weights`. An `encoder.safetensors` of this project is of the second kind, and has metadata.
+    """
+    if is_folder_of_weights(path) or path.suffix in (".safetensors", ".json"):
+        return read_weights(path, averaged=averaged)
+    if path.is_dir():
+        return find_checkpoint(path)
+    content = load_tensors(path)
+    return _as_checkpoint(content, path) if is_own(content) else weights_in(content, path, averaged=averaged)
 
 
 def find_checkpoint(path: Path) -> Checkpoint:
     """A checkpoint file, or the newest checkpoint of a run's folder. Raises MaeError where there is none."""
+    if path.suffix == ".safetensors" and path.is_file():
+        raise MaeError(
+            f"{path} is not a whole checkpoint: an encoder.safetensors holds a backbone without decoders and teachers. "
+            f"Give the run's folder, or one of its {FOLDER}/step-*.pt"
+        )
     if not path.is_dir():
         return load_checkpoint(path)
     checkpoint = load_newest(path)
@@ -151,22 +143,38 @@ def find_checkpoint(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def load_model(path: str | Path) -> tuple[MaskedAutoencoder, Config, int]:
-    """The model of a checkpoint file or of a run's folder (its newest checkpoint), its config, and its step."""
+def load_model(
+    path: str | Path,
+    *,
+    recipe: str | None = None,
+    layout: str | None = None,
+    overrides: Sequence[str] = (),
+    say: Say | None = None,
+) -> tuple[MaskedAutoencoder, Config, int]:
+    """The model of a checkpoint file or of a run's folder (its newest checkpoint), its config, and its step.
+
+    Also of a published file with a decoder, which is recognised by its names and shapes: `recipe` and `layout` say what it is
+    where it is not, `overrides` ("key.path=value") what neither shows, and `say` is called with a sentence of what it was found
+    to be. Raises MaeError for what holds no whole model.
+    """
     path = Path(path)
-    checkpoint = find_checkpoint(path)
-    require_plugins(checkpoint, path)
-    config = load_config_text(checkpoint.config)
+    opened = open_checkpoint(path)
+    if isinstance(opened, Weights):
+        if "config" in opened.metadata:
+            raise MaeError(f"{path} holds an encoder alone, without a decoder; mae_core.load_backbone reads it")
+        return *published_model(opened, path, Origin(layout, recipe, overrides, say)), 0
+    require_plugins(opened, path)
+    config = load_config_text(opened.config)
     if (task := config.get("task.name", TASK)) != TASK:
         raise MaeError(
             f"{path} comes from the task {task!r} and not from pre-training; mae_core.load_backbone can read its backbone"
         )
     model = build_model(config, fresh=False)
     try:
-        model.load_state_dict(checkpoint.model)
+        model.load_state_dict(opened.model)
     except RuntimeError as error:
-        raise MaeError(f"{path} does not fit the model that its own recipe describes here: {_first_line(error)}") from error
-    return model.eval(), config, checkpoint.step
+        raise MaeError(f"{path} does not fit the model that its own recipe describes here: {first_line(error)}") from error
+    return model.eval(), config, opened.step
 
 
 def load_config_text(text: str) -> Config:
@@ -186,7 +194,3 @@ def require_plugins(checkpoint: Checkpoint, path: Path) -> None:
         if found.version != version:
             how = f"; for the other: mae install '{found.distribution}=={version}'" if version != "local file" else ""
             warnings.warn(f"{made}; {found.version} is installed{how}", stacklevel=2)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:120]

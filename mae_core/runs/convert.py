@@ -1,20 +1,17 @@
 """Files of published weights <-> checkpoints of this project."""
 
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor
+from safetensors.torch import save
 
 from mae_core.build import build_model
 from mae_core.config import load_config
 from mae_core.files import write_atomically
 from mae_core.layouts.published import export_state_dict, import_state_dict
-from mae_core.runs.checkpoint import Checkpoint, DamagedCheckpoint, load_model, load_tensors, plugin_versions, write_checkpoint
+from mae_core.runs.checkpoint import Checkpoint, load_model, plugin_versions, write_checkpoint
+from mae_core.runs.weights import read_weights
 from mae_registry import MaeError
 
 
@@ -22,7 +19,7 @@ def import_file(source: Path, output: Path, *, layout: str, recipe: str) -> None
     """Published weights -> a checkpoint that every command takes, of the model that `recipe` describes."""
     config = load_config(recipe)
     model = build_model(config)
-    missing = import_state_dict(model, read_weights(source), layout=layout)
+    missing = import_state_dict(model, read_weights(source).tensors, layout=layout)
     if missing:
         warnings.warn(
             f"layout {layout!r} covers a part of the model only: {len(missing)} tensors keep random values, among them "
@@ -42,19 +39,3 @@ def export_file(source: Path, output: Path, *, layout: str) -> None:
         write_atomically(output, lambda file: torch.save({"model": tensors}, file))
     else:
         raise MaeError(f"{output}: the ending of the name decides how the file is written; use .safetensors or .pth")
-
-
-def read_weights(source: Path) -> Mapping[str, Tensor]:
-    """Tensors by name, from .safetensors or from a `torch.save` file, which may hold them under "model" as MAE's do."""
-    if source.suffix == ".safetensors":
-        try:
-            return load_file(source)
-        except FileNotFoundError:
-            raise MaeError(f"there is no file {source.absolute()}") from None
-        except (SafetensorError, OSError) as error:
-            raise DamagedCheckpoint(f"{source} is damaged: {error}") from error
-    content: Any = load_tensors(source)
-    weights = content.get("model", content) if isinstance(content, dict) else content
-    if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
-        raise MaeError(f"{source} has no named tensors, neither at the top nor under 'model'")
-    return weights

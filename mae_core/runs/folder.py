@@ -12,10 +12,13 @@ from mae_core.config import Config
 from mae_core.files import write_atomically
 from mae_core.runs.checkpoint import FOLDER, Checkpoint, load_config_text
 from mae_core.runs.lock import LOCK
+from mae_core.runs.results import RESULTS, WRONG
 from mae_registry import ConfigError, MaeError
 
 CONFIG = "config.yaml"
 FACTS = "run.json"
+SPLIT = "split.csv"
+"""How labelled data were split, recorded before an evaluation begins."""
 RUNS = Path("runs")
 WRITTEN = (
     CONFIG,
@@ -24,14 +27,15 @@ WRITTEN = (
     "bad_samples.jsonl",
     "non_finite_batch.txt",
     "encoder.safetensors",
+    RESULTS,
     "report.html",
 )
 """Every file that a run writes beside its folders and the lock; `overwrite` deletes these and nothing else."""
-FOLDERS = (FOLDER, "pictures", "tensorboard")
+FOLDERS = (FOLDER, "pictures", WRONG, "tensorboard")
 
 FREE_ON_RESUME = re.compile(
     r"train\.(num_workers|checkpoint_steps|keep_checkpoints|num_pictures|num_validations|max_bad_share)"
-    r"|data\.\w+\.root|task\.validation\.root"
+    r"|data\.\w+\.root|task\.validation\.root|task\.probe(\..*)?"
 )
 """Keys that may differ when a run is resumed: they do not change the weights, if `root` holds the same files elsewhere."""
 
@@ -56,7 +60,9 @@ def choose_folder(recipe: str, out: Path | None, *, resume: bool, overwrite: boo
 
 
 def give_back(folder: Path) -> None:
-    """Remove a chosen folder to which nothing was written."""
+    """Remove a chosen folder in which nothing began."""
+    if not (folder / CONFIG).exists():
+        (folder / SPLIT).unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # it holds something, or was never made
         folder.rmdir()
         folder.parent.rmdir()
@@ -89,7 +95,7 @@ def _reserve(recipe: str) -> Path:
 
 def require_free(out: Path, *, overwrite: bool) -> None:
     """Raise MaeError if a run must not begin in this folder."""
-    if not out.exists() or (out.is_dir() and not any(path.name != LOCK for path in out.iterdir())):
+    if not out.exists() or (out.is_dir() and not any(path.name not in (LOCK, SPLIT) for path in out.iterdir())):
         return
     if not (out / CONFIG).is_file():
         raise MaeError(f"{out.absolute()} exists and is not a run's folder; choose another with --out")
@@ -126,25 +132,47 @@ def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
     write_atomically(folder / FACTS, lambda file: file.write(json.dumps(facts, indent=2).encode()))
 
 
+def not_a_run(folder: Path) -> MaeError:
+    """The error for a folder in which nothing was trained or evaluated."""
+    why = "it has no config.yaml" if folder.is_dir() else "it does not exist"
+    return MaeError(f"{folder} is not the folder of a run: {why}. Give the folder that `mae pretrain` wrote (its --out).")
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What `write_facts` wrote, {} where there is nothing. Raises MaeError for a damaged file."""
+    path = folder / FACTS
+    if not path.exists():
+        return {}
+    try:
+        facts = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise MaeError(f"{path} is damaged: {error}. Correct or delete it and try again.") from error
+    if not isinstance(facts, dict):
+        raise MaeError(f"{path} is damaged: it holds a {type(facts).__name__}, not an object. Delete it and try again.")
+    return facts
+
+
 def require_same_config(checkpoint: Checkpoint, config: Config) -> None:
     """Raise ConfigError if a resumed run would not be the same run: names the keys and both values."""
-    stored = _leaves(load_config_text(checkpoint.config).to_dict())
-    now = _leaves(config.to_dict())
+    stored = leaves(load_config_text(checkpoint.config).to_dict())
+    now = leaves(config.to_dict())
     differing = [
         key for key in sorted({*stored, *now}) if stored.get(key) != now.get(key) and not FREE_ON_RESUME.fullmatch(key)
     ]
     if differing:
         lines = [f"  {key}: {stored.get(key)!r} in the checkpoint, {now.get(key)!r} now" for key in differing]
+        lines.append("to begin a new run with the weights of this one, give init.checkpoint=FOLDER and another --out")
         raise ConfigError(
             "a run must be resumed with the recipe that it was started with; these keys differ:\n" + "\n".join(lines)
         )
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of a nested mapping, by dotted keys."""
+    found: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            leaves |= _leaves(value, f"{prefix}{key}.")
+            found |= leaves(value, f"{prefix}{key}.")
         else:
-            leaves[prefix + key] = value
-    return leaves
+            found[prefix + key] = value
+    return found

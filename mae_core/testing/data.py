@@ -31,10 +31,14 @@ def check_dataset(section: Section, *, sample_shape: Sequence[int]) -> None:
         last = _load(subject, dataset, size - 1)
     with subject.attempt("read", contract=subject.at("read")):
         unaugmented = as_sample(dataset.read(0)).x
+    with subject.attempt("read_views", contract=subject.at("read_views")):
+        test_views = dataset.read_views(0).x
     for sample in (first, last):
         subject.require_shape(sample, (*views, *shape), "a sample", contract=contract)
     subject.require_shape(unaugmented, shape, "what read(0) gives", contract=subject.at("read"))
-    for sample in (first, last, unaugmented):
+    several = (dataset.num_test_views, *shape)
+    subject.require_shape(test_views, several, "what read_views(0) gives", contract=subject.at("read_views"))
+    for sample in (first, last, unaugmented, test_views):
         subject.require(bool(sample.isfinite().all()), "a sample holds NaN or infinity", contract=contract)
     torch.manual_seed(1)
     random.seed(1)

@@ -1,7 +1,7 @@
 """Check of a modality: all its parts together in a small model."""
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,9 @@ def _check_picture(subject: Subject, modality: Modality, model: MaskedAutoencode
     ]
     with tempfile.TemporaryDirectory() as folder, subject.attempt("a picture of reconstructions", contract=subject.at()):
         path = Path(folder) / "picture.png"
-        resolve(modality.picture)(reconstruct(model, modality.name, previews), path)
+        written = resolve(modality.picture)(reconstruct(model, modality.name, previews), path)
         is_png = path.is_file() and path.read_bytes().startswith(b"\x89PNG")
+        found = set(Path(folder).iterdir())
+        says_all = isinstance(written, Sequence) and {Path(each) for each in written} == found
     subject.require(is_png, "picture(reconstructions, path) writes no PNG to `path`", contract=subject.at())
+    subject.require(says_all, "picture(reconstructions, path) must return every path that it wrote", contract=subject.at())

@@ -27,10 +27,10 @@ def choose_device_batch(
     if settings.batch_size % world.size:
         raise ConfigError(f"train.batch_size={settings.batch_size} is not divisible by the {world.size} devices")
     share = len(world.share(settings.batch_size))
-    require_divisor(settings.device_batch_size, share)
+    require_divisor(settings.device_batch_size, share, num_joined=task.num_joined)
     if settings.device_batch_size != "auto":
         return settings.device_batch_size
-    candidates = _divisors(share)
+    candidates = _divisors(share, task.num_joined)
     if fabric.device.type != "cuda":
         return max(size for size in candidates if size <= MAX_ON_CPU)
     sample = Samples({source: task.sources[source]}, settings.seed)[Key(source, 0, 0)].to(fabric.device)
@@ -40,17 +40,28 @@ def choose_device_batch(
     raise MaeError("not even one sample fits into the memory of the device; choose a smaller model")
 
 
-def require_divisor(device_batch_size: int | Literal["auto"], share: int) -> None:
-    """Raise ConfigError if `train.device_batch_size` does not divide the device's share of the batch."""
-    if device_batch_size != "auto" and share % device_batch_size:
+def require_divisor(device_batch_size: int | Literal["auto"], share: int, *, num_joined: int = 1) -> None:
+    """Raise ConfigError if `train.device_batch_size` does not divide the device's share of the batch.
+
+    `num_joined`: see `Task`; what goes through a device at once has to be a multiple of it.
+    """
+    allowed = _divisors(share, num_joined)
+    if not allowed:
         raise ConfigError(
-            f"train.device_batch_size={device_batch_size} does not divide {share}, the device's share of train.batch_size; "
-            f"use one of {', '.join(map(str, _divisors(share)))}"
+            f"the task takes samples in groups of {num_joined}, into which {share}, the device's share of train.batch_size, "
+            "cannot be divided"
         )
+    if device_batch_size == "auto" or device_batch_size in allowed:
+        return
+    if share % device_batch_size:
+        problem = f"does not divide {share}, the device's share of train.batch_size"
+    else:
+        problem = f"is not divisible by {num_joined}, the number of samples that the task takes together"
+    raise ConfigError(f"train.device_batch_size={device_batch_size} {problem}; use one of {', '.join(map(str, allowed))}")
 
 
-def _divisors(number: int) -> list[int]:
-    return [size for size in range(1, number + 1) if number % size == 0]
+def _divisors(number: int, multiple_of: int = 1) -> list[int]:
+    return [size for size in range(multiple_of, number + 1, multiple_of) if number % size == 0]
 
 
 def _repeated(batch: Mapping[str, Sample], size: int) -> dict[str, Sample]:

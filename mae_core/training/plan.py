@@ -7,8 +7,12 @@ from typing import NamedTuple
 import torch
 from torch.utils.data import Sampler
 
+from mae_core.interfaces import Draws
 from mae_core.masking.sampling import derive_seed
 from mae_registry import ConfigError
+
+STEPS_OF_A_SMALL_EPOCH = 8
+"""Steps that an epoch has at least with the batch size that is suggested for few samples, if there are as many samples."""
 
 
 class Key(NamedTuple):
@@ -19,14 +23,16 @@ class Key(NamedTuple):
     sample: int
 
 
-def count_batches(sizes: Mapping[str, int], batch_size: int) -> dict[str, int]:
-    """Whole batches of each source in one pass over its data. Raises ConfigError for a source that does not fill one."""
-    for name, size in sizes.items():
-        if size < batch_size:
+def count_batches(lengths: Mapping[str, int], batch_size: int) -> dict[str, int]:
+    """Whole batches that each source has in an epoch. Raises ConfigError for a source that does not fill one."""
+    for name, length in lengths.items():
+        if length < batch_size:
+            suggested = 2 ** max(0, (length // STEPS_OF_A_SMALL_EPOCH).bit_length() - 1)
             raise ConfigError(
-                f"data.{name}: {size} samples do not fill one batch of train.batch_size={batch_size}; lower train.batch_size"
+                f"data.{name}: {length} samples an epoch do not fill one batch of train.batch_size={batch_size}; "
+                f"lower it, for example to train.batch_size={suggested}"
             )
-    return {name: size // batch_size for name, size in sizes.items()}
+    return {name: length // batch_size for name, length in lengths.items()}
 
 
 def source_shares(num_batches: Mapping[str, int], weights: Mapping[str, float] | None) -> dict[str, float]:
@@ -40,7 +46,7 @@ def source_shares(num_batches: Mapping[str, int], weights: Mapping[str, float] |
 
 
 class Plan:
-    """Every step takes one batch of one source, drawn by weight; each source's samples come in their own shuffled order.
+    """Every step takes one batch of one source, drawn by weight; each source's samples are shuffled, or drawn by weight too.
 
     A source is one modality's data, or paired data. An epoch is as many steps as all sources together have whole batches; with
     one source that is one pass over its data.
@@ -48,6 +54,7 @@ class Plan:
     Args:
         sizes: samples of each source.
         weights: how often each source comes; None: in proportion to its batches.
+        draws: how an epoch is drawn from sources whose samples do not come once each.
     """
 
     def __init__(
@@ -58,11 +65,14 @@ class Plan:
         num_epochs: int,
         seed: int,
         weights: Mapping[str, float] | None = None,
+        draws: Mapping[str, Draws] | None = None,
     ) -> None:
         self.sizes = dict(sizes)
         self.batch_size = batch_size
         self.seed = seed
-        self.num_batches = count_batches(sizes, batch_size)
+        self.draws = dict(draws or {})
+        lengths = {name: self.draws[name].number if name in self.draws else size for name, size in sizes.items()}
+        self.num_batches = count_batches(lengths, batch_size)
         self.steps_per_epoch = sum(self.num_batches.values())
         self.num_steps = self.steps_per_epoch * num_epochs
         shares = source_shares(self.num_batches, weights)
@@ -88,6 +98,10 @@ class Plan:
     @functools.lru_cache(maxsize=4)  # noqa: B019 - a plan lives as long as its run
     def _order(self, source: str, epoch: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", source, epoch))
+        if (draws := self.draws.get(source)) is not None:
+            drawn = torch.multinomial(draws.weights, draws.number, generator=generator)
+            # those of large weight are drawn first, but should not be trained on first
+            return drawn[torch.randperm(draws.number, generator=generator)]
         return torch.randperm(self.sizes[source], generator=generator)
 
 

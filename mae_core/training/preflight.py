@@ -30,7 +30,7 @@ def check_recipe(config: Config) -> nn.Module:
         task.build_model(fresh=False)
     if "train" in config:
         settings = TrainSettings(**config["train"])
-        require_divisor(settings.device_batch_size, settings.batch_size)
+        require_divisor(settings.device_batch_size, settings.batch_size, num_joined=task.num_joined)
         if "optimizer" in config:
             build_component("optimizers", config["optimizer"], task.model, settings.batch_size)
         if "schedule" in config:

@@ -1,13 +1,18 @@
 """The data of a recipe."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from mae_core.build import sample_shape
-from mae_core.config import Config
-from mae_core.interfaces import Dataset, Sample, as_sample
+from mae_core.config import Config, load_config
+from mae_core.interfaces import Dataset, Draws, Sample, as_sample
+from mae_core.masking.sampling import derive_seed
 from mae_core.registry import build_component
 from mae_registry import ConfigError
 
@@ -17,14 +22,21 @@ class Source:
     """What a step takes its batch from: one modality's data, or that of several whose samples of one number belong together."""
 
     datasets: Mapping[str, Dataset]
+    indices: Tensor | None = None
+    """(samples,) int64: which of the datasets' samples these are; None: all of them."""
 
     def __len__(self) -> int:
-        return len(self._first)
+        return len(self._first) if self.indices is None else len(self.indices)
 
     @property
     def num_views(self) -> int:
         """Samples that one load gives."""
         return self._first.num_views
+
+    @property
+    def draws(self) -> Draws | None:
+        """How samples are drawn; None: an epoch takes every sample once."""
+        return self._first.draws
 
     @property
     def _first(self) -> Dataset:
@@ -35,12 +47,24 @@ class Source:
 
         The first axis of every tensor, extras included, is the views.
         """
-        loaded = {name: as_sample(dataset.load(index, random=Random(seed))) for name, dataset in self.datasets.items()}
+        number = self._number(index)
+        loaded = {name: as_sample(dataset.load(number, random=Random(seed))) for name, dataset in self.datasets.items()}
         return loaded if self.num_views > 1 else {name: _one_view(sample) for name, sample in loaded.items()}
 
     def describe(self, index: int) -> str:
         """The first modality's name of the sample."""
-        return self._first.describe(index)
+        return self._first.describe(self._number(index))
+
+    def split(self, share: float, *, seed: int) -> tuple["Source", "Source"]:
+        """All samples but a share of them, and that share, chosen at random by a seed."""
+        number = round(share * len(self))
+        numbers = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        parts = (part.sort().values for part in (numbers[number:], numbers[:number]))
+        kept, held_out = (replace(self, indices=part if self.indices is None else self.indices[part]) for part in parts)
+        return kept, held_out
+
+    def _number(self, index: int) -> int:
+        return index if self.indices is None else int(self.indices[index])
 
 
 def _one_view(sample: Sample) -> Sample:
@@ -53,6 +77,36 @@ def build_datasets(config: Config) -> dict[str, Dataset]:
     if missing := [name for name in modalities if name not in data]:
         raise ConfigError(f"the model has the modality {missing[0]!r}, but there is no data.{missing[0]} to train it on")
     return {name: build_component("datasets", data[name], sample_shape(config, name)) for name in modalities}
+
+
+def build_changed_dataset(config: Config, entry: str, changes: Mapping[str, Any], *, key: str) -> Dataset:
+    """The dataset that the section data.`entry` describes with these keys instead of its own.
+
+    With the `name` of another dataset, nothing of that section is kept. Raises ConfigError, with the `key` of the changes, for
+    what no section of a dataset may say.
+    """
+    recipe = config.to_dict()
+    own = recipe.get("data", {}).get(entry, {})
+    kept = own if changes.get("name", own.get("name")) == own.get("name") else {}
+    try:
+        section = load_config({**recipe, "data": {entry: {**kept, **changes}}})["data"][entry]
+        return build_component("datasets", section, sample_shape(config, entry))
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
+
+
+def split_sources(
+    sources: Mapping[str, Source], share: float, *, seed: int, key: str
+) -> tuple[dict[str, Source], dict[str, Source]]:
+    """What is left of each source to train on, and the share of it that is never trained on, chosen at random by a seed.
+
+    Raises ConfigError, with the `key` of the share, where one of them has no sample.
+    """
+    for name, source in sources.items():
+        if not 0 < round(share * len(source)) < len(source):
+            raise ConfigError(f"{key}={share:g}: this share of the {len(source)} samples of {name} is none of them, or all")
+    parts = {name: source.split(share, seed=derive_seed(seed, "held out", name)) for name, source in sources.items()}
+    return {name: kept for name, (kept, _) in parts.items()}, {name: held_out for name, (_, held_out) in parts.items()}
 
 
 def make_sources(config: Config, datasets: Mapping[str, Dataset]) -> dict[str, Source]:

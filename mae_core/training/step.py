@@ -71,12 +71,13 @@ class Scheduled:
         self._full = [(group["lr"], group.get("weight_decay", 0.0)) for group in optimizer.param_groups]
 
     def set(self, epoch: float) -> float:
-        """Set those of a fractional epoch; returns the first group's learning rate, for the log."""
+        """Set those of a fractional epoch; returns the highest learning rate, for the log."""
         for group, (peak, decay) in zip(self._optimizer.param_groups, self._full, strict=True):
-            group["lr"] = self._schedule(epoch, peak)
+            scale = group.get("lr_scale", 1.0)
+            group["lr"] = scale * self._schedule(epoch, peak / scale)
             if decay > 0:
                 group["weight_decay"] = self._schedule.weight_decay(epoch, decay)
-        return self._optimizer.param_groups[0]["lr"]
+        return max(group["lr"] for group in self._optimizer.param_groups)
 
 
 class _Total:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing.process import BaseProcess
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,13 +18,16 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter  # pyrigh
 
 from mae_core.interfaces import BadSample, Sample, Source
 from mae_core.masking.sampling import derive_seed
-from mae_core.training.plan import Key, MicroBatches
+from mae_core.training.plan import Key
 from mae_registry import MaeError, cause_of
 
 MAX_REPLACEMENTS = 10
 """Unreadable samples in a row, after which the data as a whole is taken to be unreadable."""
 GRACE = 3.0
 """Seconds that workers have to end by themselves."""
+
+T = TypeVar("T")
+Joined = TypeVar("Joined")
 
 
 @dataclass(frozen=True)
@@ -87,21 +90,22 @@ class Samples(TorchDataset[Loaded]):
                 failures.append((chosen, error))
                 continue
             except Exception as error:
-                return Loaded(failure=_mistake(name, source, chosen, error))
+                return Loaded(failure=explain_mistake(name, source.describe, chosen, error, method="load"))
             used = source.describe(chosen)
             replaced = [asdict(Replaced(epoch, source.describe(bad), used, str(error))) for bad, error in failures]
             return Loaded(dict(samples), [used], replaced)
         return Loaded(failure=f"{MAX_REPLACEMENTS} samples in a row cannot be read; the last one: {failures[-1][1]}")
 
 
-def _mistake(name: str, source: Source, index: int, error: Exception) -> str:
+def explain_mistake(name: str, describe: Callable[[int], str], index: int, error: Exception, *, method: str) -> str:
+    """What to say where a dataset's method raises what it should not."""
     try:
-        described = source.describe(index)
+        described = describe(index)
     except Exception:
         described = f"number {index}"
     return (
-        f"data.{name}: sample {described} could not be loaded: {cause_of(error)}. This is a mistake in the dataset's `load`, "
-        "which raises BadSample for a sample that is to be replaced"
+        f"data.{name}: sample {described} could not be loaded: {cause_of(error)}. This is a mistake in the dataset's "
+        f"`{method}`, which raises BadSample for a sample that cannot be read"
     )
 
 
@@ -136,24 +140,31 @@ def _cat(what: str, entry: str, tensors: Sequence[Tensor]) -> Tensor:
 
 
 def make_loader(
-    samples: Samples, batches: MicroBatches, *, num_workers: int | Literal["auto"], pin_memory: bool
-) -> DataLoader[Loaded]:
-    """Micro-batches, in the order of `batches`."""
+    samples: TorchDataset[T],
+    batches: Iterable[list[Any]],
+    *,
+    num_workers: int | Literal["auto"],
+    pin_memory: bool,
+    join: Callable[[list[T]], Joined] = collate,
+) -> DataLoader[Joined]:
+    """What `join` makes of the samples of each of `batches`, in their order. Touches no global generator."""
     if num_workers == "auto":
         num_workers = min(12, max(1, (os.cpu_count() or 1) - 1))
-    return DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         samples,
-        batch_sampler=batches,
+        batch_sampler=batches,  # pyright: ignore[reportArgumentType] - any iterable will do
         num_workers=num_workers,
         pin_memory=pin_memory,
-        collate_fn=collate,
+        collate_fn=join,
         worker_init_fn=_prepare_worker if num_workers else None,
+        generator=torch.Generator(),  # else the loader draws a seed for its workers from the global one
     )
+    return loader
 
 
 @contextmanager
-def running(loader: DataLoader[Loaded]) -> Generator[Iterator[Loaded]]:
-    """The loader's micro-batches. Its workers have ended when this is left, whatever they were doing.
+def running(loader: DataLoader[T]) -> Generator[Iterator[T]]:
+    """The loader's batches. Its workers have ended when this is left, whatever they were doing.
 
     Raises MaeError where one of them ended by itself.
     """
@@ -173,7 +184,7 @@ def running(loader: DataLoader[Loaded]) -> Generator[Iterator[Loaded]]:
         _end(batches, workers)
 
 
-def _end(batches: Iterator[Loaded], workers: Iterable[BaseProcess]) -> None:
+def _end(batches: Iterator[object], workers: Iterable[BaseProcess]) -> None:
     """Ask workers to end, and kill those that have not after a while, e.g. in a decoder that hangs."""
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's would raise for a worker that was killed
     timer = threading.Timer(GRACE, lambda: [worker.kill() for worker in workers])

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -58,6 +58,7 @@ class Trainer:
             num_epochs=settings.epochs,
             seed=settings.seed,
             weights=settings.weights,
+            draws={name: source.draws for name, source in task.sources.items() if source.draws is not None},
         )
         self.fabric = make_fabric(settings)
         self.world = World(self.fabric)
@@ -91,7 +92,8 @@ class Trainer:
                     "the memory of the device is not sufficient; lower train.device_batch_size and use --resume"
                 ) from error
             raise
-        self.task.finish(self.folder)
+        with self._measuring():
+            self.task.finish(self.folder)
         self._write_facts("finished")
         write_report(self.folder)
 
@@ -144,12 +146,18 @@ class Trainer:
         self._log(session.journal, decision, rate, self._validate(session.journal))
         return decision
 
+    @contextlib.contextmanager
+    def _measuring(self) -> Generator[None]:
+        """What `Task.validate` and `Task.finish` are called in."""
+        with undisturbed(self.task.model), self.fabric.autocast():
+            yield
+
     def _validate(self, journal: Journal) -> Mapping[str, float]:
         """The task's numbers of held-out data, where these are due."""
         if self.steps_done not in self._validation_steps:
             return {}
         try:
-            with undisturbed(self.task.model), self.fabric.autocast():
+            with self._measuring():
                 measured = self.task.validate()
         except MaeError as error:
             raise MaeError(f"validation after step {self.steps_done}: {error}{self._save_finite()}") from error
@@ -273,6 +281,7 @@ class Trainer:
                 f"device  {describe_device(self.fabric.device)}, {self.fabric.strategy.precision.precision}",
                 f"model   {count_parameters(self.task.model):,} trainable parameters",
                 f"steps   {self.plan.num_steps:,} of {self.settings.batch_size} samples, {at_once} at once{begins}",
+                *self.task.notes,
             )
         )
 

@@ -54,6 +54,11 @@ def register_targets(register: Register) -> None:
 
 
 @hookspec
+def register_quantizers(register: Register) -> None:
+    """Quantizers are frozen, and give each patch the id of a token. `mae_core.interfaces.Quantizer`."""
+
+
+@hookspec
 def register_datasets(register: Register) -> None:
     """Datasets load numbered samples, with their augmentation. `mae_core.interfaces.Dataset`."""
 
@@ -105,6 +110,7 @@ KINDS = (
     "encoders",
     "decoders",
     "targets",
+    "quantizers",
     "datasets",
     "layouts",
     "modalities",

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from mae_core.cli import main
-from mae_core.runs.convert import read_weights
+from mae_core.runs.weights import read_weights
 
 
 @pytest.fixture
@@ -204,9 +204,10 @@ def test_reconstruct_draws_a_row_for_each_photograph_and_ratio(mae, trained, pho
     assert code == 0, err
     assert text == f"{out}: 4 rows\n"
     first = out.read_bytes()
-    mae("reconstruct", trained, *files, "-o", out, "--mask-ratio", "0.5", "--mask-ratio", "0.8", "--seed", "3")
+    again = ["reconstruct", trained, *files, "-o", out, "--mask-ratio", "0.5", "--mask-ratio", "0.8", "--overwrite"]
+    mae(*again, "--seed", "3")
     assert out.read_bytes() == first
-    mae("reconstruct", trained, *files, "-o", out, "--mask-ratio", "0.5", "--mask-ratio", "0.8", "--seed", "4")
+    mae(*again, "--seed", "4")
     assert out.read_bytes() != first
 
 
@@ -226,6 +227,44 @@ def test_reconstruct_refuses_what_it_cannot_read(mae, trained, tmp_path):
     assert_fails(mae("reconstruct", trained, "--mask-ratio", "1.5"), "masker.ratio: 1.5 is not allowed")
     assert_fails(mae("reconstruct", tmp_path / "nowhere", letter), "there is no checkpoint", "nowhere")
     assert_fails(mae("reconstruct", tmp_path, letter), "is a folder without checkpoints/step-*.pt")
+
+
+def test_reconstruct_goes_on_past_bad_files_of_a_folder_and_names_them(mae, trained, photos, tmp_path):
+    folder = tmp_path / "mixed"
+    shutil.copytree(photos, folder)
+    (folder / "letter.jpg").write_text("Dear reader")
+    code, out, err = mae("reconstruct", trained, folder, "-o", tmp_path / "out.png")
+    assert code == 0
+    assert out.endswith(": 24 rows\n")
+    assert f"left out: {folder / 'letter.jpg'}" in err
+    for photo in photos.iterdir():
+        (folder / photo.name).unlink()
+    assert_fails(mae("reconstruct", trained, folder, "-o", tmp_path / "none.png"), "none of the files can be read")
+
+
+def test_reconstruct_destroys_no_file(mae, trained, photos, tmp_path):
+    photo = tmp_path / "photo.png"
+    Image.open(next(photos.iterdir())).save(photo)
+    (tmp_path / "note.png").write_text("to be kept")
+    for output, reason in {
+        photo: "it is what the command reads",
+        tmp_path / "photo.jpg": "must end in .png",
+        trained / "pictures" / "mine.png": f"lies in the folder of the run {trained}",
+        tmp_path / "note.png": "replace it with --overwrite",
+        tmp_path: "must end in .png",
+    }.items():
+        assert_fails(mae("reconstruct", trained, photo, "-o", output), str(output), reason)
+    assert (tmp_path / "note.png").read_text() == "to be kept"
+    with Image.open(photo) as image:
+        image.load()
+
+
+def test_reconstruct_without_a_name_takes_a_free_one(mae, trained, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photo = next(photos.iterdir())
+    names = [mae("reconstruct", trained, photo)[1].partition(":")[0] for _ in range(3)]
+    assert names == ["reconstruction.png", "reconstruction-2.png", "reconstruction-3.png"]
+    assert all((tmp_path / name).is_file() for name in names)
 
 
 # ---- checkpoints that are none
@@ -253,7 +292,7 @@ def test_published_files_hold_arguments_and_may_be_of_the_old_format(tmp_path):
         path = tmp_path / f"{modern}.pth"
         content = {"model": weights, "args": argparse.Namespace(lr=1.0)}
         torch.save(content, path, _use_new_zipfile_serialization=modern)
-        assert torch.equal(read_weights(path)["weight"], weights["weight"])
+        assert torch.equal(read_weights(path).tensors["weight"], weights["weight"])
 
 
 class Malicious:
@@ -379,7 +418,7 @@ def test_local_code_enters_by_an_explicit_option(tiny_recipe, tmp_path):
     assert done.returncode == 0, done.stderr
     picture = tmp_path / "out.png"
     assert run_mae(f"--plugin={file}", "reconstruct", tmp_path / "run", "-o", picture).returncode == 0
-    refused = run_mae("reconstruct", tmp_path / "run", "-o", picture)
+    refused = run_mae("reconstruct", tmp_path / "run", "-o", picture, "--overwrite")
     assert refused.returncode == 1
     assert "was made with plugin my_masker local file, which is not loaded" in refused.stderr
 

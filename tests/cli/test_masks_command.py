@@ -12,7 +12,7 @@ from PIL import Image
 
 from mae_core import Grid, load_config
 from mae_core.cli import main
-from mae_core.cli.training import _with_ratio
+from mae_core.cli.reconstruct import _with_ratio
 from mae_core.config.operators import OPERATORS
 from mae_core.pictures.mask_samples import curve
 from mae_core.pictures.mask_subjects import find_subjects, one_line, parse_grid

@@ -9,9 +9,9 @@ import pytest
 from pydantic import Field
 
 from mae_core.config import Config, load_config
-from mae_core.config.signature import Section
 from mae_core.config.structure import RECIPE, SettingsSection
 from mae_core.interfaces import Modality
+from mae_core.section import Section
 from mae_registry import Component, PluginRecord, Registry
 
 Positive = Annotated[int, Field(gt=0)]

@@ -95,3 +95,16 @@ def test_ranges_are_checked(bounds: tuple[float, float]) -> None:
     with pytest.raises(ConfigError, match=r"^crop_scale is \[.*two numbers above 0, at most 1, the lower one first$"):
         check_range("crop_scale", bounds, upper=1.0)
     check_range("crop_ratio", (0.1, 1.5))
+
+
+def test_a_single_try_is_cut_to_fit() -> None:
+    """The crop of MAE's linear probe, written out: the same numbers give the same box."""
+    for seed in range(300):
+        random = Random(seed)
+        area = 40 * 90 * random.uniform(0.08, 1.0)
+        drawn = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
+        height, width = min(40, round(math.sqrt(area / drawn))), min(90, round(math.sqrt(area * drawn)))
+        expected = Box(random.randint(0, 40 - height), random.randint(0, 90 - width), height, width)
+        ours = random_box(40, 90, scale=(0.08, 1.0), ratio=RATIO, aspect=1.0, random=Random(seed), single_try=True)
+        assert ours == expected
+    assert random_box(1, 1, scale=(0.08, 0.08), ratio=RATIO, aspect=1.0, random=Random(0), single_try=True) == Box(0, 0, 1, 1)

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ NUMBERS = Modality(name="numbers", defaults={}, read="", picture="", file_suffix
 class NumberFolder(FileFolder):
     """Files that hold one number."""
 
-    def __init__(self, root: str | None, **options: str | None) -> None:
+    def __init__(self, root: str | None, **options: Any) -> None:
         super().__init__(root, modality=NUMBERS, what="numbers", **options)
 
     def load(self, index: int, *, random: Random) -> Tensor | Sample:
@@ -249,3 +250,22 @@ def test_what_is_said_of_labels_and_splits_that_do_not_fit(
     save(tmp_path / "a" / "1.num")
     with pytest.raises(ConfigError, match=problem):
         NumberFolder(str(tmp_path), **options)
+
+
+def test_balanced_epochs_weigh_files_by_the_numbers_of_their_classes(tmp_path: Path) -> None:
+    for name in ("a/1", "a/2", "a/3", "b/4"):
+        save(tmp_path / f"{name}.num")
+    draws = NumberFolder(str(tmp_path), labels="folders", balanced=2).draws
+    assert draws is not None
+    assert draws.number == 2
+    assert torch.allclose(draws.weights, torch.tensor([1 / 3, 1 / 3, 1 / 3, 1], dtype=torch.float64))
+    (tmp_path / "list.csv").write_text("path,label\n1,a;b\n2,a\n3,c\n4,a;c\n", encoding="utf-8")
+    draws = NumberFolder(None, labels=str(tmp_path / "list.csv"), balanced=4).draws
+    assert draws is not None
+    expected = torch.tensor([1 / 3 + 1, 1 / 3, 1 / 2, 1 / 3 + 1 / 2], dtype=torch.float64)
+    assert torch.allclose(draws.weights, expected, rtol=1e-12)
+    assert NumberFolder(str(tmp_path), labels="folders").draws is None
+    with pytest.raises(ConfigError, match=r"data\.numbers\.balanced=5: there are 4 files"):
+        NumberFolder(str(tmp_path), labels="folders", balanced=5)
+    with pytest.raises(ConfigError, match=r"data\.numbers\.balanced .*needs labels: set data\.numbers\.labels"):
+        NumberFolder(str(tmp_path), balanced=2)

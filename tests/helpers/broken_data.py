@@ -95,10 +95,15 @@ def read_carelessly(path, tokenizer):
 
 def write_picture(reconstructions, path):
     Path(path).write_bytes(b"\x89PNG" + repr(reconstructions).encode())
+    return [path]
 
 
 def write_nothing(reconstructions, path):
     pass
+
+
+def write_in_silence(reconstructions, path):
+    return write_picture(reconstructions, path) + write_picture(reconstructions, path.with_suffix(".gif"))[:0]
 
 
 DEFAULTS = {
@@ -116,6 +121,7 @@ MISNAMED = replace(SOUND, name="another")
 WITHOUT_MASKER = replace(SOUND, name="without_masker", defaults={k: v for k, v in DEFAULTS.items() if k != "masker"})
 CARELESS = replace(SOUND, name="careless", read=f"{HERE}:read_carelessly")
 PICTURELESS = replace(SOUND, name="pictureless", picture=f"{HERE}:write_nothing")
+SILENT = replace(SOUND, name="silent", picture=f"{HERE}:write_in_silence")
 PICTURE_NOWHERE = replace(SOUND, name="picture_nowhere", picture=f"{HERE}:nowhere")
 LOUD = replace(SOUND, name="loud", file_suffixes=("TXT",))
 UNUSED_WEIGHT = replace(SOUND, name="unused_weight", defaults={**DEFAULTS, "tokenizer": {"name": "unused_weight"}})

@@ -42,9 +42,10 @@ class Tones(Dataset):
             raise ZeroDivisionError("one by nothing")
         if index in self.bad:
             raise BadSample(f"tone {index} is torn")
-        views = [self._view(index, random) for _ in range(self.num_views)]
-        x = torch.stack(views) if self.num_views > 1 else views[0]
-        return self.labelled(x, index, num_views=self.num_views)
+        if self.num_views == 1:
+            return self.labelled(self._view(index, random), index)
+        views = torch.stack([self._view(index, random) for _ in range(self.num_views)])
+        return self.labelled(views, index, num_views=self.num_views)
 
     def _view(self, index: int, random: Random) -> torch.Tensor:
         generator = torch.Generator().manual_seed(random.randrange(2**31))
@@ -57,7 +58,18 @@ class Tones(Dataset):
         return [Preview(self.describe(index), self._view(index, Random(index))) for index in range(count)]
 
 
+class Chords(Tones):
+    """Tones that may be of several classes."""
+
+    def __init__(self, sample_shape: tuple[int, ...]) -> None:
+        super().__init__(sample_shape)
+        targets = torch.nn.functional.one_hot(torch.arange(len(self)) % 3, 4).float()
+        targets[::2, 3] = 1
+        self.labels = Labels(("bright", "dark", "even", "middling"), targets)
+
+
 def register_tones() -> None:
-    """As the dataset "tones", once a process."""
+    """As the datasets "tones" and "chords", once a process."""
     if "tones" not in registry().names("datasets"):
         registry().add(Component("datasets", "tones", "tones:Tones", "core"))
+        registry().add(Component("datasets", "chords", "tones:Chords", "core"))

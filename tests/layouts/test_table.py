@@ -127,3 +127,10 @@ def test_of_several_entries_one_is_named() -> None:
 def test_a_layout_of_another_modality_says_so() -> None:
     with pytest.raises(MaeError, match="layout 'videomae' is for 'video', but the model has image"):
         mae_core.export_state_dict(make_model(), layout="videomae")
+
+
+def test_a_table_laid_out_as_a_picture_has_no_room_for_the_class_tokens_position() -> None:
+    model = make_model("model.modalities.image.positions={name: learned, class_token: true}")
+    with pytest.raises(MaeError, match=r"no place for the model's backbone\.inputs\.image\.positions\.class_row"):
+        mae_core.export_state_dict(model, layout="apart")
+    assert mae_core.export_state_dict(model, layout="mae")["pos_embed"][:, 0].any()

@@ -87,3 +87,14 @@ def test_learned_positions_learn_where_they_are_used() -> None:
 def test_no_positions_add_nothing() -> None:
     tokens = torch.rand(2, 3, 4)
     assert (tokens + NoPositions(Grid(h=4), 4)(torch.zeros(2, 3, dtype=torch.int64))).equal(tokens)
+
+
+def test_learned_positions_may_have_one_for_the_class_token() -> None:
+    torch.manual_seed(0)
+    positions = Learned(Grid(h=2, w=3), 400, class_token=True)
+    row = positions.class_position()
+    assert row is not None
+    assert row.shape == (1, 1, 400)
+    assert float(row.detach().std()) == pytest.approx(0.02, rel=0.1)
+    assert list(positions.state_dict()) == ["table", "class_row"]
+    assert Learned(Grid(h=2, w=3), 400).class_position() is None

@@ -53,6 +53,7 @@ def test_a_sound_modality_passes(number):
             "reading a file that holds b'' raises ValueError (could not convert string to float: ''), where BadSample",
         ),
         ("pictureless", "picture(reconstructions, path) writes no PNG to `path`"),
+        ("silent", "picture(reconstructions, path) must return every path that it wrote"),
         ("picture_nowhere", "importing `picture` failed: AttributeError"),
         ("loud", "['TXT'] must be lower case with the dot"),
         ("unused_weight", "no finite gradient reaches backbone.inputs.unused_weight.tokenizer.extra"),

@@ -3,9 +3,11 @@
 from collections import Counter
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mae_core.interfaces import Draws
 from mae_core.training.plan import Key, MicroBatches, Plan
 from mae_registry import ConfigError
 
@@ -71,8 +73,36 @@ def test_modalities_come_in_proportion_to_their_batches_or_by_weight():
     assert shares(a=1.0, b=4.0) == pytest.approx(0.2, abs=0.03)
 
 
+def drawn(weights, number, *, batch_size=1, num_epochs=1, seed=0):
+    """The samples of each epoch."""
+    draws = {"a": Draws(number, torch.tensor(weights, dtype=torch.float64))}
+    plan = Plan({"a": len(weights)}, batch_size=batch_size, num_epochs=num_epochs, seed=seed, draws=draws)
+    keys = [key for batch in all_keys(plan) for key in batch]
+    return [[key.sample for key in keys if key.epoch == epoch] for epoch in range(num_epochs)]
+
+
+def test_an_epoch_that_is_drawn_takes_its_number_of_samples_and_none_twice():
+    epochs = drawn([1.0] * 30, 10, batch_size=3, num_epochs=4)
+    assert [len(epoch) for epoch in epochs] == [9] * 4
+    assert all(len(set(epoch)) == 9 for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+    assert drawn([1.0] * 30, 10, batch_size=3, num_epochs=4) == epochs
+    assert drawn([1.0] * 30, 10, batch_size=3, num_epochs=4, seed=1) != epochs
+    assert sorted(drawn([0.5] * 8, 8)[0]) == list(range(8))
+
+
+def test_samples_are_drawn_as_often_as_their_weights_say():
+    counts = Counter(epoch[0] for epoch in drawn([1.0, 2.0, 0.0, 5.0], 1, num_epochs=2000))
+    assert counts[2] == 0
+    for sample, share in ((0, 1 / 8), (1, 2 / 8), (3, 5 / 8)):
+        assert counts[sample] / 2000 == pytest.approx(share, abs=0.045)  # four standard deviations
+    # those of large weight do not come first
+    epochs = drawn([1.0, 100.0], 2, num_epochs=400)
+    assert sum(epoch[0] == 1 for epoch in epochs) == pytest.approx(200, abs=40)
+
+
 def test_mistakes():
-    with pytest.raises(ConfigError, match=r"3 samples do not fill one batch of train\.batch_size=4; lower train\.batch_size"):
+    with pytest.raises(ConfigError, match=r"3 samples an epoch do not fill .*batch_size=4; .* train\.batch_size=1$"):
         Plan({"a": 8, "b": 3}, batch_size=4, num_epochs=1, seed=0)
     with pytest.raises(ConfigError, match=r"train.weights names a, c, but the data are a, b"):
         Plan({"a": 8, "b": 8}, batch_size=4, num_epochs=1, seed=0, weights={"a": 1.0, "c": 1.0})

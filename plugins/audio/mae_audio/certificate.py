@@ -1,12 +1,12 @@
 """`mae verify audio`: this installation against the published numbers of Audio-MAE (Huang et al. 2022)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from mae_audio.classifier import SpectrogramClassifier, keep_times_and_frequencies
-from mae_core import build_model, load_config
+from mae_core import Config, build_model, load_config
 from mae_core.evaluation.certificate import (
     PREDICTION,
     check_loss,
@@ -15,11 +15,13 @@ from mae_core.evaluation.certificate import (
     check_prediction,
     largest_error,
     largest_error_of,
+    published_classifier,
     transformer,
     worst,
 )
-from mae_core.interfaces import Check, Mask, Numbers, Published
+from mae_core.interfaces import Check, Grid, Mask, Numbers, Published
 from mae_core.layouts.published import export_state_dict, import_state_dict
+from mae_core.masking.counts import count_kept
 from mae_core.model.autoencoder import MaskedAutoencoder
 
 DROPPED = 0.2
@@ -56,23 +58,35 @@ def _pretraining(numbers: Numbers) -> Iterator[Check]:
 
 def _classifier(numbers: Numbers) -> Iterator[Check]:
     """The fine-tuning ViT, looking at everything and at some times and frequencies only."""
-    weights = numbers.weights
-    model = SpectrogramClassifier(_model(numbers, positions={"name": "learned"}), len(weights["head.bias"])).eval()
-    import_state_dict(model, weights, layout="audiomae_vit")
-    grid = model.tokenizer.grid
-    ids_keep = keep_times_and_frequencies(grid, numbers["noise_t"], numbers["noise_f"], ratio_t=DROPPED, ratio_f=DROPPED)
+    config = _config(numbers, encoder={"final_norm": False}, positions={"name": "learned", "class_token": True})
+    head = {"name": "linear", "pool": "mean", "norm": "layer"}
+    model = published_classifier(config, head, numbers.weights, layout="audiomae_vit")
+    grid = model.backbone.input("audio").tokenizer.grid
+    mask = drop_times_and_frequencies(grid, numbers["noise_t"], numbers["noise_f"])
     with torch.no_grad():
-        logits, masked = model(numbers["x"]), model(numbers["x"], ids_keep)
+        logits, masked = model({"audio": numbers["x"]}), model({"audio": numbers["x"]}, {"audio": mask})
     yield check_prediction("fine-tuning: logits", logits, numbers["logits"])
-    detail = f"{ids_keep.shape[1]} of {grid.num_patches} tokens, absolute"
+    detail = f"{mask.num_keep} of {grid.num_patches} tokens, absolute"
     yield Check("fine-tuning: logits, tokens dropped", largest_error(masked, numbers["logits_masked"]), PREDICTION, detail)
     yield check_loss("fine-tuning: mean square of these", masked.square().mean(), numbers["loss"])
 
 
+def drop_times_and_frequencies(grid: Grid, noise_t: Tensor, noise_f: Tensor) -> Mask:
+    """The mask that {any: [{random over t}, {random over f}]} makes of the noise that each draws, (B, t) and (B, f)."""
+    times = Mask.from_noise(noise_t, count_kept(grid["t"], DROPPED, "kept")).hidden
+    frequencies = Mask.from_noise(noise_f, count_kept(grid["f"], DROPPED, "kept")).hidden
+    return Mask.from_hidden((times.unsqueeze(2) | frequencies.unsqueeze(1)).flatten(1))
+
+
 def _model(numbers: Numbers, **audio: Any) -> MaskedAutoencoder:
     """A model of the file's sizes without its weights, in evaluation mode, built as any recipe is."""
+    return build_model(_config(numbers, **audio)).eval()
+
+
+def _config(numbers: Numbers, *, encoder: Mapping[str, Any] = {}, **audio: Any) -> Config:
+    """The recipe, of the file's sizes."""
     patch = list(numbers.weights["patch_embed.proj.weight"].shape[2:])
     tokenizer = {"input_size": list(numbers["x"].shape[2:]), "patch_size": patch}
-    encoder = transformer(numbers.weights, "blocks", heads=numbers.size("num_heads"))
-    model = {"encoder": encoder, "modalities": {"audio": {"tokenizer": tokenizer, **audio}}}
-    return build_model(load_config({"extends": "audio/audiomae_base", "model": model})).eval()
+    sizes = transformer(numbers.weights, "blocks", heads=numbers.size("num_heads"))
+    model = {"encoder": {**sizes, **encoder}, "modalities": {"audio": {"tokenizer": tokenizer, **audio}}}
+    return load_config({"extends": "audio/audiomae_base", "model": model})

@@ -1,14 +1,26 @@
 """Names and shapes of the published Audio-MAE checkpoints: pre-training, and the fine-tuning classifier."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor
 
-from mae_audio.classifier import SpectrogramClassifier
 from mae_audio.tokenizer import SpectrogramPatches
-from mae_core.interfaces import Tokenizer
-from mae_core.layouts.table import DECODER, ENCODER, INPUT, PositionTable, Table, TableLayout
-from mae_registry import MaeError
+from mae_core.interfaces import Found, Tokenizer
+from mae_core.layouts.classifier import ClassifierLayout
+from mae_core.layouts.shapes import FAMILY_HEADS, has, transformer
+from mae_core.layouts.table import DECODER, ENCODER, INPUT, PositionTable, TableLayout
+
+ENCODER_NAMES = {
+    ENCODER + "cls_token": "cls_token",
+    ENCODER + "blocks.": "blocks.",
+    ENCODER + "norm.": "norm.",
+    INPUT + "tokenizer.": "patch_embed.",
+}
+ENCODER_POSITIONS = {INPUT + "positions": PositionTable("pos_embed", class_token=ENCODER + "cls_token")}
+
+MEL_BINS = 128
+"""Of the published spectrograms."""
 
 
 class AudioMaeLayout(TableLayout):
@@ -16,10 +28,7 @@ class AudioMaeLayout(TableLayout):
 
     modality = "audio"
     names: ClassVar = {
-        ENCODER + "cls_token": "cls_token",
-        ENCODER + "blocks.": "blocks.",
-        ENCODER + "norm.": "norm.",
-        INPUT + "tokenizer.": "patch_embed.",
+        **ENCODER_NAMES,
         DECODER + "embed.": "decoder_embed.",
         DECODER + "mask_token": "mask_token",
         DECODER + "blocks.": "decoder_blocks.",
@@ -27,38 +36,37 @@ class AudioMaeLayout(TableLayout):
         DECODER + "head.": "decoder_pred.",
     }
     positions: ClassVar = {
-        INPUT + "positions": PositionTable("pos_embed", class_token=ENCODER + "cls_token"),
+        **ENCODER_POSITIONS,
         DECODER + "positions": PositionTable("decoder_pos_embed"),
     }
+
+    def recognize(self, weights: Mapping[str, Tensor], beside: Mapping[str, Any]) -> Found | None:
+        """The published decoder of local windows; spectrograms of the published number of mel bins."""
+        if not has(weights, "cls_token", "pos_embed", "decoder_blocks.0.attn.tau", "blocks.0.attn.qkv.weight", "decoder_pred."):
+            return None
+        encoder, decoder = transformer(weights, "blocks"), transformer(weights, "decoder_blocks")
+        convolution = weights["patch_embed.proj.weight"]
+        frames, bins = convolution.shape[2:]
+        num_times, left = divmod(weights["pos_embed"].shape[1] - 1, MEL_BINS // bins)
+        if convolution.shape[1] != 1 or left:
+            return None
+        decoder["heads"] = weights["decoder_blocks.0.attn.tau"].numel()
+        tokenizer = {"patch_size": [frames, bins], "input_size": [num_times * frames, MEL_BINS]}
+        model = {"encoder": encoder, "modalities": {"audio": {"tokenizer": tokenizer, "decoder": decoder}}}
+        assumed = {"model.encoder.heads": FAMILY_HEADS.get(encoder["width"])}
+        return Found("an Audio-MAE, encoder and decoder", "audio/audiomae_base", model, assumed)
 
     def patch_sides(self, tokenizer: Tokenizer) -> tuple[int, ...]:
         """Frames and mel bins; patches may overlap."""
         return _patch_size(tokenizer)
 
 
-class AudioMaeVitLayout(TableLayout):
-    """A fine-tuned classifier, `SpectrogramClassifier`."""
+class AudioMaeVitLayout(ClassifierLayout):
+    """A classifier that the published Audio-MAE has fine-tuned."""
 
     modality = "audio"
-    names: ClassVar = {
-        "cls_token": "cls_token",
-        "blocks.": "blocks.",
-        "fc_norm.": "fc_norm.",
-        "head.": "head.",
-        "tokenizer.": "patch_embed.",
-    }
-    positions: ClassVar = {"positions": PositionTable("pos_embed", class_token="cls_token")}
-    tokenizer = "tokenizer"
-    convolutions: ClassVar = ("tokenizer.proj.weight",)
-
-    def table(self, model: nn.Module, entry: str) -> Table:
-        """The table of a classifier alone."""
-        if not isinstance(model, SpectrogramClassifier):
-            raise MaeError(
-                "layout 'audiomae_vit' is for fine-tuned classifiers (mae_audio.classifier.SpectrogramClassifier); that for "
-                "pre-training is 'audiomae'"
-            )
-        return super().table(model, entry)
+    names: ClassVar = ENCODER_NAMES
+    positions: ClassVar = ENCODER_POSITIONS
 
     def patch_sides(self, tokenizer: Tokenizer) -> tuple[int, ...]:
         """Frames and mel bins; patches may overlap."""

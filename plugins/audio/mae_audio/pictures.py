@@ -26,19 +26,23 @@ MAX_TITLE = 30
 PADDING_TOLERANCE = 1e-3
 
 
-def write_picture(reconstructions: Sequence[Reconstruction], path: str | os.PathLike[str]) -> None:
+def write_picture(reconstructions: Sequence[Reconstruction], path: str | os.PathLike[str]) -> Sequence[Path]:
     """Write a PNG, one row a reconstruction, and beside it what each row sounds like: `STEM-ROW-original.wav`, `...-output.wav`
     and `...-pasted.wav`.
 
     All three are made from spectrograms in the same way, so that they differ by what the model did alone; they are as loud as
-    the loudest of them may be. Raises MaeError if a file cannot be written, or there is nothing to show.
+    the loudest of them may be. Returns the paths of all. Raises MaeError if a file cannot be written, or there is nothing to
+    show.
     """
     path = Path(path)
     figure = compose(reconstructions)
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=100))
+    written = [path]
     for row, reconstruction in enumerate(reconstructions, start=1):
         for what, wave in sounds(reconstruction).items():
-            _write_wave(path.with_name(f"{path.stem}-{row}-{what}.wav"), wave)
+            written.append(path.with_name(f"{path.stem}-{row}-{what}.wav"))
+            _write_wave(written[-1], wave)
+    return written
 
 
 def sounds(reconstruction: Reconstruction) -> dict[str, Tensor]:

@@ -4,11 +4,14 @@ import pytest
 import torch
 from golden_files import change_one_number, checks_of, failing, random_model, weights_of, write_numbers
 
-from mae_audio.certificate import certify
-from mae_audio.classifier import SpectrogramClassifier, keep_times_and_frequencies
+from mae_audio.certificate import certify, drop_times_and_frequencies
 from mae_audio.positions import SwappedSinCos
 from mae_core import Grid, Mask, build_model, export_state_dict, import_state_dict, load_config
+from mae_core.build import build_backbone
+from mae_core.build_maskers import masker_from_section
 from mae_core.interfaces import Published
+from mae_core.model.classifier import Classifier
+from mae_core.parts.heads import LinearHead
 from mae_core.parts.positions import SinCos
 from mae_registry import MaeError
 
@@ -19,6 +22,19 @@ def small(**parts):
     encoder = {"width": 24, "depth": 1, "heads": 2}
     modalities = {"audio": {"tokenizer": tokenizer, "decoder": decoder, **parts}}
     return build_model(load_config({"extends": "audio/audiomae_base", "model": {"encoder": encoder, "modalities": modalities}}))
+
+
+def classifier(tokenizer=None, *, seed=1):
+    torch.manual_seed(seed)
+    audio = {"tokenizer": tokenizer or {"input_size": [128, 64]}, "positions": {"name": "learned", "class_token": True}}
+    encoder = {"width": 24, "depth": 1, "heads": 2, "mlp_ratio": 3, "final_norm": False}
+    sections = {"encoder": encoder, "modalities": {"audio": audio}}
+    backbone = build_backbone(load_config({"extends": "audio/audiomae_base", "model": sections}))
+    model = Classifier(backbone, LinearHead(24, 7)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return model
 
 
 CERTIFICATE = "mae_audio.certificate:certify"
@@ -56,12 +72,11 @@ def test_pretraining_of_other_sizes_agrees_until_one_number_is_changed(tmp_path)
 
 
 def test_fine_tuning_of_other_sizes_agrees_until_one_number_is_changed(tmp_path):
-    model = SpectrogramClassifier(random_small(positions={"name": "learned"}), 7).eval()
+    model = classifier({"input_size": [192, 64]})
     x, noise_t, noise_f = torch.randn(3, 1, 192, 64), torch.rand(3, 12), torch.rand(3, 4)
-    ids_keep = keep_times_and_frequencies(model.tokenizer.grid, noise_t, noise_f, ratio_t=0.2, ratio_f=0.2)
+    mask = drop_times_and_frequencies(Grid(t=12, f=4), noise_t, noise_f)
     with torch.no_grad():
-        model.head.weight.normal_()
-        logits, masked = model(x), model(x, ids_keep)
+        logits, masked = model({"audio": x}), model({"audio": x}, {"audio": mask})
     numbers = {"x": x, "noise_t": noise_t, "noise_f": noise_f, "logits": logits, "logits_masked": masked}
     numbers |= {"loss": masked.square().mean()} | weights_of(model, "audiomae_vit")
     write_numbers(tmp_path / "audiomae_vit.safetensors", numbers, meta={"cfg/num_heads": 2})
@@ -90,18 +105,25 @@ def test_weights_survive_a_round_trip(positions, decoder):
 
 
 def test_fine_tuned_weights_survive_a_round_trip():
-    source, other = SpectrogramClassifier(small(), 7), SpectrogramClassifier(small(), 7)
+    source, other = classifier(), classifier(seed=2)
     import_state_dict(other, export_state_dict(source, layout="audiomae_vit"), layout="audiomae_vit")
     x = torch.randn(2, 1, 128, 64)
-    assert torch.equal(source.eval()(x), other.eval()(x))
-    assert source(x).shape == (2, 7)
+    assert torch.equal(source({"audio": x}), other({"audio": x}))
+    assert source({"audio": x}).shape == (2, 7)
 
 
-def test_kept_times_and_frequencies():
-    grid = Grid(t=5, f=3)
-    noise_t, noise_f = torch.tensor([[0.9, 0.1, 0.5, 0.4, 0.2]]), torch.tensor([[0.3, 0.8, 0.1]])
-    ids = keep_times_and_frequencies(grid, noise_t, noise_f, ratio_t=0.5, ratio_f=0.3)
-    assert ids.tolist() == [[1 * 3 + 2, 1 * 3 + 0, 4 * 3 + 2, 4 * 3 + 0]]
+def test_times_and_frequencies_are_dropped_as_the_operator_any_drops_them():
+    grid = Grid(t=5, f=6)
+    noise_t = torch.tensor([[0.9, 0.1, 0.5, 0.4, 0.2]])
+    noise_f = torch.tensor([[0.3, 0.8, 0.1, 0.4, 0.6, 0.2]])
+    mask = drop_times_and_frequencies(grid, noise_t, noise_f)
+    kept = [(t, f) for t in (1, 2, 3, 4) for f in (0, 2, 3, 5)]
+    assert mask.ids_keep.tolist() == [[t * 6 + f for t, f in kept]]
+    masker = masker_from_section({"any": [{"name": "random", "over": [axis], "ratio": 0.2} for axis in "tf"]})
+    drawn = masker(Grid(t=64, f=8), 3, generator=torch.Generator().manual_seed(0))
+    whole = drop_times_and_frequencies(Grid(t=64, f=8), torch.rand(3, 64), torch.rand(3, 8))
+    assert drawn.num_keep == whole.num_keep == 51 * 6
+    assert drawn.hidden.reshape(3, 64, 8).all(2).sum(1).tolist() == [13] * 3
 
 
 def test_weights_that_do_not_fit():
@@ -124,9 +146,9 @@ def test_weights_that_do_not_fit():
 
 
 def test_layouts_of_other_models():
-    with pytest.raises(MaeError, match="this layout is for another kind of model"):
-        export_state_dict(SpectrogramClassifier(small(), 2), layout="audiomae")
-    with pytest.raises(MaeError, match="'audiomae_vit' is for fine-tuned classifiers"):
+    with pytest.raises(MaeError, match=r"this model has no modalities\.audio\.decoder\.mask_token"):
+        export_state_dict(classifier(), layout="audiomae")
+    with pytest.raises(MaeError, match="for classifiers whose head is linear"):
         export_state_dict(small(), layout="audiomae_vit")
 
 

@@ -17,17 +17,19 @@ from mae_core.evaluation.certificate import (
 from mae_core.evaluation.trajectory import check_trajectory
 from mae_core.interfaces import Check, Mask, Numbers, Published, Sample
 from mae_core.tasks.pretraining import StepMasks
-
-MANIFESTS = {"base": "base_patch16", "large": "large_patch16", "huge": "huge_patch14"}
+from mae_image.classifier_certificate import MANIFESTS, certify_checkpoints
+from mae_image.classifier_certificate import certify as certify_classifiers
 
 
 def certify(numbers: Published) -> Iterator[Check]:
     """One check after the other; the slow ones, at full size, last."""
     yield from _forward(numbers.read("mae"))
     yield from _training(numbers.read("mae_pretrain_trajectory"))
+    yield from certify_classifiers(numbers)
     for size, name in MANIFESTS.items():
         manifest = numbers.manifest(f"mae_vit_{name}")
         yield from check_manifest(f"ViT-{size[0].upper()}", manifest, recipe=f"image/mae_vit_{size}", layout="mae")
+    yield from certify_checkpoints(numbers)
 
 
 def _forward(numbers: Numbers) -> Iterator[Check]:

@@ -8,26 +8,31 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from mae_core.data.boxes import Box, check_range, random_box
+from mae_core.data.boxes import Box, central_box, check_range, largest_box, random_box
 from mae_registry import ConfigError
 
 Interpolation = Literal["bicubic", "bilinear"]
 AnyInterpolation = Interpolation | Literal["nearest-exact"]
 """Interpolations that also suit values that must not be mixed, such as labels."""
+Crop = Literal["random_size", "fixed_size", "center"]
+"""Crops of random size and place; of the size of the central crop at a random place; and the central crop itself."""
 
-CENTER_SHARE = 0.875
-"""Side of the published evaluation crop over the side that the image is resized to (224 / 256)."""
+CROP_SHARE = 0.875
+"""Side of the published evaluation crop over the side that the image is resized to (224 / 256), up to 224 pixels; above, 1."""
+MAX_CROPPED = 224
 MAX_STRIP = 8
 """How many times longer than its sample an image may be, relative to its width, before its ends are cut off."""
 
 
 class RandomCrop:
-    """Random resized crop and horizontal flip, as torchvision documents them (10 tries, then the centre).
+    """A crop and a random horizontal flip. One of random size is torchvision's random resized crop (10 tries, then the centre).
 
-    `scale`: range of the crop's area, as a share of the image's; `ratio`: range of its width / height, log-uniform, relative to
-    the sample's own (so that a sample that is not square is not distorted more than a square one); `flip`: probability.
-    Everything random comes from the `random` of the call: equal ones cut files of equal size alike, whatever they hold and
-    however large their samples are (of one shape).
+    `scale`: range of the area of a crop of random size, as a share of the image's; `ratio`: range of its width / height,
+    log-uniform, relative to the sample's own (so that a sample that is not square is not distorted more than a square one);
+    `flip`: probability. Everything random comes from the `random` of the call: equal ones cut files of equal size alike,
+    whatever they hold and however large their samples are (of one shape).
+    `single_try`: see `random_box`. `kind`: crops that are not of random size have the size of the central crop; `share`: see
+    `center_crop`.
     """
 
     def __init__(
@@ -38,11 +43,17 @@ class RandomCrop:
         ratio: tuple[float, float],
         flip: float,
         interpolation: AnyInterpolation,
+        single_try: bool = False,
+        kind: Crop = "random_size",
+        share: float | None = None,
     ) -> None:
         self.sample_shape = _checked_shape(sample_shape)
         check_range("crop_scale", scale, upper=1.0)
         check_range("crop_ratio", ratio)
         self.scale, self.ratio, self.flip, self.interpolation = scale, ratio, flip, InterpolationMode(interpolation)
+        self.single_try = single_try
+        self.kind: Crop = kind
+        self.share = share
 
     def __call__(self, image: Tensor, *, random: Random) -> Tensor:
         """(3, H, W), or (1, H, W) for a sample of one channel -> `sample_shape`, of the same type."""
@@ -55,18 +66,39 @@ class RandomCrop:
     def draw_box(self, height: int, width: int, *, random: Random) -> Box:
         """Where to crop an image of `height` x `width` pixels."""
         _, sample_height, sample_width = self.sample_shape
+        if self.kind != "random_size":
+            return self._fixed_box(height, width, random)
         aspect = sample_width / sample_height
-        return random_box(height, width, scale=self.scale, ratio=self.ratio, aspect=aspect, random=random)
+        return random_box(
+            height, width, scale=self.scale, ratio=self.ratio, aspect=aspect, random=random, single_try=self.single_try
+        )
+
+    def _fixed_box(self, height: int, width: int, random: Random) -> Box:
+        """A box of the size of the central crop."""
+        largest = largest_box(height, width, like=self.sample_shape[1:])
+        share = _central_share(self.sample_shape, self.share)
+        box_height, box_width = (max(1, round(share * side)) for side in (largest.height, largest.width))
+        if self.kind == "center":
+            return central_box(height, width, box_height, box_width)
+        return Box(random.randint(0, height - box_height), random.randint(0, width - box_width), box_height, box_width)
 
 
-def center_crop(image: Tensor, sample_shape: tuple[int, ...], *, interpolation: AnyInterpolation = "bicubic") -> Tensor:
+def center_crop(
+    image: Tensor,
+    sample_shape: tuple[int, ...],
+    *,
+    share: float | None = None,
+    interpolation: AnyInterpolation = "bicubic",
+) -> Tensor:
     """(3, H, W), or (1, H, W) for one channel -> `sample_shape`, the published evaluation rule (resize to 256, crop 224).
 
-    The image is resized (antialiased, proportions kept) to just cover the sample's height and width divided by
-    CENTER_SHARE, and its centre cut out. Raises ConfigError for other than 1 or 3 channels.
+    The image is resized (antialiased, proportions kept) to just cover the sample's height and width divided by `share`, and its
+    centre cut out. Without `share` that is 0.875, and 1 for samples of more than 224 pixels, as published. Raises ConfigError
+    for other than 1 or 3 channels.
     """
     channels, height, width = _checked_shape(sample_shape)
-    cover_height, cover_width = int(height / CENTER_SHARE), int(width / CENTER_SHARE)
+    share = _central_share(sample_shape, share)
+    cover_height, cover_width = int(height / share), int(width / share)
     # resized whole, a strip of 1 x 65,000 pixels would take gigabytes
     old_height = min(image.shape[1], max(1, MAX_STRIP * image.shape[2] * cover_height // cover_width))
     old_width = min(image.shape[2], max(1, MAX_STRIP * image.shape[1] * cover_width // cover_height))
@@ -77,6 +109,13 @@ def center_crop(image: Tensor, sample_shape: tuple[int, ...], *, interpolation: 
         size = cover_width * old_height // old_width, cover_width
     resized = _resize(image, size, InterpolationMode(interpolation))
     return _with_channels(F.center_crop(resized, [height, width]), channels)
+
+
+def _central_share(sample_shape: tuple[int, ...], share: float | None) -> float:
+    """See `center_crop`."""
+    if share is not None:
+        return share
+    return CROP_SHARE if max(sample_shape[1:]) <= MAX_CROPPED else 1.0
 
 
 def _resize(image: Tensor, size: tuple[int, int], interpolation: InterpolationMode) -> Tensor:

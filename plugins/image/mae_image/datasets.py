@@ -14,8 +14,10 @@ from torch import Tensor
 
 from mae_core.data.folders import FileFolder, absolute, spread
 from mae_core.interfaces import Dataset, Labels, Preview, Sample
-from mae_core.interfaces.numbers import Positive, PositiveRange, Probability, ShareRange
-from mae_image.crops import Interpolation, RandomCrop, center_crop
+from mae_core.interfaces.numbers import Positive, PositiveRange, Probability, Share, ShareRange
+from mae_image.augmentations import Augmentations
+from mae_image.colors import Strength
+from mae_image.crops import Crop, Interpolation, RandomCrop, center_crop
 from mae_image.modality import DEPTH, IMAGE, SEMSEG
 from mae_image.reading import MAX_PIXELS, read_rgb
 from mae_image.scene_files import center_labels, read_depth_map, read_labels
@@ -27,10 +29,17 @@ class ImageFolder(FileFolder):
 
     Args:
         root: the folder.
-        labels, split: see `FileFolder`.
-        crop_scale, crop_ratio: range of the random crop's area, and of its width / height.
+        labels, split, balanced: see `FileFolder`.
+        crop: "random_size" crops a random share of the photograph, "fixed_size" and "center" one of the size of the evaluation
+            crop, at a random place or in the middle.
+        crop_scale, crop_ratio: range of the area of a crop of random size, and of its width / height.
         flip: probability of a horizontal flip.
+        color_jitter: largest change of brightness, contrast and saturation, as a share; 0: none.
         interpolation: how crops are resized.
+        single_try: the random crop of MAE's linear probe, which is cut to fit where others are drawn again.
+        auto_augment: a RandAugment in timm's words, such as rand-m9-mstd0.5-inc1, after crop and flip.
+        crop_share: side of the central crop of evaluation over the side that the photograph is resized to before; null: 0.875,
+            and 1 for samples of more than 224 pixels, as published.
         max_pixels: a photograph of more is a bad sample.
     """
 
@@ -41,23 +50,40 @@ class ImageFolder(FileFolder):
         root: str | None = None,
         labels: str | None = None,
         split: str | None = None,
+        balanced: Positive | None = None,
+        crop: Crop = "random_size",
         crop_scale: ShareRange = (0.2, 1.0),
         crop_ratio: PositiveRange = (3 / 4, 4 / 3),
         flip: Probability = 0.5,
         interpolation: Interpolation = "bicubic",
+        single_try: bool = False,
+        color_jitter: Strength = 0.0,
+        auto_augment: str | None = None,
+        crop_share: Share | None = None,
         max_pixels: Positive = MAX_PIXELS,
     ) -> None:
-        self._crop = RandomCrop(sample_shape, scale=crop_scale, ratio=crop_ratio, flip=flip, interpolation=interpolation)
-        super().__init__(root, modality=IMAGE, what="photographs", labels=labels, split=split)
+        self._augmentations = Augmentations(
+            sample_shape,
+            crop=crop,
+            crop_scale=crop_scale,
+            crop_ratio=crop_ratio,
+            flip=flip,
+            interpolation=interpolation,
+            single_try=single_try,
+            color_jitter=color_jitter,
+            auto_augment=auto_augment,
+            crop_share=crop_share,
+        )
+        super().__init__(root, modality=IMAGE, what="photographs", labels=labels, split=split, balanced=balanced)
         self._max_pixels = max_pixels
 
     def load(self, index: int, *, random: Random) -> Tensor | Sample:
         """A random crop of one file, uint8."""
-        return self.labelled(self._crop(self._photograph(index), random=random), index)
+        return self.labelled(self._augmentations.augmented(self._photograph(index), random=random), index)
 
     def read(self, index: int) -> Tensor | Sample:
         """The central crop of one file, uint8. Raises BadSample."""
-        return self.labelled(center_crop(self._photograph(index), self._crop.sample_shape), index)
+        return self.labelled(self._augmentations.central(self._photograph(index)), index)
 
     def _photograph(self, index: int) -> Tensor:
         return read_rgb(self.describe(index), max_pixels=self._max_pixels)
@@ -129,7 +155,7 @@ class SemsegFolder(FileFolder):
 class Cifar10(Dataset):
     """CIFAR-10 (Krizhevsky 2009): 50,000 training or 10,000 test photographs of 32 x 32 pixels, in the published files.
 
-    Each photograph comes with its label.
+    Each photograph comes with its label. The options are those of `ImageFolder`.
     """
 
     def __init__(
@@ -139,12 +165,28 @@ class Cifar10(Dataset):
         root: str | None = None,
         split: Literal["train", "test"] = "train",
         download: bool = False,
+        crop: Crop = "random_size",
         crop_scale: ShareRange = (0.2, 1.0),
         crop_ratio: PositiveRange = (3 / 4, 4 / 3),
         flip: Probability = 0.5,
         interpolation: Interpolation = "bicubic",
+        single_try: bool = False,
+        color_jitter: Strength = 0.0,
+        auto_augment: str | None = None,
+        crop_share: Share | None = None,
     ) -> None:
-        self._crop = RandomCrop(sample_shape, scale=crop_scale, ratio=crop_ratio, flip=flip, interpolation=interpolation)
+        self._augmentations = Augmentations(
+            sample_shape,
+            crop=crop,
+            crop_scale=crop_scale,
+            crop_ratio=crop_ratio,
+            flip=flip,
+            interpolation=interpolation,
+            single_try=single_try,
+            color_jitter=color_jitter,
+            auto_augment=auto_augment,
+            crop_share=crop_share,
+        )
         key = f"data.{IMAGE.name}.root"
         self._root = absolute(root, key=key, what="the folder that holds cifar-10-batches-py, or will")
         self._split = split
@@ -155,11 +197,11 @@ class Cifar10(Dataset):
 
     def load(self, index: int, *, random: Random) -> Tensor | Sample:
         """A random crop of one photograph, with its label."""
-        return self.labelled(self._crop(self._images[index], random=random), index)
+        return self.labelled(self._augmentations.augmented(self._images[index], random=random), index)
 
     def read(self, index: int) -> Tensor | Sample:
         """The central crop of one photograph, with its label."""
-        return self.labelled(center_crop(self._images[index], self._crop.sample_shape), index)
+        return self.labelled(self._augmentations.central(self._images[index]), index)
 
     def describe(self, index: int) -> str:
         """The split and the number in it, in the order of the published files."""
@@ -169,9 +211,9 @@ class Cifar10(Dataset):
         """Photographs spread evenly over the other split, which is held out."""
         other = "test" if self._split == "train" else "train"
         images, _ = self._read_split(other, download=False)
-        shape = self._crop.sample_shape
+        central = self._augmentations.central
         indices = spread(count, len(images))
-        return [Preview(f"CIFAR-10 {other} {index}", center_crop(images[index], shape), "held out") for index in indices]
+        return [Preview(f"CIFAR-10 {other} {index}", central(images[index]), "held out") for index in indices]
 
     def _read_split(self, split: str, *, download: bool) -> tuple[Tensor, Labels]:
         """(N, 3, 32, 32) uint8, and their labels."""

@@ -16,6 +16,10 @@ IMAGE = Modality(
     file_suffixes=(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"),
     labelled_folder="image_folder",
     known_data=(KnownData("CIFAR-10", "cifar-10-batches-py", {"name": "cifar10", "split": "train"}, {"split": "test"}),),
+    recipes={
+        "finetune": ("image/finetune_base", "image/finetune_large", "image/finetune_huge"),
+        "probe": ("image/linprobe_base", "image/linprobe_large", "image/linprobe_huge"),
+    },
 )
 
 DEPTH = Modality(

@@ -13,13 +13,14 @@ MAX_SIDE = 256
 """Pixels; smaller samples are enlarged as long as they stay within it."""
 
 
-def write_picture(reconstructions: Sequence[Reconstruction], path: str | os.PathLike[str]) -> None:
-    """Write a PNG, one row a reconstruction (all of one shape), one column of `panels` beside the next.
+def write_picture(reconstructions: Sequence[Reconstruction], path: str | os.PathLike[str]) -> Sequence[Path]:
+    """Write a PNG, one row a reconstruction (all of one shape), one column of `panels` beside the next. Returns its path.
 
     Raises MaeError if the file cannot be written, or there is nothing to show.
     """
     picture = compose(reconstructions).picture()
     write_atomically(Path(path), lambda file: picture.save(file, format="PNG"))
+    return [Path(path)]
 
 
 def compose(reconstructions: Sequence[Reconstruction]) -> Sheet:

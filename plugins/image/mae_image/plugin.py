@@ -39,8 +39,10 @@ def register_datasets(register: Register) -> None:
 
 @hookimpl
 def register_layouts(register: Register) -> None:
-    """The names of the published MAE and MultiMAE checkpoints, and of timm's VisionTransformer."""
+    """The names of published MAE and MultiMAE checkpoints, of MAE's classifiers, and of the models of timm and transformers."""
+    register("hf-vitmae", "mae_image.hugging_face:HuggingFaceVitMaeLayout")
     register("mae", "mae_image.layouts:MaeLayout")
+    register("mae_vit", "mae_image.layouts:MaeVitLayout")
     register("multimae", "mae_image.multimae:MultiMaeLayout")
     register("timm", "mae_image.layouts:TimmLayout")
 

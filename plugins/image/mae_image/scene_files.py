@@ -4,6 +4,7 @@ import colorsys
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -64,10 +65,10 @@ def read_labels(path: str | os.PathLike[str], *, num_classes: int) -> Tensor:
     return labels
 
 
-def write_semseg_picture(reconstructions: Sequence[Reconstruction], path: str | os.PathLike[str]) -> None:
+def write_semseg_picture(reconstructions: Sequence[Reconstruction], path: str | os.PathLike[str]) -> Sequence[Path]:
     """Write a PNG as for photographs, every class in a colour of its own. Raises MaeError if the file cannot be written."""
     coloured = [replace(r, sample=colours(r.sample), prediction=colours(r.prediction)) for r in reconstructions]
-    pictures.write_picture(coloured, path)
+    return pictures.write_picture(coloured, path)
 
 
 def colours(labels: Tensor) -> Tensor:

@@ -103,3 +103,41 @@ def test_wrong_parameters(options, message):
     with pytest.raises(ConfigError) as caught:
         make_crop(**options)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(("side", "resized"), [(224, 256), (64, 73), (225, 225), (448, 448)])
+def test_above_224_pixels_the_central_crop_is_the_whole_shorter_side(side, resized):
+    image = noise(side * 2, side * 3)
+    expected = F.resize(image, [resized], interpolation=InterpolationMode.BICUBIC, antialias=True)
+    assert torch.equal(center_crop(image, (3, side, side)), F.center_crop(expected, [side, side]))
+
+
+def test_the_share_of_the_central_crop_can_be_given():
+    image = noise(32, 32)
+    assert torch.equal(center_crop(image, (3, 32, 32), share=1.0), image)
+    expected = F.resize(image, [64], interpolation=InterpolationMode.BICUBIC, antialias=True)
+    assert torch.equal(center_crop(image, (3, 32, 32), share=0.5), F.center_crop(expected, [32, 32]))
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (100, 64), (64, 100), (7, 300)])
+def test_crops_of_fixed_size_are_the_evaluation_crop_at_a_random_place(height, width):
+    def boxes(kind):
+        crop = RandomCrop((3, 56, 56), scale=(0.2, 1), ratio=(1, 1), flip=0, interpolation="bicubic", kind=kind)
+        return {crop.draw_box(height, width, random=Random(seed)) for seed in range(60)}
+
+    side = round(0.875 * min(height, width))
+    found = boxes("fixed_size")
+    assert {(box.height, box.width) for box in found} == {(side, side)}
+    assert {box.top for box in found} <= set(range(height - side + 1))
+    assert {0, width - side} <= {box.left for box in found} or width == 300
+    assert len(found) > 5
+    (center,) = boxes("center")
+    assert center == ((height - side) // 2, (width - side) // 2, side, side)
+
+
+def test_the_crop_in_the_middle_is_that_of_evaluation():
+    rows, columns = torch.meshgrid(torch.arange(128), torch.arange(170), indexing="ij")
+    image = torch.stack([rows, columns, rows]).to(torch.uint8)
+    crop = RandomCrop((3, 56, 56), scale=(0.2, 1), ratio=(1, 1), flip=0, interpolation="bicubic", kind="center")
+    difference = crop(image, random=Random(0)).int() - center_crop(image, (3, 56, 56)).int()
+    assert difference.abs().max() <= 2  # a pixel of the crop is two of the image; resized before and after cutting

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
+from mae_core.data.rand_augment import RandAugment
 from mae_core.interfaces import BadSample
 from mae_image import demo
-from mae_image.crops import center_crop
+from mae_image.crops import RandomCrop, center_crop
 from mae_image.datasets import Cifar10, ImageFolder
 from mae_image.demo import PHOTOGRAPHS, Photographs
 from mae_image.reading import read_rgb
@@ -46,6 +47,29 @@ def test_labels_are_the_folders_and_travel_with_the_photographs(tmp_path):
     save(tmp_path / "loose.png")
     with pytest.raises(ConfigError, match=r"loose\.png"):
         ImageFolder(SHAPE, root=str(tmp_path), labels="folders")
+
+
+def test_photographs_are_cropped_and_flipped_and_then_changed_by_rand_augment(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    plain = ImageFolder(SHAPE, root=str(tmp_path))
+    folder = ImageFolder(SHAPE, root=str(tmp_path), auto_augment="rand-m9-mstd0.5-inc1")
+    augment = RandAugment("rand-m9-mstd0.5-inc1", size=SHAPE[1:], fill=(124, 116, 104))
+    for seed in range(20):
+        random = Random(seed)
+        crop = RandomCrop(SHAPE, scale=(0.2, 1.0), ratio=(3 / 4, 4 / 3), flip=0.5, interpolation="bicubic")
+        assert torch.equal(plain.load(0, random=Random(seed)), cropped := crop(read_rgb(tmp_path / "a.png"), random=random))
+        assert torch.equal(folder.load(0, random=Random(seed)), augment(cropped, random=random))
+    assert torch.equal(folder.read(0), plain.read(0))
+    with pytest.raises(ConfigError, match="auto_augment changes colours, but the tokenizer takes 1 channel"):
+        ImageFolder((1, 16, 16), root=str(tmp_path), auto_augment="rand-m9")
+
+
+def test_the_evaluation_crop_can_be_the_whole(cifar10):
+    whole = Cifar10((3, 32, 32), root=str(cifar10), split="test", crop_share=1.0)
+    image = torch.from_numpy(np.random.default_rng(6).integers(0, 256, (10, 3072), np.uint8)[4].reshape(3, 32, 32))
+    assert torch.equal(whole.read(4).x, image)
+    assert not torch.equal(Cifar10((3, 32, 32), root=str(cifar10), split="test").read(4).x, image)
 
 
 def test_large_photographs_can_be_allowed(tmp_path):

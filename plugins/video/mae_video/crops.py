@@ -27,6 +27,14 @@ def center_crop(frames: Tensor, sample_shape: tuple[int, ...]) -> Tensor:
     return crop(frames, box, sample_shape, antialias=True)
 
 
+def side_crop(frames: Tensor, sample_shape: tuple[int, ...], place: float) -> Tensor:
+    """(T, C, H, W) uint8 -> (C, T, h, w): as `center_crop`, but from 0, the left or upper end of the longer side, to 1."""
+    height, width = frames.shape[2:]
+    box = largest_box(height, width, like=(sample_shape[2], sample_shape[3]))
+    moved = box._replace(top=round(place * (height - box.height)), left=round(place * (width - box.width)))
+    return crop(frames, moved, sample_shape, antialias=True)
+
+
 def multi_scale_box(height: int, width: int, sample_shape: tuple[int, ...], scales: Sequence[float], random: Random) -> Box:
     """A box of VideoMAE's multi-scale crop.
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from mae_core.files import write_atomically
-from mae_core.interfaces import Dataset, Preview
+from mae_core.interfaces import Dataset, Preview, Sample
 from mae_core.interfaces.numbers import Positive, Probability, Share
 from mae_video.avi import encode_avi
 from mae_video.clips import checked_shape
@@ -84,7 +84,7 @@ class MovingPhotographs(Dataset):
     def __len__(self) -> int:
         return self._repeats * len(self._videos)
 
-    def load(self, index: int, *, random: Random) -> Tensor:
+    def load(self, index: int, *, random: Random) -> Tensor | Sample:
         """A random crop of a random part of video `index` modulo their number."""
         return self._videos.load(index % len(self._videos), random=random)
 

@@ -22,16 +22,18 @@ MAX_SIDE = 128
 GIF_MILLISECONDS = 120
 
 
-def write_picture(reconstructions: Sequence[Reconstruction], path: str | os.PathLike[str]) -> None:
+def write_picture(reconstructions: Sequence[Reconstruction], path: str | os.PathLike[str]) -> Sequence[Path]:
     """Write a PNG, one row a kind of frames of each reconstruction (all of one shape), and a GIF beside it.
 
-    The GIF, of the same name, shows all frames of the first reconstructions, one a row. Raises MaeError if a file cannot be
-    written, or there is nothing to show.
+    The GIF, of the same name, shows all frames of the first reconstructions, one a row. Returns both paths. Raises
+    MaeError if a file cannot be written, or there is nothing to show.
     """
     picture, moving = compose(reconstructions).picture(), animate(reconstructions)
-    write_atomically(Path(path), lambda file: picture.save(file, format="PNG"))
+    png, gif = Path(path), Path(path).with_suffix(".gif")
+    write_atomically(png, lambda file: picture.save(file, format="PNG"))
     options = {"save_all": True, "append_images": moving[1:], "duration": GIF_MILLISECONDS, "loop": 0}
-    write_atomically(Path(path).with_suffix(".gif"), lambda file: moving[0].save(file, format="GIF", **options))
+    write_atomically(gif, lambda file: moving[0].save(file, format="GIF", **options))
+    return [png, gif]
 
 
 def chosen_frames(reconstruction: Reconstruction) -> list[int]:

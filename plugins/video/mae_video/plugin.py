@@ -42,6 +42,7 @@ def register_datasets(register: Register) -> None:
 @hookimpl
 def register_layouts(register: Register) -> None:
     """The names of the published checkpoints; VideoMAE V2's are VideoMAE's."""
+    register("hf-videomae", "mae_video.hugging_face:HuggingFaceVideoMaeLayout")
     register("videomae", "mae_video.layouts:VideoMaeLayout")
     register("mae_st", "mae_video.layouts:MaeStLayout")
 

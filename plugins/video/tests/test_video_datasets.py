@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from mae_core.data.boxes import Box
+from mae_core.data.rand_augment import RandAugment
 from mae_core.interfaces import BadSample
 from mae_registry import ConfigError
 from mae_video.crops import center_crop, crop, multi_scale_box
@@ -124,6 +125,55 @@ def test_wrong_folders_and_options(tmp_path, write_avi):
         VideoFolder(SHAPE, root=str(tmp_path), crop_scale=(0.5, 1.0))
     with pytest.raises(ConfigError, match=r"crop_scale is \[1, 0\.5\]; .* the lower one first"):
         VideoFolder(SHAPE, root=str(tmp_path), multi_scale=None, crop_scale=(1.0, 0.5))
+
+
+def test_labels_are_repeated_for_every_view(write_avi, tmp_path):
+    for name in ("run", "walk"):
+        write_avi(f"{name}/1.avi", num_frames=20)
+    options = {"root": str(tmp_path), "labels": "folders"}
+    assert VideoFolder(SHAPE, **options).labels.names == ("run", "walk")
+    one = VideoFolder(SHAPE, **options).load(1, random=Random(0))
+    assert (one.x.shape, one.extras["label"].tolist()) == (SHAPE, 1)
+    assert VideoFolder(SHAPE, **options).read(1).extras["label"].tolist() == 1
+    two = VideoFolder(SHAPE, **options, num_views=2).load(1, random=Random(0))
+    assert (two.x.shape, two.extras["label"].tolist()) == ((2, *SHAPE), [1, 1])
+    assert VideoFolder(SHAPE, **options).read_views(1).extras["label"].tolist() == [1]
+    many = VideoFolder(SHAPE, **options, test_clips=2, test_crops=3).read_views(1)
+    assert (many.x.shape, many.extras["label"].tolist()) == ((6, *SHAPE), [1] * 6)
+
+
+def test_views_for_testing_are_spread_over_time_and_over_the_longer_side(write_avi, tmp_path):
+    path = write_avi("a.avi", num_frames=21)
+    with open_video(path) as video:
+        every = video.frames(range(21))
+    height, width = every.shape[2:]
+    assert width > height
+    folder = VideoFolder(SHAPE, root=str(tmp_path), stride=2, test_clips=5, test_crops=3)
+    assert folder.num_test_views == 15
+    views = folder.read_views(0).x
+    # clips span 8 frames, so that they may start at 0 to 13
+    for number, (first, left) in enumerate((first, left) for first in (0, 3, 7, 10, 13) for left in (0, 0.5, 1)):
+        box = Box(0, round(left * (width - height)), height, height)
+        expected = crop(every[first : first + 7 : 2], box, SHAPE, antialias=True)
+        assert torch.equal(views[number], expected), (first, left)
+    alone = VideoFolder(SHAPE, root=str(tmp_path), stride=2)
+    assert torch.equal(alone.read_views(0).x[0], alone.read(0))
+
+
+def test_rand_augment_changes_all_frames_of_a_clip_alike(write_avi, tmp_path):
+    write_avi("a.avi", num_frames=20)
+    options = {"root": str(tmp_path), "multi_scale": None, "crop_scale": (0.5, 1.0), "flip": 0.5}
+    plain, folder = VideoFolder(SHAPE, **options), VideoFolder(SHAPE, **options, auto_augment="rand-m7-n4-mstd0.5-inc1")
+    augment = RandAugment("rand-m7-n4-mstd0.5-inc1", size=SHAPE[2:], fill=(128, 128, 128))
+    changed = 0
+    for seed in range(10):
+        found, random = folder.load(0, random=Random(seed)), Random(seed)
+        sample = plain.load(0, random=random)
+        expected = augment(sample.transpose(0, 1), random=random).transpose(0, 1)
+        assert torch.equal(found, expected)
+        changed += not torch.equal(found, sample)
+    assert changed > 5
+    assert torch.equal(folder.read(0), plain.read(0))
 
 
 def test_multi_scale_boxes_are_the_published_ones():

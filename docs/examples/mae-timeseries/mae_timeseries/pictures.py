@@ -13,8 +13,8 @@ from mae_core.interfaces import Reconstruction
 from mae_core.pictures.panels import Panel, facts, headings, panels
 
 
-def write_picture(reconstructions: Sequence[Reconstruction], path: Path) -> None:
-    """Write a PNG: a row for each channel of each reconstruction, a column for each of its panels."""
+def write_picture(reconstructions: Sequence[Reconstruction], path: Path) -> Sequence[Path]:
+    """Write a PNG: a row for each channel of each reconstruction, a column for each of its panels. Returns its path."""
     columns = headings(reconstructions)
     num_channels = len(reconstructions[0].sample)
     num_rows = len(reconstructions) * num_channels
@@ -29,7 +29,8 @@ def write_picture(reconstructions: Sequence[Reconstruction], path: Path) -> None
         for channel, row in enumerate(rows):
             for axis, panel in zip(row, panels(reconstruction), strict=True):
                 _plot(axis, panel, reconstruction.sample[channel], hidden[channel], channel)
-    write_atomically(Path(path), lambda file: figure.savefig(file, format="png", dpi=100))
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=100))
+    return [path]
 
 
 def _plot(axis: Axes, panel: Panel, original: Tensor, hidden: Tensor, channel: int) -> None:

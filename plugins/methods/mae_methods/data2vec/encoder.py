@@ -81,3 +81,11 @@ class Data2VecEncoder(Encoder):
                 outputs[number] = of_mlp
         wanted = {layer: outputs[layer] for layer in layers}
         return visible.latent(x, num_prefix=self.num_prefix_tokens, layers=wanted)
+
+    def layer_of(self, name: str) -> int | None:
+        """The extra token and the norm are before the first block; blocks are counted through the prenet and the others."""
+        part, _, rest = name.partition(".")
+        if part in ("extra_token", "norm"):
+            return 0
+        number = int(rest.partition(".")[0]) + 1
+        return number if part == "prenet" else len(self.prenet) + number

@@ -96,6 +96,10 @@ class HieraEncoder(Encoder):
         wanted = {layer: self.units.take_patches(self.units.by_patch(stages[layer]), units, ids) for layer in layers}
         return visible.latent(self.units.take_patches(self._fuse(stages), units, ids), layers=wanted)
 
+    def layer_of(self, name: str) -> int | None:
+        """The embedding and its positions are the input; blocks are counted through all stages."""
+        return 0 if name.startswith(("embed.", "positions.")) else super().layer_of(name)
+
     def check_mask(self, mask: Mask) -> None:
         """Raise ConfigError for masks that hide a part of a mask unit."""
         super().check_mask(mask)

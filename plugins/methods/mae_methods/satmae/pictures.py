@@ -25,13 +25,14 @@ SENTINEL_2_VIEWS: Mapping[str, tuple[int, ...]] = {
 """Which of Sentinel-2's ten bands are shown together: some of each published group."""
 
 
-def write_bands(reconstructions: Sequence[Reconstruction], path: str | os.PathLike[str]) -> None:
+def write_bands(reconstructions: Sequence[Reconstruction], path: str | os.PathLike[str]) -> Sequence[Path]:
     """Write a PNG: for each reconstruction a row for each choice of bands, one column of `panels` beside the next.
 
-    Raises MaeError if the file cannot be written, or there is nothing to show.
+    Returns its path. Raises MaeError if the file cannot be written, or there is nothing to show.
     """
     picture = compose_bands(reconstructions).picture()
     write_atomically(Path(path), lambda file: picture.save(file, format="PNG"))
+    return [Path(path)]
 
 
 def compose_bands(reconstructions: Sequence[Reconstruction]) -> Sheet:
@@ -46,15 +47,16 @@ def compose_bands(reconstructions: Sequence[Reconstruction]) -> Sheet:
     return Sheet(columns, rows, MAX_SIDE)
 
 
-def write_dated(reconstructions: Sequence[Reconstruction], path: str | os.PathLike[str]) -> None:
+def write_dated(reconstructions: Sequence[Reconstruction], path: str | os.PathLike[str]) -> Sequence[Path]:
     """Write a PNG: for each reconstruction a row for each of `panels`, one image beside the next.
 
-    Raises MaeError if the file cannot be written, or there is nothing to show.
+    Returns its path. Raises MaeError if the file cannot be written, or there is nothing to show.
     """
     sheet = clips.compose(reconstructions)
     sheet = replace(sheet, headings=[heading.replace("frame", "image") for heading in sheet.headings])
     picture = sheet.picture()
     write_atomically(Path(path), lambda file: picture.save(file, format="PNG"))
+    return [Path(path)]
 
 
 def _views(num_bands: int) -> Mapping[str, tuple[int, ...]]:

@@ -1,0 +1,134 @@
+"""Features: what a frozen backbone makes of the samples of a dataset, one vector a sample."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mae_core.evaluation.reading import Skipped, read_batches
+from mae_core.interfaces import Dataset, Latent, Sample
+from mae_core.model.backbone import Backbone
+from mae_core.training.validation import undisturbed
+from mae_registry import MaeError
+
+BATCH_SIZE = 64
+
+Pool = Literal["mean", "cls", "tokens"]
+
+
+class Readout(NamedTuple):
+    """What is read from a latent as the feature of a sample."""
+
+    pool: Pool = "mean"
+    """The mean of the patches' tokens, the class token, or all tokens of patches as they are."""
+    layer: int | None = None
+    """An encoder's layer, from 0, its input, on; None: the backbone's output, after its last norm."""
+
+    def __str__(self) -> str:
+        return self.pool if self.layer is None else f"{self.pool} of layer {self.layer}"
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of those samples of a dataset that could be read, on the CPU."""
+
+    names: Sequence[str]
+    """Of the samples, as their dataset describes them."""
+    indices: Tensor
+    """(samples,) int64: their numbers in the dataset."""
+    vectors: Mapping[Readout, Tensor]
+    """(samples, D) float32 of each readout; of pool "tokens" (samples, patches, D)."""
+    targets: Tensor | None
+    """Rows of the dataset's `Labels.targets`; None where it has no labels."""
+    skipped: Sequence[Skipped]
+
+
+Progress = Callable[[int, int], object]
+"""Called with the numbers of samples that are done, and of all."""
+
+
+def encode_dataset(
+    backbone: Backbone,
+    dataset: Dataset,
+    *,
+    entry: str,
+    readouts: Sequence[Readout] = (Readout(),),
+    indices: Sequence[int] | None = None,
+    view: int = 0,
+    seed: int = 0,
+    precision: torch.dtype | None = None,
+    num_workers: int | Literal["auto"] = "auto",
+    progress: Progress | None = None,
+) -> Features:
+    """The features of a dataset's samples, or of those with the numbers `indices`, in their order.
+
+    The backbone runs where its weights are, in evaluation mode; its modes are left as they were. Samples that cannot be read
+    are skipped and listed. No global generator is touched.
+
+    Args:
+        entry: the modality of the backbone.
+        view: 0: samples are un-augmented (`Dataset.read`). From 1 on: augmented by random numbers of `seed`, of the number of
+            this view and of that of the sample.
+        precision: what the backbone computes in, by torch.autocast; None: as it is. Features are float32 in any case.
+
+    Raises MaeError where no sample can be read, and for a pool or layer that the backbone has not.
+    """
+    wanted = range(len(dataset)) if indices is None else indices
+    device = next(backbone.parameters()).device
+    batches = read_batches(
+        dataset, wanted, entry=entry, batch_size=BATCH_SIZE, view=view, seed=seed, num_workers=num_workers, device=device
+    )
+    names: list[str] = []
+    found: list[int] = []
+    skipped: list[Skipped] = []
+    parts: dict[Readout, list[Tensor]] = {readout: [] for readout in readouts}
+    with undisturbed(backbone), batches as batches_read:
+        for batch in batches_read:
+            samples = batch.loaded.to(device)
+            skipped += batch.skipped
+            if batch.indices:
+                names += batch.loaded.names
+                found += batch.indices
+                with nullcontext() if precision is None else torch.autocast(device.type, precision):
+                    vectors = encode(backbone, samples, readouts=readouts)
+                for readout, vector in vectors.items():
+                    parts[readout].append(vector.float().cpu())
+            if progress is not None:
+                progress(len(found) + len(skipped), len(wanted))
+    if not found:
+        raise MaeError(f"none of the {len(wanted)} samples can be read; the first one: {skipped[0].reason}")
+    numbers = torch.tensor(found)
+    targets = None if dataset.labels is None else dataset.labels.targets[numbers]
+    return Features(names, numbers, {readout: torch.cat(part) for readout, part in parts.items()}, targets, skipped)
+
+
+def encode(backbone: Backbone, samples: Mapping[str, Sample], *, readouts: Sequence[Readout]) -> dict[Readout, Tensor]:
+    """Features of one batch of one modality, as it was loaded, on the device of the backbone."""
+    given = {
+        entry: Sample(backbone.input(entry).tokenizer.normalize(sample.x), sample.extras) for entry, sample in samples.items()
+    }
+    layers = sorted({readout.layer for readout in readouts if readout.layer is not None})
+    latent = backbone.encode(given, layers=layers)
+    return {readout: _read_out(latent, readout) for readout in readouts}
+
+
+def _read_out(latent: Latent, readout: Readout) -> Tensor:
+    x = latent.x if readout.layer is None else latent.layers[readout.layer]
+    if readout.pool == "cls":
+        if latent.num_prefix == 0:
+            raise MaeError("this encoder has no class token; pool its tokens with 'mean'")
+        return x[:, 0]
+    tokens = x[:, latent.num_prefix :]
+    if readout.pool == "tokens":
+        return tokens
+    return tokens.flatten(1, -2).mean(dim=1)  # hierarchical encoders have several tokens of a patch
+
+
+def require_targets(features: Features) -> Tensor:
+    """(S,) or (S, C). Raises MaeError where the samples have no labels."""
+    if features.targets is None:
+        raise MaeError(f"the samples have no labels ({features.names[0]}), which are needed to measure what features are worth")
+    return features.targets

@@ -1,0 +1,58 @@
+"""What a classifier says of held-out samples."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mae_core.evaluation.reading import Skipped, read_batches
+from mae_core.interfaces import LABEL, Dataset, Sample
+from mae_core.model.classifier import Classifier
+from mae_registry import MaeError
+
+BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Logits for those samples of a dataset that could be read, on the CPU."""
+
+    names: Sequence[str]
+    indices: Sequence[int]
+    """Their numbers in the dataset."""
+    targets: Tensor
+    """(N,) int64, or (N, classes) of 0 and 1, as `Labels.targets`."""
+    logits: Tensor
+    """(N, classes) float32."""
+    skipped: Sequence[Skipped]
+
+
+def predict(model: Classifier, dataset: Dataset, *, entry: str, num_workers: int | Literal["auto"]) -> Predicted:
+    """Logits of all samples of a labelled dataset, un-augmented, where the model's weights are and in the modes that it is in.
+
+    Samples that cannot be read are skipped and listed. Raises MaeError where none can be read.
+    """
+    assert dataset.labels is not None
+    device = next(model.parameters()).device
+    normalize: Callable[[Tensor], Tensor] = model.backbone.input(entry).tokenizer.normalize
+    names: list[str] = []
+    indices: list[int] = []
+    skipped: list[Skipped] = []
+    logits: list[Tensor] = []
+    every = range(len(dataset))
+    reading = read_batches(dataset, every, entry=entry, batch_size=BATCH_SIZE, num_workers=num_workers, device=device)
+    with reading as batches, torch.no_grad():
+        for batch in batches:
+            samples = batch.loaded.to(device)
+            skipped += batch.skipped
+            if batch.indices:
+                names += batch.loaded.names
+                indices += batch.indices
+                sample = samples[entry]
+                extras = {name: extra for name, extra in sample.extras.items() if name != LABEL}
+                logits.append(model({entry: Sample(normalize(sample.x), extras)}).float().cpu())
+    if not logits:
+        raise MaeError(f"none of the {len(dataset)} held-out samples can be read; the first one: {skipped[0].reason}")
+    return Predicted(names, indices, dataset.labels.targets[torch.tensor(indices)], torch.cat(logits), skipped)

@@ -1,0 +1,97 @@
+"""Reading the samples of a dataset in order, by several processes, without any of the random numbers of a training."""
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from random import Random
+from typing import Literal, NamedTuple
+
+import torch
+from torch.utils.data import Dataset as TorchDataset
+
+from mae_core.interfaces import BadSample, Dataset, Sample, as_sample
+from mae_core.masking.sampling import derive_seed
+from mae_core.training.stream import Loaded, collate, explain_mistake, make_loader, running
+
+
+class Skipped(NamedTuple):
+    """A sample that could not be read, and why."""
+
+    sample: str
+    reason: str
+
+
+@dataclass
+class Read:
+    """Samples as they were loaded, and those that could not be."""
+
+    loaded: Loaded
+    indices: list[int]
+    skipped: list[Skipped]
+
+    def pin_memory(self) -> "Read":
+        """What the loader asks for."""
+        self.loaded.pin_memory()
+        return self
+
+
+@contextmanager
+def read_batches(
+    dataset: Dataset,
+    indices: Sequence[int],
+    *,
+    entry: str,
+    batch_size: int,
+    view: int = 0,
+    seed: int = 0,
+    num_workers: int | Literal["auto"],
+    device: torch.device,
+) -> Generator[Iterator[Read]]:
+    """The samples with these numbers, in their order, on the CPU; `device` is where they will go.
+
+    `view` 0 is `Dataset.read`; from 1 on samples are augmented by random numbers of `seed`, of the number of the view and of
+    that of the sample. Raises MaeError where a process that reads has died.
+    """
+    batches = [list(indices[first : first + batch_size]) for first in range(0, len(indices), batch_size)]
+    reading = _Reading(dataset, entry, view=view, seed=seed)
+    loader = make_loader(reading, batches, num_workers=num_workers, pin_memory=device.type == "cuda", join=_join)
+    with running(loader) as read:
+        yield read
+
+
+class _Reading(TorchDataset[Read]):
+    """One sample at a time, in a worker process."""
+
+    def __init__(self, dataset: Dataset, entry: str, *, view: int, seed: int) -> None:
+        self._dataset, self._entry, self._view, self._seed = dataset, entry, view, seed
+
+    def __getitem__(self, index: int) -> Read:
+        try:
+            sample = self._read(index)
+        except BadSample as error:
+            return Read(Loaded(), [], [Skipped(self._dataset.describe(index), str(error))])
+        except Exception as error:
+            method = "load" if self._view else "read"
+            failure = explain_mistake(self._entry, self._dataset.describe, index, error, method=method)
+            return Read(Loaded(failure=failure), [], [])
+        extras = {name: extra.unsqueeze(0) for name, extra in sample.extras.items()}
+        samples = {self._entry: Sample(sample.x.unsqueeze(0), extras)}
+        return Read(Loaded(samples, [self._dataset.describe(index)]), [index], [])
+
+    def _read(self, index: int) -> Sample:
+        if self._view == 0:
+            return as_sample(self._dataset.read(index))
+        random = Random(derive_seed(self._seed, "view", self._view, index))
+        sample = as_sample(self._dataset.load(index, random=random))
+        if self._dataset.num_views == 1:
+            return sample
+        return Sample(sample.x[0], {name: extra[0] for name, extra in sample.extras.items()})
+
+
+def _join(items: list[Read]) -> Read:
+    loaded = [item.loaded for item in items if item.indices or item.loaded.failure]
+    return Read(
+        collate(loaded) if loaded else Loaded(),
+        [index for item in items for index in item.indices],
+        [skipped for item in items for skipped in item.skipped],
+    )

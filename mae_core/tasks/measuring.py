@@ -1,0 +1,88 @@
+"""How good a classifier is on held-out samples, in the middle of its training and at the end."""
+
+import warnings
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from mae_core.config import Config
+from mae_core.evaluation.predicting import Predicted, predict
+from mae_core.model.classifier import Classifier
+from mae_core.parts.soft_targets import binary_cross_entropy, cross_entropy, soft_targets
+from mae_core.runs.logs import read_metrics
+from mae_core.runs.results import write_results
+from mae_core.runs.scoring import Predictions, judge
+from mae_core.tasks.labelled import LabelledData
+
+Loss = Literal["cross_entropy", "binary"]
+ROWS = {"cross_entropy": cross_entropy, "binary": binary_cross_entropy}
+"""Logits and targets, (rows, classes) each -> (rows,)."""
+
+
+class Measuring:
+    """Predicts the held-out samples, and remembers what was predicted until the model has changed."""
+
+    def __init__(self, config: Config, data: LabelledData, *, loss: Loss) -> None:
+        self._config, self._data, self._loss = config, data, loss
+        self._predicted: Predicted | None = None
+        self._num_told = 0
+
+    def forget(self) -> None:
+        """The model has changed."""
+        self._predicted = None
+
+    def measure(self, model: Classifier) -> dict[str, float]:
+        """The loss, without any smoothing, and what follows from the predictions. Nothing where nothing is held out."""
+        if self._data.held_out is None:
+            return {}
+        predicted = self._predict(model)
+        targets = soft_targets(predicted.targets, len(self._data.labels.names))
+        loss = float(ROWS[self._loss](predicted.logits, targets).mean())
+        return {"loss": loss, **judge(self._predictions(predicted), self._data.labels.names).metrics}
+
+    def write(self, model: Classifier, folder: Path, *, protocol: str) -> None:
+        """`results.json` in the folder of the run, where samples are held out."""
+        if self._data.held_out is None:
+            return
+        predicted, config, entry = self._predict(model), self._config, self._data.entry
+        metrics = read_metrics(folder / "metrics.jsonl")
+        write_results(
+            folder,
+            self._predictions(predicted),
+            config=config,
+            protocol=protocol,
+            classes=self._data.labels.names,
+            data={
+                "root": config["data"][entry].get("root"),
+                "training_samples": len(self._data.training),
+                "held_out_samples": len(predicted.names),
+                "unreadable": [f"{sample}: {reason}" for sample, reason in predicted.skipped],
+            },
+            checkpoint=config["init"]["checkpoint"] if "init" in config else None,
+            seed=config["train"]["seed"],
+            seconds=metrics[-1].get("wall_s", 0.0) if metrics else 0.0,
+        )
+
+    def _predict(self, model: Classifier) -> Predicted:
+        if self._predicted is None:
+            assert self._data.held_out is not None
+            num_workers = self._config["train"]["num_workers"]
+            self._predicted = predict(model, self._data.held_out, entry=self._data.entry, num_workers=num_workers)
+            self._tell_skipped(self._predicted)
+        return self._predicted
+
+    def _tell_skipped(self, predicted: Predicted) -> None:
+        """Once, and again where there are more of them."""
+        if len(predicted.skipped) > self._num_told:
+            self._num_told = len(predicted.skipped)
+            total, first = self._num_told + len(predicted.names), predicted.skipped[0]
+            warnings.warn(
+                f"{self._num_told} of {total} held-out samples cannot be read and are left out, such as {first.sample} "
+                f"({first.reason}); the results list them all",
+                stacklevel=2,
+            )
+
+    def _predictions(self, predicted: Predicted) -> Predictions:
+        scores: Tensor = predicted.logits.softmax(dim=1) if self._loss == "cross_entropy" else predicted.logits.sigmoid()
+        return Predictions(predicted.names, predicted.targets, scores)
