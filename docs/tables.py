@@ -17,7 +17,7 @@ from mae_core.config.recipes import recipe_path
 DOCS = Path(__file__).parent
 PLACE = re.compile(r"(<!-- table: (?P<name>[\w.]+) -->\n).*?(<!-- end of table -->)", re.S)
 EXPERIMENTS = "image/paper/"
-"""The recipes that begin so have a table of their own, written by hand."""
+"""The recipes that begin so have a table of their own."""
 
 
 def recipes() -> list[str]:
@@ -28,6 +28,22 @@ def recipes() -> list[str]:
             header = read_header(recipe_path(name))
             rows.append(_row(f"`{name}`", header.about, header.cost, header.result))
     return rows
+
+
+def experiments() -> list[str]:
+    """One row for each of the MAE paper's experiments, its tables before its figures."""
+    rows = ["| recipe | what it is | published result |", "|---|---|---|"]
+    for name in sorted((name for name in list_recipes() if name.startswith(EXPERIMENTS)), key=_place):
+        header = read_header(recipe_path(name))
+        about = header.about.removeprefix("MAE, He et al. 2022, ").removesuffix(".")
+        rows.append(_row(f"`{name}`", about, header.result.removeprefix("published: ")))
+    return rows
+
+
+def _place(experiment: str) -> list[tuple[bool, int, str]]:
+    """Orders names by the numbers in them: table1a_depth2, table1a_depth12, table2."""
+    parts = re.split(r"(\d+)", experiment.removeprefix(EXPERIMENTS))
+    return [(part == "figure", int(part) if part.isdigit() else 0, part) for part in parts]
 
 
 def names(module: str) -> list[str]:
@@ -44,6 +60,7 @@ def names(module: str) -> list[str]:
 
 TABLES: dict[str, Callable[[], list[str]]] = {
     "recipes": recipes,
+    "experiments": experiments,
     "mae_core": lambda: names("mae_core"),
     "mae_core.interfaces": lambda: names("mae_core.interfaces"),
 }

@@ -16,7 +16,9 @@ from mae_core.cli import (
     configs,
     cost,
     doctor,
+    embed,
     evaluation,
+    features,
     install,
     masks,
     new_plugin,
@@ -62,7 +64,12 @@ def _options(
 
 for panel, commands in {
     "Train, and look at the result": {"pretrain": training.pretrain, "reconstruct": reconstruct.reconstruct},
-    "Use what was learned": {"finetune": evaluation.finetune, "probe": evaluation.probe},
+    "Use what was learned": {
+        "finetune": evaluation.finetune,
+        "probe": evaluation.probe,
+        "knn": features.knn,
+        "embed": embed.embed,
+    },
     "Runs and weights": {
         "verify": verify.verify,
         "convert": tools.convert,

@@ -121,8 +121,33 @@ def probe(
     out: Out = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    fast: Annotated[
+        bool,
+        typer.Option(
+            "--fast",
+            help="Compute the features once, train a grid of heads on them, and pick one on a part of the training data.",
+        ),
+    ] = False,
+    layer: Annotated[
+        list[int] | None,
+        typer.Option(min=0, help="With --fast, try the output of this layer of the encoder too. Repeat the option for more."),
+    ] = None,
+    views: Annotated[
+        int, typer.Option(min=1, help="With --fast, encode training samples so often: once as they are, then augmented.")
+    ] = 1,
 ) -> None:
     """Train a linear layer over a frozen encoder, and measure it on held-out data."""
+    if fast:
+        from mae_core.cli.features import fast_probe
+
+        if overrides or recipe or resume:
+            raise typer.BadParameter("--fast has no recipe: leave out KEY=VALUE, --recipe and --resume")
+        fast_probe(
+            checkpoint, data, entry=modality, layers=layer or (), num_views=views, num_seeds=seeds, out=out, overwrite=overwrite
+        )
+        return
+    if layer or views > 1:
+        raise typer.BadParameter("--layer and --views need --fast")
     _evaluate(_Asked("probe", checkpoint, data, overrides or [], recipe, modality, seeds, out, resume, overwrite))
 
 

@@ -19,32 +19,43 @@ if TYPE_CHECKING:
 
 def convert(
     source: Annotated[
-        Path, typer.Argument(help="The folder of a run, a checkpoint, or published weights (.pth, .safetensors).")
+        Path,
+        typer.Argument(help="A run, a checkpoint, an encoder.safetensors, or published weights: a file, or a folder of them."),
     ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="What published weights do not show, such as model.encoder.heads=4."),
+    ] = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="The file to write: .safetensors or .pth with --to, .pt with --from.")
-    ],
+        Path,
+        typer.Option("-o", "--output", help="What to write: .pt or .safetensors; with --to, .safetensors, .pth, or a folder."),
+    ] = ...,  # pyright: ignore[reportArgumentType] - typer's way to say that it is required
     to_layout: Annotated[
-        str | None, typer.Option("--to", help="Write the weights in this published layout, such as mae or timm.")
+        str | None,
+        typer.Option("--to", help="The layout to write, such as timm or mae.", show_default="this project's own"),
     ] = None,
-    from_layout: Annotated[str | None, typer.Option("--from", help="Read published weights that have this layout.")] = None,
+    from_layout: Annotated[
+        str | None, typer.Option("--from", help="The layout of published weights.", show_default="recognised")
+    ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="The recipe of the model that the weights are for. Needed with --from.")
+        str | None, typer.Option(help="The recipe of the model of published weights.", show_default="recognised")
     ] = None,
+    averaged: Annotated[
+        bool, typer.Option("--averaged", help="Take the averaged weights (EMA) that a file has beside the plain ones.")
+    ] = False,
+    interpolate: Annotated[
+        bool, typer.Option("--interpolate", help="Resize the positions for samples of another size, which KEY=VALUE names.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
-    """Turn published weights into a checkpoint (--from), or a checkpoint into published weights (--to)."""
-    from mae_core.runs.convert import export_file, import_file
+    """Convert weights: published ones to this project's, these to published ones, or published ones to others."""
+    from mae_core.runs.convert import convert as run
+    from mae_core.runs.published import Origin
 
-    if (to_layout is None) == (from_layout is None):
-        raise typer.BadParameter("give either --to LAYOUT or --from LAYOUT")
-    if to_layout is not None:
-        export_file(source, output, layout=to_layout)
-    elif recipe is None:
-        raise typer.BadParameter("--from also needs --recipe, the recipe of the model that the weights are for")
-    else:
-        assert from_layout is not None
-        import_file(source, output, layout=from_layout, recipe=recipe)
-    typer.echo(output)
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    origin = Origin(from_layout, recipe, overrides or (), averaged, say=console.print)
+    for path in run(source, output, to=to_layout, origin=origin, interpolate=interpolate, overwrite=overwrite):
+        typer.echo(path)
 
 
 def statistics(

@@ -81,7 +81,7 @@ class FileFolder(Dataset):
         return os.path.join(self._root, self.name(index))
 
     def _balanced(self, number: int, *, key: str) -> Draws:
-        """An epoch of `number` files. Raises ConfigError if that cannot be drawn."""
+        """An epoch of `number` files. Raises ConfigError where they have no labels."""
         if self.labels is None:
             raise ConfigError(f"{key} balances classes, so it needs labels: set {key.rpartition('.')[0]}.labels, or {key}=null")
         if number > len(self):

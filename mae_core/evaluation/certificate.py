@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mae_core.build import build_backbone, build_model
+from mae_core.build import build_model
 from mae_core.config import Config, load_config
 from mae_core.interfaces import Check, Task
 from mae_core.layouts.published import export_state_dict, import_state_dict
 from mae_core.layouts.shapes import depth as depth
 from mae_core.layouts.shapes import transformer as transformer
 from mae_core.model.autoencoder import MaskedAutoencoder
-from mae_core.model.classifier import Classifier
 from mae_core.registry import build_component
+from mae_core.tasks.classification import Classification
 
 LOSS, PREDICTION, GRADIENT, WEIGHT = 2e-6, 5e-6, 1e-6, 1e-5
 """Tolerances in float32 for an independent implementation: the loss relative, the others absolute."""
@@ -63,22 +63,20 @@ def published_task(
     return task
 
 
-def published_classifier(config: Config, head: Mapping[str, Any], weights: Mapping[str, Tensor], *, layout: str) -> Classifier:
-    """The backbone of a recipe and a head, a component of kind `heads`, with published weights; in evaluation mode."""
-    classifier = make_classifier(config, head, num_classes=count_classes(weights))
-    import_state_dict(classifier, weights, layout=layout)
-    return classifier.eval()
+def published_classification(config: Config, weights: Mapping[str, Tensor], *, layout: str) -> Classification:
+    """The recipe's task `classify`, whose model has published weights."""
+    task = classification(config, num_classes=next(len(bias) for name, bias in weights.items() if name in HEAD_BIASES))
+    import_state_dict(task.model, weights, layout=layout)
+    return task
 
 
-def count_classes(weights: Mapping[str, Tensor]) -> int:
-    """Of a published classifier."""
-    return next(len(bias) for name, bias in weights.items() if name in HEAD_BIASES)
-
-
-def make_classifier(config: Config, head: Mapping[str, Any], *, num_classes: int) -> Classifier:
-    """The backbone of a recipe and a head, with fresh weights."""
-    backbone = build_backbone(config)
-    return Classifier(backbone, build_component("heads", head, backbone.encoder.width, num_classes))
+def classification(config: Config, *, num_classes: int) -> Classification:
+    """The recipe's task `classify` with a fresh model, for classes that no data name."""
+    task = build_component("tasks", config["task"], config)
+    assert isinstance(task, Classification)
+    task.classes = tuple(map(str, range(num_classes)))
+    task.build_model(fresh=True)
+    return task
 
 
 # ---- errors
@@ -146,13 +144,11 @@ def check_manifest(
     yield from _check_manifest(name, manifest, model, layout=layout, trained=trained)
 
 
-def check_classifier_manifest(
-    name: str, manifest: Mapping[str, Any], *, config: Config, head: Mapping[str, Any], layout: str
-) -> Iterator[Check]:
-    """As `check_manifest`, of the recipe's backbone with a head."""
+def check_classifier_manifest(name: str, manifest: Mapping[str, Any], *, recipe: str, layout: str) -> Iterator[Check]:
+    """As `check_manifest`, of the recipe's classifier."""
     num_classes = next(shape[0] for key, shape in manifest["state_dict"].items() if key in HEAD_BIASES)
     with torch.device("meta"):
-        model = make_classifier(config, head, num_classes=num_classes)
+        model = classification(load_config(recipe), num_classes=num_classes).model
     yield from _check_manifest(name, manifest, model, layout=layout, trained=True)
 
 

@@ -1,7 +1,6 @@
 """Features: what a frozen backbone makes of the samples of a dataset, one vector a sample."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -59,7 +58,6 @@ def encode_dataset(
     indices: Sequence[int] | None = None,
     view: int = 0,
     seed: int = 0,
-    precision: torch.dtype | None = None,
     num_workers: int | Literal["auto"] = "auto",
     progress: Progress | None = None,
 ) -> Features:
@@ -72,7 +70,6 @@ def encode_dataset(
         entry: the modality of the backbone.
         view: 0: samples are un-augmented (`Dataset.read`). From 1 on: augmented by random numbers of `seed`, of the number of
             this view and of that of the sample.
-        precision: what the backbone computes in, by torch.autocast; None: as it is. Features are float32 in any case.
 
     Raises MaeError where no sample can be read, and for a pool or layer that the backbone has not.
     """
@@ -92,9 +89,7 @@ def encode_dataset(
             if batch.indices:
                 names += batch.loaded.names
                 found += batch.indices
-                with nullcontext() if precision is None else torch.autocast(device.type, precision):
-                    vectors = encode(backbone, samples, readouts=readouts)
-                for readout, vector in vectors.items():
+                for readout, vector in encode(backbone, samples, readouts=readouts).items():
                     parts[readout].append(vector.float().cpu())
             if progress is not None:
                 progress(len(found) + len(skipped), len(wanted))

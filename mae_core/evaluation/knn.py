@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mae_core.interfaces import Dataset
 from mae_registry import MaeError
 
 KS = (10, 20, 100, 200)
@@ -51,15 +52,9 @@ def classify(
     """Each query (Q, D) is classified by its nearest samples of the bank (S, D), by cosine similarity.
 
     A neighbour votes for its label with the weight exp(similarity / temperature). Numbers of neighbours that the bank does not
-    have are left out; where it has fewer than any of them, all of it votes.
-
-    Raises MaeError for samples with several labels.
+    have are left out; where it has fewer than any of them, all of it votes. Labels and targets are (S,) and (Q,) int64.
     """
-    if labels.ndim != 1 or targets.ndim != 1:
-        raise MaeError(
-            "k-NN needs exactly one label for each sample, and these samples may have several; use mae finetune or mae probe "
-            "with task.loss=binary for them"
-        )
+    assert labels.ndim == targets.ndim == 1, "samples with several labels are refused by require_one_label"
     possible = [k for k in sorted(set(ks)) if k <= len(bank)] or [len(bank)]
     similarities, neighbours = find_neighbours(bank, queries, k=possible[-1])
     weights, voted = (similarities / temperature).exp(), labels[neighbours]
@@ -68,6 +63,14 @@ def classify(
         empty = torch.zeros(len(queries), num_classes)
         scores[k] = empty.scatter_add_(1, voted[:, :k], weights[:, :k])
     return Votes(scores, targets)
+
+
+def require_one_label(*datasets: Dataset) -> None:
+    """Raise MaeError for samples that may have several labels."""
+    if any(dataset.labels is not None and dataset.labels.several for dataset in datasets):
+        raise MaeError(
+            "k-NN needs exactly one label for each sample, and these samples may have several; mae probe --fast measures those"
+        )
 
 
 def find_neighbours(bank: Tensor, queries: Tensor, *, k: int) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from mae_core.config import Config
 from mae_core.data.checks import check_classes
 from mae_core.data.splits import hold_out
 from mae_core.evaluation.features import BATCH_SIZE, Features, Readout, encode_dataset, require_targets
-from mae_core.evaluation.knn import USUAL_K, classify, top_accuracy
+from mae_core.evaluation.knn import USUAL_K, classify, require_one_label, top_accuracy
 from mae_core.evaluation.linear_heads import Standardizer, train_heads
 from mae_core.evaluation.reading import read_batches
 from mae_core.interfaces import BadSample, Dataset, Labels, Preview, Sample, as_sample
@@ -181,13 +181,12 @@ def _open(config: Config, entry: str, settings: ProbeSettings) -> tuple[tuple[Da
 
 
 def _labels(dataset: Dataset) -> Labels:
-    """Raises ConfigError for samples that have no label, or several."""
+    """Raises MaeError for samples that have no label, or several."""
     if dataset.labels is None:
         raise ConfigError(
             f"task.probe.data: the samples have no labels ({dataset.describe(0)}); with labels=folders, each class has a folder"
         )
-    if dataset.labels.several:
-        raise ConfigError("task.probe.data: the samples have several labels each, and k-NN needs exactly one")
+    require_one_label(dataset)
     return dataset.labels
 
 

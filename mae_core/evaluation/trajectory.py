@@ -29,13 +29,13 @@ RATE = 1e-12
 class Trajectory:
     """A training of a task as a file's recipe has it. Keeps what each step came to.
 
-    `optimizer`: keys of the optimizer's section that the file's recipe leaves open.
+    `optimizer`: the optimizer's section in our recipe, for what the file's recipe leaves open.
     """
 
     def __init__(self, task: Task[Any], recipe: Mapping[str, Any], *, optimizer: Mapping[str, Any] = {}) -> None:
         self.task = task
         self.steps_per_epoch: int = recipe["steps_per_epoch"]
-        section = {**_optimizer_section(recipe), **optimizer}
+        section = {**optimizer, "base_lr": None, **_optimizer_section(recipe)}
         self.groups = build_component("optimizers", section, task.model, recipe["batch"])
         self._scheduled = Scheduled(self.groups, build_component("schedules", _schedule_section(recipe), recipe["epochs"]))
         self.losses: list[float] = []

@@ -54,7 +54,7 @@ class Draws:
     number: int
     """Samples in an epoch."""
     weights: Tensor
-    """(samples,) float64: how likely each is to be drawn, at least `number` of them above 0."""
+    """(samples,) float64: how likely each is to be drawn; for a training, at least `number` of them above 0."""
 
 
 class Dataset(ABC):

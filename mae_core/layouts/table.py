@@ -35,6 +35,10 @@ ROOMS = {ENCODER: 2, "backbone.inputs.": 3, "modalities.": 3, "teachers.": 2, HE
 """How the names of the model's parts begin, and how many words of a name say which part it is of."""
 
 
+class OtherGrid(MaeError):
+    """A table of positions is of another grid of patches than the model's."""
+
+
 class Form(Protocol):
     """How the values of a published tensor are arranged, where that differs from ours. Raises MaeError for what cannot be."""
 
@@ -97,7 +101,8 @@ class PositionTable:
         """Published -> (class rows + N, D). Raises MaeError unless it has the positions of `like`, (N, D)."""
         expected = tuple(self.published(like).shape)
         if tuple(published.shape) != expected:
-            raise MaeError(f"{self.name}: the checkpoint has the shape {tuple(published.shape)}, but this model has {expected}")
+            found = tuple(published.shape)
+            raise OtherGrid(f"{self.name}: the checkpoint has the shape {found}, but this model has {expected}")
         return published[0] if self.planes is None else published[0].flatten(1).T
 
     def published(self, table: Tensor, class_row: Tensor | None = None) -> Tensor:

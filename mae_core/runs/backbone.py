@@ -19,6 +19,8 @@ PREFIX = "backbone."
 """What the backbone's names begin with in a checkpoint."""
 TEACHER = "teachers.0."
 """What those of the first teacher begin with."""
+AVERAGE = "average.backbone."
+"""What those of the averaged weights of a classifier begin with, which count where there are any."""
 
 
 def save_backbone(backbone: Backbone, config: Config, path: Path) -> None:
@@ -49,28 +51,33 @@ def load_backbone(
 
     Raises MaeError for a file that is none of these.
     """
-    return load_backbone_and_config(path, Origin(layout, recipe, overrides, say), teacher=teacher)[0]
+    return load_backbone_and_config(path, Origin(layout, recipe, overrides, say=say), teacher=teacher)[0]
 
 
 def load_backbone_and_config(
     path: str | Path, origin: Origin | None = None, *, teacher: bool = False
 ) -> tuple[Backbone, Config]:
     """As `load_backbone`, with the recipe of the model."""
-    path = Path(path)
-    opened = open_checkpoint(path)
-    if isinstance(opened, Weights) and "config" not in opened.metadata:
-        if teacher:
-            raise MaeError(f"{path} has no teacher; only this project's checkpoints have one")
-        return published_backbone(opened, path, origin or Origin())
-    if isinstance(opened, Weights):
-        if teacher:
-            raise MaeError(f"{path} has no teacher, only the encoder; the run's checkpoints have both")
-        config, tensors = load_config_text(opened.metadata["config"]), opened.tensors
-    else:
+    path, origin = Path(path), origin or Origin()
+    opened = open_checkpoint(path, averaged=origin.averaged)
+    if isinstance(opened, Checkpoint) or "config" in opened.metadata:
+        return backbone_of(opened, path, teacher=teacher)
+    if teacher:
+        raise MaeError(f"{path} has no teacher; only this project's checkpoints have one")
+    return published_backbone(opened, path, origin)
+
+
+def backbone_of(opened: Checkpoint | Weights, path: Path, *, teacher: bool = False) -> tuple[Backbone, Config]:
+    """The backbone of a checkpoint or of an `encoder.safetensors` that was read from `path`, and its recipe."""
+    if isinstance(opened, Checkpoint):
         config, tensors = _of_checkpoint(opened, path, TEACHER if teacher else PREFIX)
+    elif teacher:
+        raise MaeError(f"{path} has no teacher, only the encoder; the run's checkpoints have both")
+    else:
+        config, tensors = load_config_text(opened.metadata["config"]), dict(opened.tensors)
     backbone = build_backbone(config)
     try:
-        backbone.load_state_dict(dict(tensors))
+        backbone.load_state_dict(tensors)
     except RuntimeError as error:
         raise MaeError(f"{path} does not fit the backbone that its own recipe describes here: {error}") from error
     return backbone.eval(), config
@@ -78,6 +85,8 @@ def load_backbone_and_config(
 
 def _of_checkpoint(checkpoint: Checkpoint, path: Path, prefix: str) -> tuple[Config, dict[str, Tensor]]:
     require_plugins(checkpoint, path)
+    if prefix == PREFIX and any(name.startswith(AVERAGE) for name in checkpoint.model):
+        prefix = AVERAGE
     own = {name.removeprefix(prefix): tensor for name, tensor in checkpoint.model.items() if name.startswith(prefix)}
     if not own:
         raise MaeError(f"the model of {path} has no teacher; its recipe's targets declare none")

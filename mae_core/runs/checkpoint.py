@@ -122,10 +122,12 @@ def open_checkpoint(path: Path, *, averaged: bool = False) -> Checkpoint | Weigh
     """
     if is_folder_of_weights(path) or path.suffix in (".safetensors", ".json"):
         return read_weights(path, averaged=averaged)
-    if path.is_dir():
-        return find_checkpoint(path)
-    content = load_tensors(path)
-    return _as_checkpoint(content, path) if is_own(content) else weights_in(content, path, averaged=averaged)
+    content = None if path.is_dir() else load_tensors(path)
+    if content is not None and not is_own(content):
+        return weights_in(content, path, averaged=averaged)
+    if averaged:
+        raise MaeError(f"{path} is this project's own, and has no averaged weights beside the plain ones")
+    return find_checkpoint(path) if content is None else _as_checkpoint(content, path)
 
 
 def find_checkpoint(path: Path) -> Checkpoint:
@@ -157,24 +159,34 @@ def load_model(
     where it is not, `overrides` ("key.path=value") what neither shows, and `say` is called with a sentence of what it was found
     to be. Raises MaeError for what holds no whole model.
     """
-    path = Path(path)
+    path, origin = Path(path), Origin(layout, recipe, overrides, say=say)
     opened = open_checkpoint(path)
-    if isinstance(opened, Weights):
-        if "config" in opened.metadata:
-            raise MaeError(f"{path} holds an encoder alone, without a decoder; mae_core.load_backbone reads it")
-        return *published_model(opened, path, Origin(layout, recipe, overrides, say)), 0
-    require_plugins(opened, path)
-    config = load_config_text(opened.config)
+    if isinstance(opened, Checkpoint):
+        return model_of(opened, path)
+    if "config" in opened.metadata:
+        raise MaeError(f"{path} holds an encoder alone, without a decoder; mae_core.load_backbone reads it")
+    return *published_model(opened, path, origin), 0
+
+
+def is_of_pretraining(checkpoint: Checkpoint) -> bool:
+    """Whether it holds a masked autoencoder."""
+    return load_config_text(checkpoint.config).get("task.name", TASK) == TASK
+
+
+def model_of(checkpoint: Checkpoint, path: Path) -> tuple[MaskedAutoencoder, Config, int]:
+    """The model of a checkpoint that was read from `path`, its config, and its step."""
+    require_plugins(checkpoint, path)
+    config = load_config_text(checkpoint.config)
     if (task := config.get("task.name", TASK)) != TASK:
         raise MaeError(
             f"{path} comes from the task {task!r} and not from pre-training; mae_core.load_backbone can read its backbone"
         )
     model = build_model(config, fresh=False)
     try:
-        model.load_state_dict(opened.model)
+        model.load_state_dict(checkpoint.model)
     except RuntimeError as error:
         raise MaeError(f"{path} does not fit the model that its own recipe describes here: {first_line(error)}") from error
-    return model.eval(), config, opened.step
+    return model.eval(), config, checkpoint.step
 
 
 def load_config_text(text: str) -> Config:

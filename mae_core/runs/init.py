@@ -18,10 +18,10 @@ from mae_registry import ConfigError, MaeError, some_of
 class InitSettings:
     """What a new run begins with in place of random weights. A run that is resumed does not read it again."""
 
-    checkpoint: str
+    checkpoint: str | None = None
     """The folder of a run, one of its checkpoints, an encoder.safetensors, or a file of published weights.
 
-    Pre-training takes the whole model, and all other tasks the backbone.
+    Pre-training takes the whole model, and all other tasks the backbone. A recipe may leave it open, as it does with its data.
     """
     backbone_only: bool = False
     """Take the backbone alone in pre-training too; decoders begin with random weights."""
@@ -38,34 +38,36 @@ def start_from_checkpoint(model: nn.Module, config: Config) -> list[str]:
     if "init" not in config:
         return []
     settings = InitSettings(**config["init"])
+    if settings.checkpoint is None:
+        raise ConfigError("init.checkpoint: has no value; it must be the folder of a run, a checkpoint, or published weights")
     try:
-        return [_start(model, settings)]
+        return [_start(model, settings.checkpoint, settings)]
     except MaeError as error:
         raise ConfigError(f"init.checkpoint={settings.checkpoint}: {error}") from error
 
 
-def _start(model: nn.Module, settings: InitSettings) -> str:
+def _start(model: nn.Module, checkpoint: str, settings: InitSettings) -> str:
     backbone = model.backbone
     assert isinstance(backbone, Backbone)
     if isinstance(model, MaskedAutoencoder) and not settings.backbone_only:
-        other = _load_whole(settings)
+        other = _load_whole(checkpoint)
         taken = transfer(backbone, other.backbone, interpolate=settings.interpolate)
-        _take_the_rest(model, other)
+        take_the_rest(model, other)
     else:
-        taken = transfer(backbone, load_backbone(settings.checkpoint), interpolate=settings.interpolate)
+        taken = transfer(backbone, load_backbone(checkpoint), interpolate=settings.interpolate)
         if isinstance(model, MaskedAutoencoder):
             model.teachers.copy_from(backbone)
-    return _describe(settings.checkpoint, taken)
+    return _describe(checkpoint, taken)
 
 
-def _load_whole(settings: InitSettings) -> MaskedAutoencoder:
+def _load_whole(checkpoint: str) -> MaskedAutoencoder:
     try:
-        return load_model(Path(settings.checkpoint))[0]
+        return load_model(Path(checkpoint))[0]
     except MaeError as error:
         raise MaeError(f"{error}. To begin with a backbone alone, and random decoders, set init.backbone_only=true") from error
 
 
-def _take_the_rest(model: MaskedAutoencoder, other: MaskedAutoencoder) -> None:
+def take_the_rest(model: MaskedAutoencoder, other: MaskedAutoencoder) -> None:
     """Decoders, targets, terms and teachers, which have to be the same."""
     rest, theirs = (
         {name: tensor for name, tensor in each.state_dict().items() if not name.startswith(("backbone.", "teachers."))}

@@ -76,4 +76,5 @@ def _open_held_out(config: Config, entry: str, validation: Mapping[str, Any]) ->
         changed = load_config({**config.to_dict(), "data": {entry: {**kept, **validation}}})
         return build_component("datasets", changed["data"][entry], sample_shape(config, entry))
     except MaeError as error:
-        raise ConfigError(f"task.validation: {error}") from error
+        text = str(error).replace(f"data.{entry}.", "task.validation.")
+        raise ConfigError(text if "task.validation." in text else f"task.validation: {text}") from error

@@ -24,6 +24,7 @@ def check_dataset(section: Section, *, sample_shape: Sequence[int]) -> None:
     dataset: Dataset = subject.build(shape)
     size = len(dataset)
     subject.require(size >= 2, f"it has {size} samples; the check needs 2", contract=subject.at("__len__"))
+    _check_labels(subject, dataset)
     views = () if dataset.num_views == 1 else (dataset.num_views,)
     contract = subject.at("load")
     with subject.leaves_global_generators_alone("load", contract=contract):
@@ -51,7 +52,6 @@ def check_dataset(section: Section, *, sample_shape: Sequence[int]) -> None:
     described = dataset.describe(0)
     ok = isinstance(described, str) and described != ""
     subject.require(ok, f"describe(0) is {described!r}, no text", contract=subject.at("describe"))
-    _check_labels(subject, dataset)
     _check_previews(subject, dataset, shape)
 
 

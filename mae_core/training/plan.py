@@ -71,6 +71,12 @@ class Plan:
         self.batch_size = batch_size
         self.seed = seed
         self.draws = dict(draws or {})
+        for name, drawn in self.draws.items():
+            if drawn.number > (possible := int((drawn.weights > 0).sum())):
+                raise ConfigError(
+                    f"data.{name}: an epoch is {drawn.number} samples, none of them twice, but there are {possible} to take; "
+                    "take fewer"
+                )
         lengths = {name: self.draws[name].number if name in self.draws else size for name, size in sizes.items()}
         self.num_batches = count_batches(lengths, batch_size)
         self.steps_per_epoch = sum(self.num_batches.values())

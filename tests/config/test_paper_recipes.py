@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from changed_keys import changes, values
 from running import run
 from safetensors.torch import save_file
 
@@ -53,19 +54,9 @@ SECTIONS = {
 recipes = pytest.mark.parametrize("name", PRETRAINING, ids=lambda name: name.removeprefix(FOLDER))
 
 
-def flat(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}"""
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        inner = f"{path}.{key}" if path else key
-        found |= flat(value, inner) if isinstance(value, Mapping) else {inner: value}
-    return found
-
-
-def changes(name: str) -> dict[str, Any]:
+def changed(name: str) -> dict[str, Any]:
     """What differs from the default of Table 1."""
-    default = flat(load_config(f"{FOLDER}table1").to_dict())
-    return {key: value for key, value in flat(load_config(FOLDER + name).to_dict()).items() if default.get(key, ...) != value}
+    return changes(FOLDER + name, of=f"{FOLDER}table1")
 
 
 def test_every_row_has_a_recipe():
@@ -95,25 +86,23 @@ def test_a_recipe_changes_what_its_name_says_and_nothing_else(name: str):
     name = name.removeprefix(FOLDER)
     default, numbered = load_config(f"{FOLDER}table1"), re.fullmatch(r"(.*?)(\d+)", name)
     if name in MADE:
-        assert changes(name) == MADE[name]
+        assert changed(name) == MADE[name]
     elif name in SECTIONS:
         found = load_config(FOLDER + name)
         assert {key: found[key] for key in SECTIONS[name]} == SECTIONS[name]
-        assert {key.split(".")[3] for key in changes(name)} == {next(iter(SECTIONS[name])).split(".")[3]}
+        assert {key.split(".")[3] for key in changed(name)} == {next(iter(SECTIONS[name])).split(".")[3]}
     elif name.startswith("figure5"):
         ratio = load_config(FOLDER + name)[f"{IMAGE}.masker.ratio"]
         assert f"figure5_ratio{round(100 * ratio)}" == name
-        assert set(changes(name)) <= {f"{IMAGE}.masker.ratio"}
+        assert set(changed(name)) <= {f"{IMAGE}.masker.ratio"}
     elif numbered and numbered[1] in NUMBERED:
         key, value = NUMBERED[numbered[1]], int(numbered[2])
-        assert changes(name) == ({} if default[key] == value else {key: value})
+        assert changed(name) == ({} if default[key] == value else {key: value})
     else:  # of another size: as the row of ViT-L, but for the encoder and its patches
         size = name.split("_")[2]
-        expected = {
-            key for key in flat(load_config(f"image/mae_vit_{size}").to_dict()) if "encoder" in key or "patch_size" in key
-        }
-        as_large = changes(name.replace(size, "large"))
-        own = changes(name)
+        expected = {key for key in values(f"image/mae_vit_{size}") if "encoder" in key or "patch_size" in key}
+        as_large = changed(name.replace(size, "large"))
+        own = changed(name)
         assert set(own) - set(as_large) <= expected
         assert {key: own[key] for key in as_large} == as_large
 

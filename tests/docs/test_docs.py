@@ -242,8 +242,19 @@ def test_every_recipe_header_has_a_command_that_takes_it(recipe):
     if command[0] == "make":
         assert f"{command[1]}:" in (ROOT / "Makefile").read_text()
         return
-    assert command[:3] == ["mae", "pretrain", recipe]
-    load_config(recipe, recipe_and_overrides(command)[1:])
+    assert command[0] == "mae"
+    if command[1] == "pretrain":
+        assert command[2] == recipe
+        load_config(recipe, recipe_and_overrides(command)[1:])
+        return
+    assert command[1] in {"finetune", "probe"}  # CHECKPOINT DATA, with a recipe or with that of the checkpoint's size
+    own = [
+        name
+        for component in registry()
+        if component.kind == "modalities"
+        for name in component.load().recipes.get(command[1], ())
+    ]
+    assert recipe in (command[5:] if command[4:5] == ["--recipe"] else own)
 
 
 def test_what_a_header_does_not_say_is_empty(tmp_path):

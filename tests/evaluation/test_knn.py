@@ -4,9 +4,11 @@ import math
 
 import pytest
 import torch
+from tones import Tones
 from torch import Tensor
 
 from mae_core.evaluation import knn
+from mae_core.interfaces import Labels
 from mae_registry import MaeError
 
 NUM_CLASSES = 6
@@ -73,9 +75,12 @@ def test_no_more_neighbours_than_there_are_samples(num_samples, expected):
 
 
 def test_samples_with_several_labels_are_refused():
-    bank, labels, queries, targets = random_data(20, 5)
-    with pytest.raises(MaeError, match=r"exactly one label .* task\.loss=binary"):
-        knn.classify(bank, torch.nn.functional.one_hot(labels).float(), queries, targets, num_classes=NUM_CLASSES)
+    one = Tones((3, 24, 32))
+    several = Tones((3, 24, 32))
+    several.labels = Labels(("low", "high"), torch.ones(24, 2))
+    knn.require_one_label(one)
+    with pytest.raises(MaeError, match=r"exactly one label .* mae probe --fast"):
+        knn.require_one_label(one, several)
 
 
 def test_a_class_that_nobody_voted_for_is_no_answer():

@@ -10,7 +10,7 @@ import torch
 from broken_parts import Patches
 from torch import nn
 
-from mae_core.interfaces import BadSample, Dataset, Modality, Preview
+from mae_core.interfaces import BadSample, Dataset, Labels, Modality, Preview, Sample
 from mae_core.interfaces.numbers import Positive
 
 
@@ -42,6 +42,47 @@ class SeveralViews(Ramps):
 
     def load(self, index, *, random):
         return torch.stack([super(SeveralViews, self).load(index, random=random) for _ in range(self.num_views)])
+
+
+class Labelled(Ramps):
+    """Sound."""
+
+    def __init__(self, sample_shape: tuple[int, ...], *, count: Positive = 4) -> None:
+        super().__init__(sample_shape, count=count)
+        self.labels = self.label(count)
+
+    def label(self, count: int) -> Labels:
+        return Labels(("a", "b"), torch.arange(count) % 2)
+
+    def load(self, index, *, random):
+        return self.labelled(super().load(index, random=random), index)
+
+
+class UnsortedClasses(Labelled):
+    def label(self, count: int) -> Labels:
+        return Labels(("b", "a"), torch.arange(count) % 2)
+
+
+class TooFewTargets(Labelled):
+    def label(self, count: int) -> Labels:
+        return Labels(("a", "b"), torch.arange(count - 1) % 2)
+
+
+class UnknownClass(Labelled):
+    def label(self, count: int) -> Labels:
+        return Labels(("a", "b"), torch.arange(count))
+
+
+class KeepsLabels(Labelled):
+    def load(self, index, *, random):
+        return Ramps.load(self, index, random=random)
+
+
+class OneTestView(Ramps):
+    num_test_views = 2
+
+    def read_views(self, index):
+        return Sample(self.read(index).x[None])
 
 
 class ReadsSeveralViews(SeveralViews):

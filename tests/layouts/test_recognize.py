@@ -90,6 +90,27 @@ def test_every_published_family_is_recognised_and_loaded(
     assert config["model.encoder"]["heads"] in (1, 4)
 
 
+@pytest.mark.parametrize(
+    ("plugin", "name", "layout"),
+    [
+        ("image", "mae_vit", "mae_vit"),
+        ("image", "mae_linprobe_trajectory", "timm"),
+        ("audio", "audiomae_vit", "audiomae_vit"),
+    ],
+)
+def test_of_a_classifier_the_encoder_is_loaded(plugin: str, name: str, layout: str, tmp_path: Path) -> None:
+    weights = golden(plugin, name)
+    torch.save({"model": weights}, tmp_path / "classifier.pth")
+    heard: list[str] = []
+    backbone = mae_core.load_backbone(tmp_path / "classifier.pth", overrides=HEADS, say=heard.append)
+    assert f"layout {layout}: " in heard[0]
+    assert "left out" in heard[0]
+    exported = mae_core.export_state_dict(backbone, layout=layout)
+    assert {name for name in weights if not name.startswith(("head.", "fc_norm."))} == set(exported)
+    if layout != "timm":  # which adds the class token's position to the token
+        assert all(tensor.equal(weights[name]) for name, tensor in exported.items())
+
+
 def test_a_published_model_predicts_what_the_same_weights_here_do(tmp_path: Path) -> None:
     model = make_model()
     state = mae_core.export_state_dict(model, layout="mae")

@@ -118,6 +118,7 @@ def test_the_average_is_what_is_measured_and_kept(tiny_recipe, tmp_path):
     whole = weights(tmp_path / "run")
     averaged = {name.removeprefix("average.backbone."): x for name, x in whole.items() if name.startswith("average.backbone.")}
     assert_same_bits(saved, averaged)
+    assert_same_bits(saved, mae_core.load_backbone(tmp_path / "run").state_dict())
     assert not torch.equal(whole["backbone.encoder.cls_token"], saved["encoder.cls_token"])
     task = restored(config, tmp_path / "run")
     last = read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]

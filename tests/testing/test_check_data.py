@@ -10,6 +10,7 @@ from mae_registry import Component
 def test_a_sound_dataset_passes():
     check_dataset({"name": "ramps", "count": 2}, sample_shape=(2, 24))
     check_dataset("several_views", sample_shape=(2, 24))
+    check_dataset("labelled", sample_shape=(2, 24))
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,11 @@ def test_a_sound_dataset_passes():
         ("unpicklable", "pickling it for a worker process failed: PicklingError: an open file"),
         ("endless_previews", "previews gives 1 and 3 where up to 0 and 2 are asked for"),
         ("no_name", "describe(0) is '', no text"),
+        ("unsorted_classes", "the names of classes are not sorted, or not different. Contract: mae_core.interfaces.Labels"),
+        ("too_few_targets", "there are 3 targets for 4 samples"),
+        ("unknown_class", "the targets are not those of 2 classes"),
+        ("keeps_labels", "read gives another 'label' than `labels` says, or none"),
+        ("one_test_view", "what read_views(0) gives has the shape (1, 2, 24), not (2, 2, 24)"),
         ({"name": "ramps", "count": 1}, "it has 1 samples; the check needs 2"),
     ],
     ids=str,

@@ -106,3 +106,5 @@ def test_mistakes():
         Plan({"a": 8, "b": 3}, batch_size=4, num_epochs=1, seed=0)
     with pytest.raises(ConfigError, match=r"train.weights names a, c, but the data are a, b"):
         Plan({"a": 8, "b": 8}, batch_size=4, num_epochs=1, seed=0, weights={"a": 1.0, "c": 1.0})
+    with pytest.raises(ConfigError, match=r"data\.a: an epoch is 4 samples, none of them twice, but there are 3 to take"):
+        drawn([1.0, 0.0, 1.0, 1.0], 4)

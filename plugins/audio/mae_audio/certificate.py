@@ -15,7 +15,7 @@ from mae_core.evaluation.certificate import (
     check_prediction,
     largest_error,
     largest_error_of,
-    published_classifier,
+    published_classification,
     transformer,
     worst,
 )
@@ -58,9 +58,10 @@ def _pretraining(numbers: Numbers) -> Iterator[Check]:
 
 def _classifier(numbers: Numbers) -> Iterator[Check]:
     """The fine-tuning ViT, looking at everything and at some times and frequencies only."""
-    config = _config(numbers, encoder={"final_norm": False}, positions={"name": "learned", "class_token": True})
-    head = {"name": "linear", "pool": "mean", "norm": "layer"}
-    model = published_classifier(config, head, numbers.weights, layout="audiomae_vit")
+    task = {"name": "classify", "head": {"name": "linear", "pool": "mean", "norm": "layer"}}
+    positions = {"name": "learned", "class_token": True}
+    config = _config(numbers, encoder={"final_norm": False}, task=task, positions=positions)
+    model = published_classification(config, numbers.weights, layout="audiomae_vit").model.eval()
     grid = model.backbone.input("audio").tokenizer.grid
     mask = drop_times_and_frequencies(grid, numbers["noise_t"], numbers["noise_f"])
     with torch.no_grad():
@@ -83,10 +84,12 @@ def _model(numbers: Numbers, **audio: Any) -> MaskedAutoencoder:
     return build_model(_config(numbers, **audio)).eval()
 
 
-def _config(numbers: Numbers, *, encoder: Mapping[str, Any] = {}, **audio: Any) -> Config:
+def _config(
+    numbers: Numbers, *, encoder: Mapping[str, Any] = {}, task: str | Mapping[str, Any] = "pretrain", **audio: Any
+) -> Config:
     """The recipe, of the file's sizes."""
     patch = list(numbers.weights["patch_embed.proj.weight"].shape[2:])
     tokenizer = {"input_size": list(numbers["x"].shape[2:]), "patch_size": patch}
     sizes = transformer(numbers.weights, "blocks", heads=numbers.size("num_heads"))
     model = {"encoder": {**sizes, **encoder}, "modalities": {"audio": {"tokenizer": tokenizer, **audio}}}
-    return load_config({"extends": "audio/audiomae_base", "model": model})
+    return load_config({"extends": "audio/audiomae_base", "model": model, "task": task})

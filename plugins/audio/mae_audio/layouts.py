@@ -45,13 +45,10 @@ class AudioMaeLayout(TableLayout):
         if not has(weights, "cls_token", "pos_embed", "decoder_blocks.0.attn.tau", "blocks.0.attn.qkv.weight", "decoder_pred."):
             return None
         encoder, decoder = transformer(weights, "blocks"), transformer(weights, "decoder_blocks")
-        convolution = weights["patch_embed.proj.weight"]
-        frames, bins = convolution.shape[2:]
-        num_times, left = divmod(weights["pos_embed"].shape[1] - 1, MEL_BINS // bins)
-        if convolution.shape[1] != 1 or left:
+        tokenizer = _tokenizer(weights)
+        if tokenizer is None:
             return None
         decoder["heads"] = weights["decoder_blocks.0.attn.tau"].numel()
-        tokenizer = {"patch_size": [frames, bins], "input_size": [num_times * frames, MEL_BINS]}
         model = {"encoder": encoder, "modalities": {"audio": {"tokenizer": tokenizer, "decoder": decoder}}}
         assumed = {"model.encoder.heads": FAMILY_HEADS.get(encoder["width"])}
         return Found("an Audio-MAE, encoder and decoder", "audio/audiomae_base", model, assumed)
@@ -68,9 +65,32 @@ class AudioMaeVitLayout(ClassifierLayout):
     names: ClassVar = ENCODER_NAMES
     positions: ClassVar = ENCODER_POSITIONS
 
+    def recognize(self, weights: Mapping[str, Tensor], beside: Mapping[str, Any]) -> Found | None:
+        """The backbone of a classifier of spectrograms of the published number of mel bins."""
+        marks = ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "fc_norm.", "head.")
+        tokenizer = _tokenizer(weights) if has(weights, *marks) else None
+        if tokenizer is None:
+            return None
+        encoder = {**transformer(weights, "blocks"), "final_norm": False}
+        audio = {"tokenizer": tokenizer, "positions": {"name": "learned", "class_token": True}}
+        assumed = {"model.encoder.heads": FAMILY_HEADS.get(encoder["width"])}
+        model = {"encoder": encoder, "modalities": {"audio": audio}}
+        title = "the encoder of a classifier fine-tuned from an Audio-MAE (its head is left out)"
+        return Found(title, "audio/audiomae_base", model, assumed, complete=False)
+
     def patch_sides(self, tokenizer: Tokenizer) -> tuple[int, ...]:
         """Frames and mel bins; patches may overlap."""
         return _patch_size(tokenizer)
+
+
+def _tokenizer(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """The sizes of patches and spectrograms; None where patches are not those of one channel and the published mel bins."""
+    convolution = weights["patch_embed.proj.weight"]
+    if convolution.ndim != 4 or convolution.shape[1] != 1:
+        return None
+    frames, bins = convolution.shape[2:]
+    num_times, left = divmod(weights["pos_embed"].shape[1] - 1, MEL_BINS // bins)
+    return None if left else {"patch_size": [frames, bins], "input_size": [num_times * frames, MEL_BINS]}
 
 
 def _patch_size(tokenizer: Tokenizer) -> tuple[int, ...]:

@@ -11,20 +11,14 @@ from mae_core.evaluation.certificate import (
     check_classifier_manifest,
     check_loss,
     check_prediction,
-    count_classes,
-    published_classifier,
+    published_classification,
     transformer,
 )
 from mae_core.evaluation.trajectory import check_groups, check_trajectory
 from mae_core.interfaces import LABEL, Batch, Check, Numbers, Published, Sample, StepInputs
-from mae_core.layouts.published import import_state_dict
 from mae_core.registry import build_component
-from mae_core.tasks.classification import Classification, RowInputs
+from mae_core.tasks.classification import RowInputs
 
-FINE_TUNED = {"name": "linear", "pool": "mean", "norm": "layer"}
-PROBE = {"name": "linear", "pool": "cls", "norm": "batch", "init_std": 0.01}
-NO_DECAY = ["cls_token", "table", "class_row"]
-"""The class token and the positions, by our names."""
 LAYOUT = "mae_vit"
 MANIFESTS = {"base": "base_patch16", "large": "large_patch16", "huge": "huge_patch14"}
 """Sizes and names of the published checkpoints."""
@@ -43,51 +37,43 @@ def certify_checkpoints(numbers: Published) -> Iterator[Check]:
         yield from check_classifier_manifest(
             f"ViT-{size[0].upper()}, fine-tuned,",
             numbers.manifest(f"finetune_vit_{name}"),
-            config=load_config({"extends": f"image/mae_vit_{size}", "model": _sections({"final_norm": False})}),
-            head=FINE_TUNED,
+            recipe=f"image/finetune_{size}",
             layout=LAYOUT,
         )
 
 
 def _forward(numbers: Numbers) -> Iterator[Check]:
     """Logits, and the groups of the optimizer."""
-    weights, groups = numbers.weights, numbers.metadata["meta"]["lrd_groups"]
-    model = published_classifier(_config(numbers), FINE_TUNED, weights, layout=LAYOUT)
+    groups = numbers.metadata["meta"]["lrd_groups"]
+    config = _config("image/finetune_base", numbers)
+    model = published_classification(config, numbers.weights, layout=LAYOUT).model.eval()
     with torch.no_grad():
         logits = model({"image": numbers["x"]})
     yield check_prediction("classifier: logits", logits, numbers["logits"])
     yield check_loss("classifier: mean square of these", logits.square().mean(), numbers["loss"])
-    section = {
-        "name": "adamw",
-        "lr": 1.0,
+    stated = {
         "layer_decay": max(group["lr_scale"] for group in groups if group["lr_scale"] < 1),
         "weight_decay": max(group["weight_decay"] for group in groups),
-        "no_decay": NO_DECAY,
     }
-    optimizer = build_component("optimizers", section, model, 1)
+    optimizer = build_component("optimizers", {**config["optimizer"], **stated}, model, 1)
     yield check_groups("classifier", optimizer, model, groups, layout=LAYOUT)
 
 
 def _fine_tuning(numbers: Numbers) -> Iterator[Check]:
-    task = _task(numbers, _config(numbers, task={"head": FINE_TUNED, "smoothing": numbers.recipe["label_smoothing"]}))
-    yield from check_trajectory(
-        "fine-tuning", task, steps_of(numbers), numbers, layout=LAYOUT, optimizer={"no_decay": NO_DECAY}
-    )
+    """The recipe's head and optimizer; the file's images are not augmented, and no block is dropped."""
+    plain = {"mix": None, "erase": 0.0, "smoothing": numbers.recipe["label_smoothing"]}
+    config = _config("image/finetune_base", numbers, task=plain)
+    yield from _trajectory("fine-tuning", config, numbers)
 
 
 def _probing(numbers: Numbers) -> Iterator[Check]:
     """Only the head learns; its BatchNorm sees the statistics of each batch."""
-    task = _task(numbers, _config(numbers, task={"head": PROBE, "tuned": 0}))
-    yield from check_trajectory("linear probing", task, steps_of(numbers), numbers, layout=LAYOUT)
+    yield from _trajectory("linear probing", _config("image/linprobe_base", numbers), numbers)
 
 
-def _task(numbers: Numbers, config: Config) -> Classification:
-    task = build_component("tasks", config["task"], config)
-    assert isinstance(task, Classification)
-    task.classes = tuple(map(str, range(count_classes(numbers.weights))))  # which are otherwise those of the data
-    task.build_model(fresh=True)
-    import_state_dict(task.model, numbers.weights, layout=LAYOUT)
-    return task
+def _trajectory(name: str, config: Config, numbers: Numbers) -> Iterator[Check]:
+    task = published_classification(config, numbers.weights, layout=LAYOUT)
+    yield from check_trajectory(name, task, steps_of(numbers), numbers, layout=LAYOUT, optimizer=config["optimizer"])
 
 
 def steps_of(numbers: Mapping[str, Tensor] | Numbers) -> list[tuple[Batch, StepInputs]]:
@@ -96,8 +82,8 @@ def steps_of(numbers: Mapping[str, Tensor] | Numbers) -> list[tuple[Batch, StepI
     return [({"image": Sample(x, {LABEL: y})}, RowInputs(len(y), None, None, {})) for x, y in samples]
 
 
-def _config(numbers: Numbers, *, task: Mapping[str, Any] | None = None) -> Config:
-    """A recipe of the file's sizes. `task`: keys of the task `classify`."""
+def _config(recipe: str, numbers: Numbers, *, task: Mapping[str, Any] = {}) -> Config:
+    """The recipe, of the file's sizes, without drop path."""
     weights = numbers.weights
     patch, channels = list(weights["patch_embed.proj.weight"].shape[2:]), weights["patch_embed.proj.weight"].shape[1]
     tokenizer = {
@@ -107,17 +93,7 @@ def _config(numbers: Numbers, *, task: Mapping[str, Any] | None = None) -> Confi
         "mean": [0.0] * channels,  # the file's samples are normalised
         "std": [1.0] * channels,
     }
-    encoder = transformer(weights, "blocks", heads=numbers.size("num_heads"))
-    return load_config(
-        {
-            "extends": "image/mae_vit_base",
-            "model": _sections({**encoder, "final_norm": "norm.weight" in weights}, tokenizer=tokenizer),
-            **({"task": {"name": "classify", **task}} if task else {}),
-        }
-    )
-
-
-def _sections(encoder: Mapping[str, Any], **image: Any) -> dict[str, Any]:
-    """The section `model` with positions that are trained."""
-    positions = {"name": "learned", "class_token": True}
-    return {"encoder": encoder, "modalities": {"image": {"positions": positions, **image}}}
+    positions = {"name": "learned", "class_token": True}  # also of a probe: those of the file are not the fixed ones
+    encoder = {**transformer(weights, "blocks", heads=numbers.size("num_heads")), "drop_path": 0.0}
+    model = {"encoder": encoder, "modalities": {"image": {"tokenizer": tokenizer, "positions": positions}}}
+    return load_config({"extends": recipe, "model": model, "task": dict(task)})

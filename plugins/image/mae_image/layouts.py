@@ -1,16 +1,22 @@
 """Names and shapes of published image checkpoints: MAE's own, and timm's VisionTransformer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from torch import Tensor
+import timm
+from torch import Tensor, nn
 
 from mae_core.interfaces import Found, Grid
 from mae_core.layouts.classifier import ClassifierLayout
+from mae_core.layouts.hugging_face import described as describe_blocks
+from mae_core.layouts.hugging_face import values_of
 from mae_core.layouts.shapes import FAMILY_HEADS, has, patches, rounding, square_sides, transformer
 from mae_core.layouts.table import DECODER, ENCODER, INPUT, PositionTable, TableLayout
+from mae_core.model.autoencoder import MaskedAutoencoder
+from mae_core.model.backbone import Backbone
 from mae_core.parts.positions import sincos_table
-from mae_image.tokenizer import IMAGENET_MEAN, IMAGENET_STD
+from mae_core.parts.vit_encoder import ViTEncoder
+from mae_image.tokenizer import IMAGENET_MEAN, IMAGENET_STD, ImagePatches
 
 RECIPE = "image/mae_vit_base"
 TOKENIZER = "model.modalities.image.tokenizer"
@@ -55,6 +61,67 @@ class TimmLayout(TableLayout):
             title += " (its classifier is left out)"
         return Found(title, RECIPE, model, assumed, complete=False)
 
+    def files_beside(self, model: nn.Module, *, entry: str) -> dict[str, Any]:
+        """`config.json` as timm writes it: the architecture, arguments that make it this model, and a `pretrained_cfg`."""
+        backbone = model.backbone if isinstance(model, MaskedAutoencoder) else model
+        assert isinstance(backbone, Backbone)
+        tokenizer, encoder = backbone.input(entry).tokenizer, backbone.encoder
+        assert isinstance(tokenizer, ImagePatches)
+        assert isinstance(encoder, ViTEncoder)
+        arguments = _arguments(encoder, tokenizer.sample_shape, self.patch_sides(tokenizer))
+        name = _architecture(arguments)
+        about = {
+            "input_size": list(tokenizer.sample_shape),
+            "mean": values_of(tokenizer.mean),
+            "std": values_of(tokenizer.std),
+            "interpolation": "bicubic",
+            "crop_pct": 0.875,
+            "crop_mode": "center",
+            "fixed_input_size": True,
+            "num_classes": 0,
+            "first_conv": "patch_embed.proj",
+            "classifier": "head",
+        }
+        content = {"architecture": name or BASE, "num_classes": 0, "num_features": encoder.width, "global_pool": "token"}
+        return {"config.json": content | {"pretrained_cfg": about} | ({} if name else {"model_args": arguments})}
+
+
+BASE = "vit_base_patch16_224"
+"""The architecture of timm's that arguments make any other of."""
+ARCHITECTURES = {
+    (192, 12, 3): "tiny",
+    (384, 12, 6): "small",
+    (768, 12, 12): "base",
+    (1024, 24, 16): "large",
+    (1280, 32, 16): "huge",
+}
+"""timm's names of the published sizes: width, depth and heads."""
+
+
+def _arguments(encoder: ViTEncoder, sample_shape: Sequence[int], patch: Sequence[int]) -> dict[str, Any]:
+    """Those of timm's VisionTransformer."""
+    sizes = transformer(encoder.state_dict(), "blocks")
+    channels, *sides = sample_shape
+    heads = describe_blocks(encoder.blocks)["num_attention_heads"]
+    return {
+        "img_size": list(sides),
+        "patch_size": list(patch),
+        "in_chans": channels,
+        "embed_dim": sizes["width"],
+        "depth": sizes["depth"],
+        "num_heads": heads,
+        "mlp_ratio": sizes["mlp_ratio"],
+    }
+
+
+def _architecture(arguments: Mapping[str, Any]) -> str | None:
+    """The name of timm's own model of these sizes, if it has one."""
+    size = ARCHITECTURES.get((arguments["embed_dim"], arguments["depth"], arguments["num_heads"]))
+    patch, sides = arguments["patch_size"], arguments["img_size"]
+    usual = sides == [224, 224] and patch[0] == patch[1] and arguments["in_chans"] == 3 and arguments["mlp_ratio"] == 4.0
+    name = f"vit_{size}_patch{patch[0]}_224"
+    return name if size and usual and timm.is_model(name) else None
+
 
 class MaeVitLayout(ClassifierLayout):
     """A classifier that the published MAE has fine-tuned, or trained as a linear probe."""
@@ -62,6 +129,20 @@ class MaeVitLayout(ClassifierLayout):
     modality = "image"
     names: ClassVar = {**ENCODER_NAMES, ENCODER + "mask_token": None}
     positions: ClassVar = ENCODER_POSITIONS
+
+    def recognize(self, weights: Mapping[str, Tensor], beside: Mapping[str, Any]) -> Found | None:
+        """The backbone of a classifier that pools patches, with trained positions. (A linear probe's is that of `timm`.)"""
+        if not has(weights, *ENCODER_PARTS, "fc_norm.weight") or has(weights, "norm.weight"):
+            return None
+        sizes = encoder_sizes(weights)
+        if sizes is None:
+            return None
+        encoder, image = sizes
+        image["positions"] = {"name": "learned", "class_token": True}
+        assumed = {"model.encoder.heads": _heads_said(beside) or FAMILY_HEADS.get(encoder["width"])}
+        model = {"encoder": {**encoder, "final_norm": False}, "modalities": {"image": image}}
+        title = "the encoder of a classifier with mean pooling, fine-tuned from an MAE (its head is left out)"
+        return Found(title, RECIPE, model, assumed, complete=False)
 
 
 class MaeLayout(TableLayout):

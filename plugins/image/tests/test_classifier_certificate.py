@@ -10,13 +10,12 @@ from golden_files import change_one_number, checks_of, failing, weights_of, writ
 from torch import Tensor
 
 from mae_core import load_config
-from mae_core.evaluation.certificate import make_classifier
+from mae_core.evaluation.certificate import classification
 from mae_core.evaluation.trajectory import Trajectory
 from mae_core.interfaces import Published
 from mae_core.model.classifier import Classifier
-from mae_core.registry import build_component
 from mae_image.certificate import certify
-from mae_image.classifier_certificate import FINE_TUNED, NO_DECAY, PROBE, steps_of
+from mae_image.classifier_certificate import steps_of
 
 CERTIFICATE, LAYOUT, CLASSES = "mae_image.certificate:certify", "mae_vit", 6
 SIZES = {"img_size": 24, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 6, "mlp_ratio": 2}
@@ -49,14 +48,13 @@ PROBING = {
 LAYERS = {"cls_token": 0, "pos_embed": 0, "patch_embed": 0, "blocks.0": 1, "blocks.1": 2, "blocks.2": 3}
 
 
-def config_of(task: Mapping[str, Any], *, final_norm: bool) -> Any:
+def config_of(recipe: str, **task: Any) -> Any:
     image = {
         "tokenizer": {"input_size": [24, 24], "patch_size": [8, 8], "mean": [0, 0, 0], "std": [1, 1, 1]},
         "positions": {"name": "learned", "class_token": True},
     }
-    encoder = {"width": 24, "depth": 3, "heads": 6, "mlp_ratio": 2, "final_norm": final_norm}
-    model = {"encoder": encoder, "modalities": {"image": image}}
-    return load_config({"extends": "image/mae_vit_base", "model": model, "task": {"name": "classify", **task}})
+    encoder = {"width": 24, "depth": 3, "heads": 6, "mlp_ratio": 2, "drop_path": 0.0}
+    return load_config({"extends": recipe, "model": {"encoder": encoder, "modalities": {"image": image}}, "task": task})
 
 
 def randomized(model: Classifier, seed: int) -> Classifier:
@@ -79,7 +77,7 @@ def groups_of(weights: Mapping[str, Tensor], *, layer_decay: float, weight_decay
 
 @pytest.fixture
 def forward_pass(tmp_path: Path) -> Path:
-    model = randomized(make_classifier(config_of({}, final_norm=False), FINE_TUNED, num_classes=CLASSES), seed=3)
+    model = randomized(classification(config_of("image/finetune_base"), num_classes=CLASSES).model, seed=3)
     x = torch.randn(3, 3, 24, 24)
     with torch.no_grad():
         logits = model({"image": x})
@@ -93,17 +91,12 @@ def forward_pass(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write_training(
-    path: Path, task: Mapping[str, Any], recipe: Mapping[str, Any], *, final_norm: bool, **optimizer: Any
-) -> None:
+def write_training(path: Path, config: Any, recipe: Mapping[str, Any]) -> None:
     """Numbers of five steps."""
-    config = config_of(task, final_norm=final_norm)
-    own = build_component("tasks", config["task"], config)
-    own.classes = tuple("abcdef")
-    own.build_model(fresh=True)
+    own = classification(config, num_classes=CLASSES)
     randomized(own.model, seed=4)
     numbers = {**weights_of(own.model, LAYOUT), "input/x": torch.randn(5, 4, 3, 24, 24), "input/y": torch.randint(6, (5, 4))}
-    trajectory = Trajectory(own, recipe, optimizer=optimizer)
+    trajectory = Trajectory(own, recipe, optimizer=config["optimizer"])
     for step in steps_of(numbers):
         trajectory.step(*step)
     final = weights_of(own.model, LAYOUT, folder="final_state_dict")
@@ -122,15 +115,15 @@ def write_training(
 @pytest.fixture
 def fine_tuning(tmp_path: Path) -> Path:
     path = tmp_path / "mae_finetune_trajectory.safetensors"
-    task = {"head": FINE_TUNED, "smoothing": FINE_TUNING["label_smoothing"]}
-    write_training(path, task, FINE_TUNING, final_norm=False, no_decay=NO_DECAY)
+    config = config_of("image/finetune_base", mix=None, erase=0.0, smoothing=FINE_TUNING["label_smoothing"])
+    write_training(path, config, FINE_TUNING)
     return path
 
 
 @pytest.fixture
 def probing(tmp_path: Path) -> Path:
     path = tmp_path / "mae_linprobe_trajectory.safetensors"
-    write_training(path, {"head": PROBE, "tuned": 0}, PROBING, final_norm=True)
+    write_training(path, config_of("image/linprobe_base"), PROBING)
     return path
 
 

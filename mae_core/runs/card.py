@@ -1,0 +1,98 @@
+"""The card of an exported encoder: what it is, what it was trained on, how well it does, for those who are given the file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from mae_core.build import modality_of
+from mae_core.config import Config
+from mae_core.model.backbone import Backbone
+from mae_core.registry import registry
+from mae_core.runs.results import read_results
+from mae_core.version import __version__
+
+TO_FILL_IN = "to be filled in by whoever publishes the file"
+
+
+def card_beside(weights: Path) -> Path:
+    """The card of a file of weights."""
+    return weights.with_suffix(".md")
+
+
+def model_card(
+    backbone: Backbone,
+    config: Config,
+    file: str,
+    *,
+    source: Path,
+    layout: str | None = None,
+    step: int | None = None,
+) -> str:
+    """Markdown, with a front matter as the hubs read it. `source`: where the weights come from; its results are reported."""
+    lines = ["---", f"license: # {TO_FILL_IN}", "library_name: mae-core", "tags: [masked-autoencoder]", "---", ""]
+    lines += [f"# {file}", "", "An encoder that was pre-trained as a masked autoencoder.", ""]
+    lines += ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in _facts(backbone, config, layout, step)), ""]
+    lines += ["## Data", "", f"Description: {TO_FILL_IN}.", "", *_data(config), ""]
+    lines += ["## Measured results", "", *_results(source), ""]
+    lines += ["## Certificate", "", *_certificates(config), ""]
+    lines += ["## Licence", "", f"{TO_FILL_IN[0].upper()}{TO_FILL_IN[1:]}.", ""]
+    return "\n".join([*lines, "## Recipe of the model", "", "```yaml", _recipe(config), "```", ""])
+
+
+def _facts(backbone: Backbone, config: Config, layout: str | None, step: int | None) -> Iterator[tuple[str, str]]:
+    encoder = config["model"]["encoder"]
+    yield (
+        "encoder",
+        ", ".join(f"{key} {encoder[key]}" for key in ("name", "width", "depth", "depths", "heads") if key in encoder),
+    )
+    for entry in backbone.inputs:
+        tokenizer = backbone.input(entry).tokenizer
+        yield f"samples of {entry}", f"{' x '.join(map(str, tokenizer.sample_shape))}, {tokenizer.grid}"
+    yield "parameters", f"{sum(parameter.numel() for parameter in backbone.parameters()):,}"
+    yield "recipe", config.based_on or config.name
+    if step is not None:
+        yield "steps", f"{step:,}"
+    yield "names of the weights", "those of this project" if layout is None else f"layout `{layout}`"
+    yield "written by", f"mae-core {__version__}"
+
+
+def _data(config: Config) -> Iterator[str]:
+    """The datasets of the recipe, without where they lay: that is nobody else's business."""
+    sections = config.to_dict().get("data", {})
+    for entry, section in sections.items():
+        options = ", ".join(
+            f"{key}: {value}" for key, value in section.items() if key not in ("name", "root") and value is not None
+        )
+        yield f"- {entry}: `{section['name']}` ({options})"
+    if not sections:
+        yield "The recipe names no data."
+
+
+def _results(source: Path) -> Iterator[str]:
+    results = read_results(source) if source.is_dir() else None
+    if results is None:
+        yield "None were found beside the weights. `mae finetune`, `mae probe` and `mae knn` measure them."
+        return
+    for metric in results.metrics:
+        yield f"- {results.protocol}, {metric}: {results.mean(metric):.4f} ({len(results.seeds)} seeds)"
+    for deviation in results.deviations or []:
+        yield f"- differs from the published protocol: {deviation}"
+
+
+def _certificates(config: Config) -> Iterator[str]:
+    """What can be verified; whether it has been is not known."""
+    types = {modality_of(config, entry) for entry in config["model"]["modalities"]}
+    plugins = {registry().get("modalities", name).plugin for name in types}
+    names = [component.name for component in registry() if component.kind == "certificates" and component.plugin in plugins]
+    if not names:
+        yield "No published numbers exist that this kind of model could be compared with."
+        return
+    yield (
+        f"`mae verify {' '.join(sorted(names))}` compares the implementation with published numbers. It says nothing about "
+        "these weights, and was not run when this card was written."
+    )
+
+
+def _recipe(config: Config) -> str:
+    return yaml.safe_dump({"model": config.to_dict()["model"]}, sort_keys=False).rstrip()
