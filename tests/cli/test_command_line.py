@@ -20,19 +20,6 @@ from mae_core.cli import main
 from mae_core.runs.weights import read_weights
 
 
-@pytest.fixture
-def mae(capfd):
-    """Runs a command in this process; returns (exit code, standard output, standard error)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
-        out, err = capfd.readouterr()
-        return stop.value.code or 0, out, err
-
-    return run
-
-
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, photos):
     """A finished run of one step, made once."""
