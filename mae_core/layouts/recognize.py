@@ -83,8 +83,9 @@ def recognize(
 
 def _ask(names: Sequence[str], weights: Mapping[str, Tensor], beside: Mapping[str, Any]) -> Iterator[tuple[str, Found]]:
     for name in names:
+        component = registry().get("layouts", name)
         try:
-            found = registry().get("layouts", name).load()().recognize(weights, beside)
+            found = component.load()().recognize(weights, beside)
         except Exception as error:  # one plugin's mistake must not keep the others from being asked
             if len(names) == 1:
                 raise MaeError(f"the layout {name!r} cannot look at these weights: {error}") from error

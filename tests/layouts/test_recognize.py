@@ -174,6 +174,8 @@ def test_unknown_weights_name_what_can_still_be_done(tmp_path: Path) -> None:
         mae_core.load_backbone(tmp_path / "other.pth")
     with pytest.raises(MaeError, match=r"the layout 'mae' does not recognise .*recipe"):
         mae_core.load_backbone(tmp_path / "other.pth", layout="mae")
+    with pytest.raises(MaeError, match=r"unknown layouts name 'timmm'.* Did you mean 'timm'"):
+        mae_core.load_backbone(tmp_path / "other.pth", layout="timmm")
     with pytest.raises(MaeError, match=r"the checkpoint lacks"):
         mae_core.load_backbone(tmp_path / "other.pth", layout="mae", recipe="image/mae_vit_base")
 
