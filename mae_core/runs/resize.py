@@ -12,6 +12,7 @@ from mae_core.model.transfer import transfer
 from mae_core.runs.init import take_the_rest
 from mae_core.runs.published import Origin, published_whole_or_backbone
 from mae_core.runs.weights import Weights
+from mae_registry import MaeError
 
 SIZE = ".tokenizer.input_size"
 """How the keys end of which the positions depend."""
@@ -24,6 +25,10 @@ def published_resized(weights: Weights, path: Path, origin: Origin) -> tuple[Mas
     are computed for the new grid. Raises MaeError for models of which that cannot be said.
     """
     sizes = [override for override in origin.overrides if override.partition("=")[0].strip().endswith(SIZE)]
+    if not sizes and origin.recipe is None:
+        raise MaeError(
+            "--interpolate needs the size to resize positions for, as model.modalities.NAME.tokenizer.input_size=[...]"
+        )
     kept = [override for override in origin.overrides if override not in sizes]
     old, own = published_whole_or_backbone(weights, path, replace(origin, recipe=None, overrides=kept))
     wanted = own.to_dict() if origin.recipe is None else load_config(origin.recipe, origin.overrides).to_dict()

@@ -169,6 +169,8 @@ def test_positions_of_another_size_are_interpolated_when_asked(whole: bool, tmp_
     output = tmp_path / ("out.pt" if whole else "out.safetensors")
     with pytest.raises(MaeError, match=r"pos_embed: .*--interpolate"):
         convert(tmp_path / "in.pth", output, origin=Origin(overrides=asked))
+    with pytest.raises(MaeError, match=r"--interpolate needs the size"):
+        convert(tmp_path / "in.pth", output, origin=Origin(overrides=asked[:-1]), interpolate=True)
     convert(tmp_path / "in.pth", output, origin=Origin(overrides=asked), interpolate=True)
     backbone = mae_core.load_backbone(output)
     assert backbone.input("image").tokenizer.sample_shape == (3, 64, 48)
