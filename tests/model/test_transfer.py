@@ -32,6 +32,22 @@ def test_learned_positions_begin_at_those_of_the_checkpoint(tiny_recipe, old_pos
     assert_same_features(new, old)
 
 
+def test_the_position_of_the_class_token_is_kept_wherever_it_may_be(tiny_recipe):
+    plain = backbone(tiny_recipe)
+    with_row = backbone(tiny_recipe, f"{PART}.positions={{name: learned, class_token: true}}", seed=1)
+    without = backbone(tiny_recipe, f"{PART}.positions={{name: learned}}", seed=2)
+    again = backbone(tiny_recipe, f"{PART}.positions={{name: learned, class_token: true}}", seed=3)
+    transfer(with_row, plain)
+    assert_same_features(with_row, plain)
+    assert not with_row.input("image").positions.class_row.any()
+    with torch.no_grad():
+        with_row.input("image").positions.class_row.normal_()
+    for new in (again, without):  # where there is no row for it, it becomes a part of the token
+        transfer(new, with_row)
+        assert_same_features(new, with_row)
+    assert torch.equal(again.input("image").positions.class_row, with_row.input("image").positions.class_row)
+
+
 def test_what_has_no_place_is_left_and_what_is_missing_stays_as_it_was(tiny_recipe):
     old = backbone(tiny_recipe, "model.encoder.final_norm=true")
     new = backbone(tiny_recipe, "model.encoder.final_norm=false", "model.encoder.mask_tokens=true", seed=1)
