@@ -8,11 +8,10 @@ from torch import Tensor
 
 from mae_core.config import Config
 from mae_core.evaluation.predicting import Predicted, predict
-from mae_core.interfaces import as_sample
 from mae_core.model.classifier import Classifier
 from mae_core.parts.soft_targets import binary_cross_entropy, cross_entropy, soft_targets
-from mae_core.pictures.sample import can_show, write_sample
 from mae_core.runs.logs import read_metrics
+from mae_core.runs.outputs import draw_samples
 from mae_core.runs.results import Draw, write_results
 from mae_core.runs.scoring import Predictions, judge
 from mae_core.tasks.labelled import LabelledData
@@ -65,21 +64,14 @@ class Measuring:
             checkpoint=config["init"]["checkpoint"] if "init" in config else None,
             seed=config["train"]["seed"],
             seconds=metrics[-1].get("wall_s", 0.0) if metrics else 0.0,
-            draw=self._draw(model, predicted),
+            draw=self._drawing(model, predicted),
         )
 
-    def _draw(self, model: Classifier, predicted: Predicted) -> Draw | None:
-        """What writes the picture of a sample, by its place among the predictions."""
-        tokenizer, held_out = model.backbone.input(self._data.entry).tokenizer, self._data.held_out
-        device = next(model.parameters()).device
-        if held_out is None or not can_show(tokenizer.sample_shape):
-            return None
-
-        def draw(place: int, path: Path) -> None:
-            x = as_sample(held_out.read(predicted.indices[place])).x.unsqueeze(0).to(device)
-            write_sample(tokenizer.denormalize(tokenizer.normalize(x))[0], path)
-
-        return draw
+    def _drawing(self, model: Classifier, predicted: Predicted) -> Draw | None:
+        """What draws a sample by its place in the predictions."""
+        assert self._data.held_out is not None
+        draw = draw_samples(model.backbone, self._data.entry, self._data.held_out)
+        return None if draw is None else lambda place, path: draw(predicted.indices[place], path)
 
     def _predict(self, model: Classifier) -> Predicted:
         if self._predicted is None:
