@@ -17,6 +17,9 @@ from mae_core.interfaces import Modality
 from mae_core.registry import registry
 from mae_registry import MaeError
 
+WHERE = ("root", "labels", "split")
+"""Options of datasets that say which samples they have."""
+
 
 def choose_recipe(modality: Modality, purpose: str, checkpoint: Config) -> str:
     """The modality's recipe for this purpose whose encoder is nearest in size to the checkpoint's. Raises MaeError."""
@@ -61,8 +64,8 @@ def adapt(
     tree = given.to_dict()
     theirs = _entry_like(given, modality_of(checkpoint, entry), recipe)
     tree["model"] = _model(recipe, given, checkpoint, theirs=theirs, entry=entry)
-    tree["data"] = {entry: _dataset(tree.get("data", {}).get(theirs, {}), data)}
-    tree["task"]["validation"] = dict(data.validation)
+    tree["data"] = {entry: {**_options(tree.get("data", {}).get(theirs, {}), data), **data.train}}
+    tree["task"]["validation"] = {**_options(tree["task"].get("validation") or {}, data), **data.validation}
     tree["init"] = {**tree.get("init", {}), "checkpoint": os.path.abspath(weights)}
     _without_class_token(tree, checkpoint)
     return load_config(tree, overrides).renamed(given.name, based_on=given.based_on)
@@ -82,15 +85,15 @@ def _model(recipe: str | Path, given: Config, checkpoint: Config, *, theirs: str
     before = _pretraining(recipe)
     wanted = given.to_dict()["model"]
     if before is None:  # the recipe says itself what the model is
-        return {**wanted, "modalities": {entry: {"type": modality_of(given, theirs), **wanted["modalities"][theirs]}}}
+        kind = {} if entry == theirs else {"type": modality_of(given, theirs)}
+        return {**wanted, "modalities": {entry: {**kind, **wanted["modalities"][theirs]}}}
     first = before.to_dict()["model"]
     own = checkpoint.to_dict()["model"]
-    own_entry = {"type": modality_of(checkpoint, entry), **own["modalities"][entry]}
     changed = _changes(first["modalities"].get(theirs, {}), wanted["modalities"][theirs])
     encoder = own["encoder"]
     if encoder["name"] == wanted["encoder"]["name"]:
         encoder = _merged(encoder, _changes(first["encoder"], wanted["encoder"]))
-    return {"encoder": encoder, "modalities": {entry: _merged(own_entry, changed)}}
+    return {"encoder": encoder, "modalities": {entry: _merged(own["modalities"][entry], changed)}}
 
 
 def _pretraining(recipe: str | Path) -> Config | None:
@@ -130,12 +133,11 @@ def _are_mappings(*values: Any) -> bool:
     return all(isinstance(value, Mapping) for value in values)
 
 
-def _dataset(section: Mapping[str, Any], data: FoundData) -> dict[str, Any]:
-    """The recipe's options of loading, as far as this dataset has them, and where the samples are."""
+def _options(section: Mapping[str, Any], data: FoundData) -> dict[str, Any]:
+    """A recipe's options of loading, as far as this dataset has them, without those that say where the samples are."""
     name = data.train["name"]
     known = parameters(registry().get("datasets", name).load(), name)
-    where = ("name", "root", "labels", "split")
-    return {**{key: value for key, value in section.items() if key in known and key not in where}, **data.train}
+    return {key: value for key, value in section.items() if key in known and key not in WHERE}
 
 
 def _without_class_token(tree: dict[str, Any], checkpoint: Config) -> None:

@@ -187,5 +187,7 @@ class Modality:
     """Name of its dataset of labelled files, which takes the options of `mae_core.data.folders.FileFolder`."""
     known_data: Sequence[KnownData] = field(default=())
     """Published data sets in files of their own."""
+    show: str | None = None
+    """`show(sample, path)`: writes a small PNG of one sample, (sample_shape) in the range of `Tokenizer.denormalize`."""
     recipes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Names of recipes for what is done after pre-training, "finetune" and "probe", one for each size of encoder."""

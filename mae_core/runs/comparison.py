@@ -66,8 +66,9 @@ class Group:
 
     @property
     def name(self) -> str:
-        """The names of the folders."""
-        return ", ".join(run.folder.resolve().name for run in self.runs)
+        """The names of the folders, or the first one's and how many there are."""
+        names = [run.folder.resolve().name for run in self.runs]
+        return ", ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} more"
 
     @property
     def kind(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from mae_core.config import Config, load_config
 
 IGNORED = re.compile(
-    r"data\.\w+\.(root|labels|split)|task\.validation.*|init\.checkpoint"
+    r"data\.\w+\.(root|labels|split)|task\.validation(\.(root|labels|split))?|init(\.checkpoint)?"
     r"|train\.(seed|device_batch_size|num_workers|checkpoint_steps|keep_checkpoints|num_pictures|num_validations|max_bad_share)"
     r"|model\.modalities\.\w+\.(masker|decoder|decoder_positions|target)\b.*"
 )

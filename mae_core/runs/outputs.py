@@ -10,10 +10,12 @@ from torch import nn
 
 from mae_core.build import modality as find_modality
 from mae_core.config import Config
-from mae_core.interfaces import Dataset
+from mae_core.interfaces import Dataset, Tokenizer, as_sample
 from mae_core.model.autoencoder import MaskedAutoencoder
+from mae_core.model.backbone import Backbone
 from mae_core.pictures.reconstruction import reconstruct
 from mae_core.runs.checkpoint import plugin_versions
+from mae_core.runs.results import Draw
 from mae_core.version import __version__
 from mae_registry import resolve
 
@@ -37,6 +39,20 @@ def write_picture(model: MaskedAutoencoder, entry: str, dataset: Dataset, folder
     if previews:  # none where no file can be read, of which the run tells elsewhere
         write = resolve(find_modality(model.backbone.types[entry]).picture)
         write(reconstruct(model, entry, previews), _picture(folder, step, entry))
+
+
+def draw_samples(backbone: Backbone, entry: str, dataset: Dataset) -> Draw | None:
+    """What writes the picture of a sample of `dataset`, un-augmented; None where the modality cannot show a single sample."""
+    show = find_modality(backbone.types[entry]).show
+    if show is None:
+        return None
+    tokenizer: Tokenizer = backbone.input(entry).tokenizer
+
+    def draw(index: int, path: Path) -> None:
+        x = as_sample(dataset.read(index)).x[None].to(next(backbone.parameters()).device)
+        resolve(show)(tokenizer.denormalize(tokenizer.normalize(x))[0].cpu(), path)
+
+    return draw
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -11,7 +11,8 @@ from mae_core.evaluation.predicting import Predicted, predict
 from mae_core.model.classifier import Classifier
 from mae_core.parts.soft_targets import binary_cross_entropy, cross_entropy, soft_targets
 from mae_core.runs.logs import read_metrics
-from mae_core.runs.results import write_results
+from mae_core.runs.outputs import draw_samples
+from mae_core.runs.results import Draw, write_results
 from mae_core.runs.scoring import Predictions, judge
 from mae_core.tasks.labelled import LabelledData
 
@@ -33,13 +34,14 @@ class Measuring:
         self._predicted = None
 
     def measure(self, model: Classifier) -> dict[str, float]:
-        """The loss, without any smoothing, and what follows from the predictions. Nothing where nothing is held out."""
+        """The loss of all views, without smoothing, and what follows from the predictions; nothing without held-out data."""
         if self._data.held_out is None:
             return {}
         predicted = self._predict(model)
-        targets = soft_targets(predicted.targets, len(self._data.labels.names))
-        loss = float(ROWS[self._loss](predicted.logits, targets).mean())
-        return {"loss": loss, **judge(self._predictions(predicted), self._data.labels.names).metrics}
+        num_views = predicted.logits.shape[1]
+        targets = soft_targets(predicted.targets, len(self._data.labels.names)).repeat_interleave(num_views, dim=0)
+        loss = float(ROWS[self._loss](predicted.logits.flatten(0, 1), targets).mean())
+        return {"loss": loss, **judge(self.predictions(model), self._data.labels.names).metrics}
 
     def write(self, model: Classifier, folder: Path, *, protocol: str) -> None:
         """`results.json` in the folder of the run, where samples are held out."""
@@ -49,7 +51,7 @@ class Measuring:
         metrics = read_metrics(folder / "metrics.jsonl")
         write_results(
             folder,
-            self._predictions(predicted),
+            self.predictions(model),
             config=config,
             protocol=protocol,
             classes=self._data.labels.names,
@@ -62,7 +64,14 @@ class Measuring:
             checkpoint=config["init"]["checkpoint"] if "init" in config else None,
             seed=config["train"]["seed"],
             seconds=metrics[-1].get("wall_s", 0.0) if metrics else 0.0,
+            draw=self._drawing(model, predicted),
         )
+
+    def _drawing(self, model: Classifier, predicted: Predicted) -> Draw | None:
+        """What draws a sample by its place in the predictions."""
+        assert self._data.held_out is not None
+        draw = draw_samples(model.backbone, self._data.entry, self._data.held_out)
+        return None if draw is None else lambda place, path: draw(predicted.indices[place], path)
 
     def _predict(self, model: Classifier) -> Predicted:
         if self._predicted is None:
@@ -83,6 +92,8 @@ class Measuring:
                 stacklevel=2,
             )
 
-    def _predictions(self, predicted: Predicted) -> Predictions:
-        scores: Tensor = predicted.logits.softmax(dim=1) if self._loss == "cross_entropy" else predicted.logits.sigmoid()
-        return Predictions(predicted.names, predicted.targets, scores)
+    def predictions(self, model: Classifier) -> Predictions:
+        """The probabilities of the classes, averaged over the views as published."""
+        predicted = self._predict(model)
+        scores: Tensor = predicted.logits.softmax(dim=2) if self._loss == "cross_entropy" else predicted.logits.sigmoid()
+        return Predictions(predicted.names, predicted.targets, scores.mean(dim=1))

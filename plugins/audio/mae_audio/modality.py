@@ -26,7 +26,9 @@ AUDIO = Modality(
     },
     read="mae_audio.reading:read_spectrogram",
     picture="mae_audio.pictures:write_picture",
+    show="mae_audio.pictures:write_sample",
     measure="mae_audio.statistics:measure",
     file_suffixes=(".wav", ".flac", ".ogg", ".mp3"),
     labelled_folder="audio_folder",
+    recipes={"finetune": ("audio/finetune_base",), "probe": ("audio/linprobe_base",)},
 )

@@ -45,6 +45,17 @@ def write_picture(reconstructions: Sequence[Reconstruction], path: str | os.Path
     return written
 
 
+def write_sample(sample: Tensor, path: Path) -> None:
+    """Write a PNG of one spectrogram (1, frames, mel bins): seconds to the right, mel bins up."""
+    figure = Figure((COLUMN_WIDTH, ROW_HEIGHT), layout="constrained")
+    values = sample[0].cpu().float()
+    low, high = float(values.min()), float(values.max())
+    axis = figure.subplots()
+    _show(axis, values, limits=(low, max(high, low + 1e-3)), is_raw=False)
+    axis.set_xlabel("seconds", fontsize=8)
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=100))
+
+
 def sounds(reconstruction: Reconstruction) -> dict[str, Tensor]:
     """Waves (samples,) of 16 kHz within -1 and 1, by what they are; without the padding at the end of a short clip.
 

@@ -118,6 +118,11 @@ def _central_share(sample_shape: tuple[int, ...], share: float | None) -> float:
     return CROP_SHARE if max(sample_shape[1:]) <= MAX_CROPPED else 1.0
 
 
+def usual_share(height: int, width: int) -> float:
+    """The published share of the evaluation crop, for a photograph as a sample of this size."""
+    return CROP_SHARE if max(height, width) <= MAX_CROPPED else 1.0
+
+
 def _resize(image: Tensor, size: tuple[int, int], interpolation: InterpolationMode) -> Tensor:
     # decoders give channels last; a contiguous copy in that order is resized a third faster than a view of the image
     batch = image[None].contiguous(memory_format=torch.channels_last)

@@ -103,7 +103,9 @@ class DepthFolder(FileFolder):
         crop_scale: ShareRange = (0.2, 1.0),
         crop_ratio: PositiveRange = (3 / 4, 4 / 3),
         flip: Probability = 0.5,
+        crop_share: Share | None = None,
     ) -> None:
+        self._share = crop_share
         self._crop = RandomCrop(sample_shape, scale=crop_scale, ratio=crop_ratio, flip=flip, interpolation="bilinear")
         super().__init__(root, modality=DEPTH, what="depth maps")
 
@@ -113,7 +115,9 @@ class DepthFolder(FileFolder):
 
     def read(self, index: int) -> Tensor:
         """The central crop of one file, float32. Raises BadSample."""
-        return center_crop(read_depth_map(self.describe(index)), self._crop.sample_shape, interpolation="bilinear")
+        return center_crop(
+            read_depth_map(self.describe(index)), self._crop.sample_shape, share=self._share, interpolation="bilinear"
+        )
 
 
 class SemsegFolder(FileFolder):
@@ -123,6 +127,7 @@ class SemsegFolder(FileFolder):
 
     Args:
         num_classes: the tokenizer's; a file with a larger label is a bad sample.
+        crop_share: that of the photographs, which must be given where these are samples of more than 224 pixels.
     """
 
     def __init__(
@@ -134,7 +139,9 @@ class SemsegFolder(FileFolder):
         crop_scale: ShareRange = (0.2, 1.0),
         crop_ratio: PositiveRange = (3 / 4, 4 / 3),
         flip: Probability = 0.5,
+        crop_share: Share | None = None,
     ) -> None:
+        self._share = crop_share
         shape = (1, *sample_shape)
         self._crop = RandomCrop(shape, scale=crop_scale, ratio=crop_ratio, flip=flip, interpolation="nearest-exact")
         self._num_classes = num_classes
@@ -146,7 +153,7 @@ class SemsegFolder(FileFolder):
 
     def read(self, index: int) -> Tensor:
         """The central crop of one file, int64. Raises BadSample."""
-        return center_labels(self._labels(index), self._crop.sample_shape[1:])
+        return center_labels(self._labels(index), self._crop.sample_shape[1:], share=self._share)
 
     def _labels(self, index: int) -> Tensor:
         return read_labels(self.describe(index), num_classes=self._num_classes)

@@ -4,6 +4,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from mae_core.files import write_atomically
 from mae_core.interfaces import Reconstruction
 from mae_core.pictures.panels import headings, panels
@@ -21,6 +23,13 @@ def write_picture(reconstructions: Sequence[Reconstruction], path: str | os.Path
     picture = compose(reconstructions).picture()
     write_atomically(Path(path), lambda file: picture.save(file, format="PNG"))
     return [Path(path)]
+
+
+def write_sample(sample: Tensor, path: Path) -> None:
+    """Write a PNG of one sample (channels, height, width) from 0 to 1, enlarged if it is small."""
+    factor = max(1, MAX_SIDE // max(sample.shape[1:]))
+    picture = Tile(sample.cpu().float()).picture(factor)
+    write_atomically(path, lambda file: picture.save(file, format="PNG"))
 
 
 def compose(reconstructions: Sequence[Reconstruction]) -> Sheet:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mae_core.interfaces import BadSample, Reconstruction, Tokenizer
 from mae_image import pictures
-from mae_image.crops import center_crop
+from mae_image.crops import center_crop, usual_share
 from mae_image.reading import read_upright
 from mae_image.scenes import SemsegPatches
 from mae_registry import ConfigError
@@ -43,12 +43,14 @@ def read_semseg(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Tensor:
     """
     if not isinstance(tokenizer, SemsegPatches):
         raise ConfigError(f"labels are read for the tokenizer 'semseg_patches', not for {type(tokenizer).__name__}")
-    return center_labels(read_labels(path, num_classes=tokenizer.num_classes), tokenizer.sample_shape)
+    height, width = (side * tokenizer.stride for side in tokenizer.sample_shape)
+    labels = read_labels(path, num_classes=tokenizer.num_classes)
+    return center_labels(labels, tokenizer.sample_shape, share=usual_share(height, width))
 
 
-def center_labels(labels: Tensor, sample_shape: tuple[int, ...]) -> Tensor:
-    """(1, H, W) labels -> int64 of `sample_shape` (H', W'), un-augmented."""
-    return center_crop(labels, (1, *sample_shape), interpolation="nearest-exact")[0].long()
+def center_labels(labels: Tensor, sample_shape: tuple[int, ...], *, share: float | None) -> Tensor:
+    """(1, H, W) labels -> int64 of `sample_shape` (H', W'), un-augmented. `share`: see `center_crop`."""
+    return center_crop(labels, (1, *sample_shape), share=share, interpolation="nearest-exact")[0].long()
 
 
 def read_labels(path: str | os.PathLike[str], *, num_classes: int) -> Tensor:

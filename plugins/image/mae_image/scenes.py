@@ -76,7 +76,7 @@ class SemsegPatches(Tokenizer):
         self.grid = Grid(**grid_sizes(("h", "w"), (height, width_labels), self.sides))
         self.sample_shape = (height, width_labels)
         self.patch_dim = self.sides[0] * self.sides[1]
-        self.num_classes = num_classes
+        self.num_classes, self.stride = num_classes, stride
         if width is not None:
             self.class_embedding = nn.Embedding(num_classes, class_width)
             nn.init.trunc_normal_(self.class_embedding.weight, std=0.02)

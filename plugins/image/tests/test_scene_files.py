@@ -13,6 +13,7 @@ from mae_core.interfaces import BadSample, Reconstruction
 from mae_core.pictures.panels import panels
 from mae_image.datasets import DepthFolder, ImageFolder, SemsegFolder
 from mae_image.pictures import compose, write_picture
+from mae_image.reading import read_image
 from mae_image.scene_files import (
     colours,
     read_depth,
@@ -231,3 +232,16 @@ def test_pictures_show_depth_in_grey(tmp_path):
         assert picture.getpixel(sheet.origin(0, 0)) == (0, 0, 0)
         assert picture.getpixel(sheet.origin(0, 1)) == (128, 128, 128)
         assert picture.getpixel(sheet.origin(0, 2)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("side", [224, 448])
+def test_photographs_and_labels_show_the_same_part_at_any_size(side, tmp_path):
+    labels = (np.indices((500, 600)).sum(axis=0) // 60).astype(np.uint8)
+    save(tmp_path / "labels.png", labels)
+    Image.fromarray(labels * 13).convert("RGB").save(tmp_path / "photo.png")
+    semseg = read_semseg(
+        tmp_path / "labels.png", SemsegPatches(8, input_size=(side, side), patch_size=(16, 16), num_classes=20)
+    )
+    photo = read_image(tmp_path / "photo.png", ImagePatches(8, input_size=(side, side)))
+    same = (photo[0, 2::4, 2::4].float() / 13).round() == semseg
+    assert float(same.float().mean()) > 0.9

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from mae_core.files import write_atomically
 from mae_core.interfaces import Reconstruction
@@ -15,6 +16,8 @@ from mae_core.pictures.text import wrap
 
 NUM_FRAMES = 6
 """Frames of a clip in a PNG, evenly spaced."""
+NUM_SHOWN = 3
+"""Frames of a single sample."""
 MAX_MOVING = 4
 """Clips in a GIF: more make a large file."""
 MAX_SIDE = 128
@@ -34,6 +37,17 @@ def write_picture(reconstructions: Sequence[Reconstruction], path: str | os.Path
     options = {"save_all": True, "append_images": moving[1:], "duration": GIF_MILLISECONDS, "loop": 0}
     write_atomically(gif, lambda file: moving[0].save(file, format="GIF", **options))
     return [png, gif]
+
+
+def write_sample(sample: Tensor, path: Path) -> None:
+    """Write a PNG of the first, a middle and the last frame of one sample (channels, frames, height, width), side by side."""
+    frames = np.linspace(0, sample.shape[1] - 1, NUM_SHOWN).round().astype(int)
+    factor = max(1, MAX_SIDE // max(sample.shape[2:]))
+    tiles = [Tile(sample[:, frame].cpu().float()).picture(factor) for frame in frames]
+    picture = Image.new("RGB", (sum(tile.width for tile in tiles), tiles[0].height))
+    for number, tile in enumerate(tiles):
+        picture.paste(tile, (number * tile.width, 0))
+    write_atomically(path, lambda file: picture.save(file, format="PNG"))
 
 
 def chosen_frames(reconstruction: Reconstruction) -> list[int]:
