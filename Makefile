@@ -1,6 +1,6 @@
 # All that a fresh machine needs is Python 3.11 or newer and make.
 #
-#   make demo    train a small image MAE on bundled photographs (under 5 minutes), see what it reconstructs
+#   make demo    train a small image MAE on bundled photographs (four to seven minutes), see what it reconstructs
 #   make demo-video, make demo-audio    the same for clips and sounds that it makes up
 #   make test    run every test
 #   make wheels-test    build the wheels and try them outside of the checkout

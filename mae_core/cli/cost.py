@@ -62,6 +62,8 @@ def _print(cost: "Cost", *, is_measured: bool) -> None:
     lines = [cost.recipe, "", _row("parameters", "trained", "frozen")]
     lines += [_row(f"  {name}", f"{part.trained:,}", f"{part.frozen:,}") for name, part in parts]
     lines += [_row("  all", *(f"{number:,}" for number in whole))]
+    if cost.absent and "head" in cost.model.parameters:
+        lines.append("  The data are not here to say how many classes there are; this head is one for 2.")
     for source, costs in cost.model.samples.items():
         lines += ["", *_sample(source, costs)]
     lines += ["", *_memory(cost), "", "training", *(_run(cost, is_measured=is_measured))]

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def reconstruct(
-    checkpoint: Annotated[Path, typer.Argument(help="The folder of a run, or a checkpoint file.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="The folder of a run, a checkpoint file, or published weights with a decoder.")
+    ],
     inputs: Annotated[
         list[Path] | None,
         typer.Argument(help="Files, or folders of files. Without any, examples from the training data are used."),
@@ -51,7 +53,7 @@ def reconstruct(
 
     output = output or _free_name()
     require_output(output, suffixes=(".png",), inputs=[checkpoint, *(inputs or [])], overwrite=overwrite)
-    model, config, _ = load_model(checkpoint)
+    model, config, _ = load_model(checkpoint, say=functools.partial(typer.echo, err=True))
     name = modality or _modality_of(inputs or [], model)
     previews = _read(inputs, model, name) if inputs else _examples(config, name)
     rows = []

@@ -4,29 +4,29 @@ from collections.abc import Sequence
 from random import Random
 
 import torch
-from torch import Tensor
 
 from mae_core.build import sample_shape
 from mae_core.config import Config
-from mae_core.interfaces import Dataset, Preview
+from mae_core.interfaces import LABEL, Dataset, Preview, Sample
 from mae_core.registry import registry
 from mae_core.training.sources import Source
 from mae_registry import MaeError, did_you_mean
 
 
 class Absent(Dataset):
-    """Samples of which only the shape is known."""
+    """Samples of which only the shape is known; where they have to have labels, all are of the first class."""
 
     def __init__(self, shape: Sequence[int], num_views: int) -> None:
-        self.shape = (num_views, *shape) if num_views > 1 else tuple(shape)
+        self.views = (num_views,) if num_views > 1 else ()
+        self.shape = (*self.views, *shape)
         self.num_views = num_views
 
     def __len__(self) -> int:
         return 0
 
-    def load(self, index: int, *, random: Random) -> Tensor:
+    def load(self, index: int, *, random: Random) -> Sample:
         """Zeros, which take no memory."""
-        return torch.zeros(()).expand(self.shape)
+        return Sample(torch.zeros(()).expand(self.shape), {LABEL: torch.zeros(self.views, dtype=torch.int64)})
 
     def describe(self, index: int) -> str:
         """Nothing."""

@@ -30,6 +30,8 @@ class Cost:
     run: Run | None
     why_no_run: str
     """Where there is no run: why its length is not known."""
+    absent: str
+    """Why the data are not here; empty: they are."""
     time: Time | None
 
     @property
@@ -77,7 +79,8 @@ def cost(
     run = None
     if not why:
         num_views = {name: source.num_views for name, source in task.sources.items()}
-        run = count_run(config["train"], sizes or {name: len(source) for name, source in task.sources.items()}, num_views)
+        lengths = {name: source.draws.number if source.draws else len(source) for name, source in task.sources.items()}
+        run = count_run(config["train"], sizes or lengths, num_views)
     half = config.get("train", {}).get("precision") != "32-true"
     try:
         model = measure(config, task, half=half)
@@ -90,7 +93,7 @@ def cost(
         flops = sum(share * model.training(source) for source, share in run.shares.items())
         peak = hardware.half if half else hardware.single
         time = estimate(run, flops, peak=peak, devices=devices, rate=rate, price=price)
-    return Cost(config.name, hardware, devices, half, model, run, why, time)
+    return Cost(config.name, hardware, devices, half, model, run, why, absent, time)
 
 
 def _find_data(config: Config, task: Task[Any]) -> str:

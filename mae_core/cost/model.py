@@ -14,6 +14,7 @@ from mae_core.cost.meter import OTHER, Meter, Tally
 from mae_core.interfaces import Batch, Decoder, Encoder, Head, Sample, Target, Task, Term
 from mae_core.masking.sampling import Undrawn
 from mae_core.model.backbone import Backbone, Input
+from mae_core.model.classifier import Classifier
 from mae_core.model.teachers import Teachers
 from mae_core.registry import build_component
 from mae_registry import MaeError
@@ -29,6 +30,7 @@ NUM_ROWS = 2
 
 PARTS: tuple[tuple[type[nn.Module], str, tuple[str, ...]], ...] = (
     (Teachers, "teacher", ()),
+    (Classifier, "average", ()),  # the one inside of another
     (Backbone, "encoder", ()),
     (Encoder, "encoder", ("forward",)),
     (Decoder, "decoder", ("forward",)),
@@ -236,7 +238,7 @@ def _parts(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, Sequence[str
     """(name, module, what it is called, methods to watch) of every part, outer ones first."""
     for name, module in model.named_modules():
         for kind, called, methods in PARTS:
-            if isinstance(module, kind):
+            if name and isinstance(module, kind):
                 yield name, module, called, methods
 
 

@@ -59,16 +59,16 @@ class Run:
     """The part of the samples that is of each source."""
 
 
-def count_run(settings: Mapping[str, Any], sizes: Mapping[str, int], num_views: Mapping[str, int]) -> Run:
-    """The run that `train` describes, with so many samples of each source, and views of each.
+def count_run(settings: Mapping[str, Any], lengths: Mapping[str, int], num_views: Mapping[str, int]) -> Run:
+    """The run that `train` describes, with so many samples of each source in an epoch, and views of each sample.
 
     With several sources, the expected run: which of them a step takes is random.
     """
     batch_size, epochs = settings["batch_size"], settings["epochs"]
-    num_batches = count_batches(sizes, batch_size)
+    num_batches = count_batches(lengths, batch_size)
     steps = epochs * sum(num_batches.values())
     often = source_shares(num_batches, settings["weights"])
-    rows = {name: often[name] / sum(often.values()) * num_views[name] for name in sizes}
+    rows = {name: often[name] / sum(often.values()) * num_views[name] for name in lengths}
     per_load = sum(rows.values())
     shares = {name: number / per_load for name, number in rows.items()}
     return Run(epochs, steps, batch_size, round(steps * batch_size * per_load), shares)

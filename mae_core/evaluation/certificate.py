@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,9 @@ from mae_core.layouts.shapes import depth as depth
 from mae_core.layouts.shapes import transformer as transformer
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.registry import build_component
-from mae_core.tasks.classification import Classification
+
+if TYPE_CHECKING:
+    from mae_core.tasks.classification import Classification
 
 LOSS, PREDICTION, GRADIENT, WEIGHT = 2e-6, 5e-6, 1e-6, 1e-5
 """Tolerances in float32 for an independent implementation: the loss relative, the others absolute."""
@@ -63,17 +65,16 @@ def published_task(
     return task
 
 
-def published_classification(config: Config, weights: Mapping[str, Tensor], *, layout: str) -> Classification:
+def published_classification(config: Config, weights: Mapping[str, Tensor], *, layout: str) -> "Classification":
     """The recipe's task `classify`, whose model has published weights."""
     task = classification(config, num_classes=next(len(bias) for name, bias in weights.items() if name in HEAD_BIASES))
     import_state_dict(task.model, weights, layout=layout)
     return task
 
 
-def classification(config: Config, *, num_classes: int) -> Classification:
+def classification(config: Config, *, num_classes: int) -> "Classification":
     """The recipe's task `classify` with a fresh model, for classes that no data name."""
-    task = build_component("tasks", config["task"], config)
-    assert isinstance(task, Classification)
+    task: Classification = build_component("tasks", config["task"], config)
     task.classes = tuple(map(str, range(num_classes)))
     task.build_model(fresh=True)
     return task

@@ -25,14 +25,15 @@ class Predicted:
     targets: Tensor
     """(N,) int64, or (N, classes) of 0 and 1, as `Labels.targets`."""
     logits: Tensor
-    """(N, classes) float32."""
+    """(N, views, classes) float32: of each view that a sample is measured on."""
     skipped: Sequence[Skipped]
 
 
 def predict(model: Classifier, dataset: Dataset, *, entry: str, num_workers: int | Literal["auto"]) -> Predicted:
     """Logits of all samples of a labelled dataset, un-augmented, where the model's weights are and in the modes that it is in.
 
-    Samples that cannot be read are skipped and listed. Raises MaeError where none can be read.
+    Where a dataset measures samples on several views, such as parts of a recording, there are logits of each. Samples that
+    cannot be read are skipped and listed. Raises MaeError where none can be read.
     """
     assert dataset.labels is not None
     device = next(model.parameters()).device
@@ -41,8 +42,11 @@ def predict(model: Classifier, dataset: Dataset, *, entry: str, num_workers: int
     indices: list[int] = []
     skipped: list[Skipped] = []
     logits: list[Tensor] = []
-    every = range(len(dataset))
-    reading = read_batches(dataset, every, entry=entry, batch_size=BATCH_SIZE, num_workers=num_workers, device=device)
+    every, num_views = range(len(dataset)), dataset.num_test_views
+    batch_size = max(1, BATCH_SIZE // num_views)
+    reading = read_batches(
+        dataset, every, entry=entry, batch_size=batch_size, view="test", num_workers=num_workers, device=device
+    )
     with reading as batches, torch.no_grad():
         for batch in batches:
             samples = batch.loaded.to(device)
@@ -52,7 +56,8 @@ def predict(model: Classifier, dataset: Dataset, *, entry: str, num_workers: int
                 indices += batch.indices
                 sample = samples[entry]
                 extras = {name: extra for name, extra in sample.extras.items() if name != LABEL}
-                logits.append(model({entry: Sample(normalize(sample.x), extras)}).float().cpu())
+                found = model({entry: Sample(normalize(sample.x), extras)}).float().cpu()
+                logits.append(found.unflatten(0, (-1, num_views)))
     if not logits:
         raise MaeError(f"none of the {len(dataset)} held-out samples can be read; the first one: {skipped[0].reason}")
     return Predicted(names, indices, dataset.labels.targets[torch.tensor(indices)], torch.cat(logits), skipped)

@@ -13,6 +13,9 @@ from mae_core.interfaces import BadSample, Dataset, Sample, as_sample
 from mae_core.masking.sampling import derive_seed
 from mae_core.training.stream import Loaded, collate, explain_mistake, make_loader, running
 
+View = int | Literal["test"]
+"""What is read of a sample; see `read_batches`."""
+
 
 class Skipped(NamedTuple):
     """A sample that could not be read, and why."""
@@ -42,15 +45,16 @@ def read_batches(
     *,
     entry: str,
     batch_size: int,
-    view: int = 0,
+    view: View = 0,
     seed: int = 0,
     num_workers: int | Literal["auto"],
     device: torch.device,
 ) -> Generator[Iterator[Read]]:
     """The samples with these numbers, in their order, on the CPU; `device` is where they will go.
 
-    `view` 0 is `Dataset.read`; from 1 on samples are augmented by random numbers of `seed`, of the number of the view and of
-    that of the sample. Raises MaeError where a process that reads has died.
+    `view` 0 is `Dataset.read`, "test" all views of `Dataset.read_views`, one after the other; from 1 on samples are augmented
+    by random numbers of `seed`, of the number of the view and of that of the sample. Raises MaeError where a process that reads
+    has died.
     """
     batches = [list(indices[first : first + batch_size]) for first in range(0, len(indices), batch_size)]
     reading = _Reading(dataset, entry, view=view, seed=seed)
@@ -62,7 +66,7 @@ def read_batches(
 class _Reading(TorchDataset[Read]):
     """One sample at a time, in a worker process."""
 
-    def __init__(self, dataset: Dataset, entry: str, *, view: int, seed: int) -> None:
+    def __init__(self, dataset: Dataset, entry: str, *, view: View, seed: int) -> None:
         self._dataset, self._entry, self._view, self._seed = dataset, entry, view, seed
 
     def __getitem__(self, index: int) -> Read:
@@ -71,17 +75,22 @@ class _Reading(TorchDataset[Read]):
         except BadSample as error:
             return Read(Loaded(), [], [Skipped(self._dataset.describe(index), str(error))])
         except Exception as error:
-            method = "load" if self._view else "read"
+            method = {0: "read", "test": "read_views"}.get(self._view, "load")
             failure = explain_mistake(self._entry, self._dataset.describe, index, error, method=method)
             return Read(Loaded(failure=failure), [], [])
-        extras = {name: extra.unsqueeze(0) for name, extra in sample.extras.items()}
-        samples = {self._entry: Sample(sample.x.unsqueeze(0), extras)}
-        return Read(Loaded(samples, [self._dataset.describe(index)]), [index], [])
+        return Read(Loaded({self._entry: sample}, [self._dataset.describe(index)]), [index], [])
 
     def _read(self, index: int) -> Sample:
-        if self._view == 0:
+        """With views as the first axis of every tensor."""
+        if not isinstance(self._view, int):
+            return self._dataset.read_views(index)
+        sample = self._read_one(index, self._view)
+        return Sample(sample.x.unsqueeze(0), {name: extra.unsqueeze(0) for name, extra in sample.extras.items()})
+
+    def _read_one(self, index: int, view: int) -> Sample:
+        if view == 0:
             return as_sample(self._dataset.read(index))
-        random = Random(derive_seed(self._seed, "view", self._view, index))
+        random = Random(derive_seed(self._seed, "view", view, index))
         sample = as_sample(self._dataset.load(index, random=random))
         if self._dataset.num_views == 1:
             return sample

@@ -155,6 +155,12 @@ class Encoder(nn.Module, ABC):
             return 0
         return int(rest.partition(".")[0]) + 1 if part == "blocks" else None
 
+    @property
+    def num_blocks(self) -> int:
+        """Of all stages together: the layer of the last one, by `layer_of`."""
+        layers = (self.layer_of(name) for name, _ in self.named_parameters())
+        return max((layer for layer in layers if layer is not None), default=0)
+
     def check_mask(self, mask: Mask) -> None:
         """Raise ConfigError for a mask of one modality that the encoder cannot be shown; asked when a model is built."""
         if mask.ragged and not self.returns_all:

@@ -107,19 +107,19 @@ def _put(tree: dict[str, Any], key: str, value: object) -> None:
 
 def _sizes(model: Mapping[str, Any]) -> str:
     """The sizes in a section `model`, in words."""
-    parts = [f"encoder {_said(model.get('encoder', {}))}"]
+    parts = [f"encoder ({_said(model.get('encoder', {}))})"]
     for entry, section in model.get("modalities", {}).items():
         tokenizer = section.get("tokenizer", {})
         samples = f" of {_by(tokenizer['input_size'])}" if "input_size" in tokenizer else ""
         parts.append(f"{entry}{samples} in patches of {_by(tokenizer['patch_size'])}" if "patch_size" in tokenizer else entry)
         if decoder := section.get("decoder"):
-            parts.append(f"decoder {_said(decoder)}")
+            parts.append(f"decoder ({_said(decoder)})")
     return ", ".join(parts)
 
 
 def _said(section: Mapping[str, Any]) -> str:
-    sizes = {key: section[key] for key in ("width", "depth", "depths") if key in section}
-    return " ".join(f"{key} {_shown(value)}" for key, value in sizes.items())
+    sizes = {key: section[key] for key in ("width", "depth", "depths", "heads") if key in section}
+    return ", ".join(f"{key} {_shown(value)}" for key, value in sizes.items())
 
 
 def _by(sides: Sequence[int]) -> str:

@@ -39,6 +39,14 @@ def mlp_ratio(hidden: int, width: int) -> float:
     return ratio if int(width * ratio) == hidden else math.nextafter(ratio, math.inf)
 
 
+def take_heads(section: dict[str, Any], said: int | None, family: Mapping[int, int], key: str) -> dict[str, Any]:
+    """Put the heads that a file beside the weights states into `section`; where none does, what is assumed of `key`."""
+    if said is None:
+        return {key: family.get(section["width"])}
+    section["heads"] = said
+    return {}
+
+
 def square_sides(num_patches: int, patch: Sequence[int]) -> list[int] | None:
     """Height and width of square samples that have so many patches; None where no square has."""
     side = math.isqrt(num_patches)

@@ -38,17 +38,16 @@ class Classifier(nn.Module):
 
         0: the head alone. 0.5: the MLP of the last block, with its norm. 1, 2, ...: so many blocks (He et al. 2022, Figure 9).
         """
-        encoder = self.backbone.encoder
-        if num_blocks != 0.5 and (num_blocks != int(num_blocks) or num_blocks > encoder.num_layers):
+        encoder, last = self.backbone.encoder, self.backbone.encoder.num_blocks
+        if num_blocks != 0.5 and (num_blocks != int(num_blocks) or num_blocks > last):
             raise ConfigError(
-                f"task.tuned={num_blocks:g}: must be all, 0, 0.5, or a whole number of blocks, of which the encoder has "
-                f"{encoder.num_layers}"
+                f"task.tuned={num_blocks:g}: must be all, 0, 0.5, or a whole number of blocks, of which the encoder has {last}"
             )
         self.backbone.requires_grad_(False)
         for name, parameter in encoder.named_parameters() if num_blocks else ():
             layer = encoder.layer_of(name)
-            is_tuned = layer is None or layer > encoder.num_layers - int(num_blocks)
-            is_mlp = layer == encoder.num_layers and num_blocks == 0.5 and not {"mlp", "norm2"}.isdisjoint(name.split("."))
+            is_tuned = layer is None or layer > last - int(num_blocks)
+            is_mlp = layer == last and num_blocks == 0.5 and not {"mlp", "norm2"}.isdisjoint(name.split("."))
             parameter.requires_grad_(is_tuned or is_mlp)
         self.train(self.training)
 

@@ -32,8 +32,8 @@ def layer_decay_groups(
 
     What comes after the last block, such as a head, has `lr` itself. Raises ConfigError for a model without an encoder.
     """
-    depths = _depths(model)
-    last = max(depths.values()) + 1
+    encoder = _encoder(model)
+    depths, last = _depths(model, encoder), encoder.num_blocks + 1
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in _trained(model):
         groups.setdefault((depths.get(name, last), _decays(name, parameter, no_decay)), []).append(parameter)
@@ -162,14 +162,16 @@ def _decays(name: str, parameter: nn.Parameter, no_decay: Sequence[str]) -> bool
     return parameter.ndim > 1 and not exempt
 
 
-def _depths(model: nn.Module) -> dict[str, int]:
-    """By name, the layer of each parameter that is not after the last block; frozen ones too, so that layers keep theirs."""
-    backbone = getattr(model, "backbone", None)
-    encoder = getattr(backbone, "encoder", None)
-    if not isinstance(encoder, Encoder):
-        raise ConfigError(
-            f"optimizer.layer_decay: {type(model).__name__} has no encoder whose layers could learn at rates of their own"
-        )
+def _encoder(model: nn.Module) -> Encoder:
+    found = getattr(getattr(model, "backbone", None), "encoder", None)
+    if not isinstance(found, Encoder):
+        name = type(model).__name__
+        raise ConfigError(f"optimizer.layer_decay: {name} has no encoder whose layers could learn at rates of their own")
+    return found
+
+
+def _depths(model: nn.Module, encoder: Encoder) -> dict[str, int]:
+    """By name, the layer of each parameter that is not after the last block."""
     layers = {f"backbone.encoder.{name}": encoder.layer_of(name) for name, _ in encoder.named_parameters()}
     inputs = {name: 0 for name, _ in model.named_parameters() if name.startswith("backbone.inputs.")}
     return {name: layer for name, layer in {**inputs, **layers}.items() if layer is not None}

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mae_core.build import sample_shape
-from mae_core.config import Config, load_config
+from mae_core.config import Config
 from mae_core.data.checks import check_data
 from mae_core.interfaces import Dataset, Labels
-from mae_core.registry import build_component
-from mae_core.training.sources import build_datasets
+from mae_core.training.sources import build_changed_dataset, build_datasets
 from mae_registry import ConfigError, MaeError
 
 
@@ -45,7 +43,7 @@ def open_labelled_data(config: Config, validation: Mapping[str, Any] | None) -> 
         return LabelledData(datasets, found, entry, None, [])
     if len(datasets) > 1:
         raise ConfigError("task.validation: data of several modalities cannot be measured on; set it to null")
-    held_out = _open_held_out(config, entry, validation)
+    held_out = build_changed_dataset(config, entry, validation, key="task.validation")
     try:
         notes = check_data(datasets[entry], held_out)
     except MaeError as error:
@@ -67,14 +65,3 @@ def _require_labels(config: Config, datasets: Mapping[str, Dataset], labels: Map
     entry, classes = next(iter(names.items()))
     if len(classes) < 2:
         raise ConfigError(f"all samples of data.{entry} are of one class, {', '.join(classes)}; there must be two or more")
-
-
-def _open_held_out(config: Config, entry: str, validation: Mapping[str, Any]) -> Dataset:
-    section = config.to_dict()["data"][entry]
-    kept = section if validation.get("name", section["name"]) == section["name"] else {}
-    try:
-        changed = load_config({**config.to_dict(), "data": {entry: {**kept, **validation}}})
-        return build_component("datasets", changed["data"][entry], sample_shape(config, entry))
-    except MaeError as error:
-        text = str(error).replace(f"data.{entry}.", "task.validation.")
-        raise ConfigError(text if "task.validation." in text else f"task.validation: {text}") from error

@@ -34,13 +34,14 @@ class Measuring:
         self._predicted = None
 
     def measure(self, model: Classifier) -> dict[str, float]:
-        """The loss, without any smoothing, and what follows from the predictions. Nothing where nothing is held out."""
+        """The loss of all views, without smoothing, and what follows from the predictions; nothing without held-out data."""
         if self._data.held_out is None:
             return {}
         predicted = self._predict(model)
-        targets = soft_targets(predicted.targets, len(self._data.labels.names))
-        loss = float(ROWS[self._loss](predicted.logits, targets).mean())
-        return {"loss": loss, **judge(self._predictions(predicted), self._data.labels.names).metrics}
+        num_views = predicted.logits.shape[1]
+        targets = soft_targets(predicted.targets, len(self._data.labels.names)).repeat_interleave(num_views, dim=0)
+        loss = float(ROWS[self._loss](predicted.logits.flatten(0, 1), targets).mean())
+        return {"loss": loss, **judge(self.predictions(model), self._data.labels.names).metrics}
 
     def write(self, model: Classifier, folder: Path, *, protocol: str) -> None:
         """`results.json` in the folder of the run, where samples are held out."""
@@ -50,7 +51,7 @@ class Measuring:
         metrics = read_metrics(folder / "metrics.jsonl")
         write_results(
             folder,
-            self._predictions(predicted),
+            self.predictions(model),
             config=config,
             protocol=protocol,
             classes=self._data.labels.names,
@@ -91,6 +92,8 @@ class Measuring:
                 stacklevel=2,
             )
 
-    def _predictions(self, predicted: Predicted) -> Predictions:
-        scores: Tensor = predicted.logits.softmax(dim=1) if self._loss == "cross_entropy" else predicted.logits.sigmoid()
-        return Predictions(predicted.names, predicted.targets, scores)
+    def predictions(self, model: Classifier) -> Predictions:
+        """The probabilities of the classes, averaged over the views as published."""
+        predicted = self._predict(model)
+        scores: Tensor = predicted.logits.softmax(dim=2) if self._loss == "cross_entropy" else predicted.logits.sigmoid()
+        return Predictions(predicted.names, predicted.targets, scores.mean(dim=1))

@@ -49,6 +49,7 @@ def check_encoder(section: Section, *, tokenizer: Section, num_keep: int | None 
         latent, of_two = run(backbone), run(backbone, x[1:], mask[1:])
         of_other = run(backbone, _with_hidden_changed(own, x, mask))
     _check_latent(subject, backbone.encoder, latent, own.grid.num_patches, num_keep)
+    _check_depths(subject, backbone.encoder)
     require_close(subject, of_two.x, latent.x[1:], "a sample's latent depends on the other samples", contract=contract)
     require_close(subject, of_other.x, latent.x, "the latent depends on hidden patches", contract=contract)
     check_module(subject, build, lambda part: run(part).x)
@@ -67,6 +68,18 @@ def _check_latent(subject: Part, encoder: Encoder, latent: Latent, num_patches: 
     subject.require_shape(latent.ids, (BATCH_SIZE, num_tokens), "the latent's ids", contract=contract)
     missing = [layer for layer in range(encoder.num_layers + 1) if layer not in latent.layers]
     subject.require(not missing, f"the layers {missing} were asked for and are not there", contract=subject.at("num_layers"))
+
+
+def _check_depths(subject: Part, encoder: Encoder) -> None:
+    """What is said of the parameters' layers, for learning rates that grow with the layer."""
+    contract = subject.at("layer_of")
+    with subject.attempt("layer_of", contract=contract):
+        layers = {encoder.layer_of(name) for name, _ in encoder.named_parameters()}
+    expected = set(range(1, encoder.num_blocks + 1))
+    problem = (
+        f"its parameters are those of blocks {sorted(expected & layers)}, which are not all from 1 to {encoder.num_blocks}"
+    )
+    subject.require(expected <= layers, problem, contract=contract)
 
 
 def check_decoder(section: Section, *, tokenizer: Section) -> None:

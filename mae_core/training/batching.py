@@ -75,7 +75,8 @@ def _repeated(batch: Mapping[str, Sample], size: int) -> dict[str, Sample]:
 
 
 def _fits(task: Task[Any], source: str, batch: dict[str, Sample], num_rows: int, fabric: Fabric, model: Any) -> bool:
-    """Try a forward and a backward pass, with room for the optimizer's two moments."""
+    """Try a forward and a backward pass, with room for the optimizer's two moments. Leaves no trace in the model."""
+    buffers = [(buffer, buffer.clone()) for buffer in task.model.buffers()]  # a BatchNorm remembers what it saw
     try:
         moments = [torch.empty_like(p) for p in task.model.parameters() if p.requires_grad for _ in range(2)]
         samples = task.normalize(batch)
@@ -94,5 +95,7 @@ def _fits(task: Task[Any], source: str, batch: dict[str, Sample], num_rows: int,
     else:
         fits = True
     task.model.zero_grad(set_to_none=True)
+    for buffer, before in buffers:
+        buffer.copy_(before)
     torch.cuda.empty_cache()
     return fits

@@ -23,16 +23,16 @@ class Key(NamedTuple):
     sample: int
 
 
-def count_batches(sizes: Mapping[str, int], batch_size: int) -> dict[str, int]:
-    """Whole batches of each source in one pass over its data. Raises ConfigError for a source that does not fill one."""
-    for name, size in sizes.items():
-        if size < batch_size:
-            suggested = 2 ** max(0, (size // STEPS_OF_A_SMALL_EPOCH).bit_length() - 1)
+def count_batches(lengths: Mapping[str, int], batch_size: int) -> dict[str, int]:
+    """Whole batches that each source has in an epoch. Raises ConfigError for a source that does not fill one."""
+    for name, length in lengths.items():
+        if length < batch_size:
+            suggested = 2 ** max(0, (length // STEPS_OF_A_SMALL_EPOCH).bit_length() - 1)
             raise ConfigError(
-                f"data.{name}: {size} samples an epoch do not fill one batch of train.batch_size={batch_size}; "
+                f"data.{name}: {length} samples an epoch do not fill one batch of train.batch_size={batch_size}; "
                 f"lower it, for example to train.batch_size={suggested}"
             )
-    return {name: size // batch_size for name, size in sizes.items()}
+    return {name: length // batch_size for name, length in lengths.items()}
 
 
 def source_shares(num_batches: Mapping[str, int], weights: Mapping[str, float] | None) -> dict[str, float]:

@@ -176,7 +176,7 @@ def test_wrong_usage_exits_with_2(mae):
     assert mae("pretrain")[0] == 2
     assert mae("pretrain", "demo/image", "--resume", "--overwrite")[0] == 2
     assert mae("pretrian")[0] == 2
-    assert mae("convert", "x", "-o", "y")[0] == 2
+    assert mae("convert", "x")[0] == 2
 
 
 # ---- reconstruct
@@ -316,17 +316,16 @@ def test_published_weights_come_in_and_go_out(mae, trained, tiny_recipe, tmp_pat
     assert mae("convert", back, "-o", again, "--to", "timm")[0] == 0
     done = run_mae("convert", again, "-o", tmp_path / "encoder.pt", "--from", "timm", "--recipe", recipe)
     assert done.returncode == 0, done.stderr
-    assert "warning: layout 'timm' covers a part of the model only" in done.stderr
+    assert re.search(r"warning: .*again\.safetensors covers a part of the model only", done.stderr)
     # of another shape: the other tests' recipe has another grid
-    result = mae("convert", exported, "-o", back, "--from", "mae", "--recipe", tiny_recipe)
+    result = mae("convert", exported, "-o", back, "--from", "mae", "--recipe", tiny_recipe, "--overwrite")
     assert_fails(result, "pos_embed: the checkpoint has the shape (1, 17, 32), but this model has (1, 13, 32)")
-    assert_fails(
-        mae("convert", again, "-o", back, "--from", "mae", "--recipe", recipe), "holds an encoder alone", "layout 'timm'"
-    )
+    result = mae("convert", again, "-o", back, "--from", "mae", "--recipe", recipe, "--overwrite")
+    assert_fails(result, "holds an encoder alone", "layout 'timm'")
     assert_fails(mae("convert", trained, "-o", tmp_path / "x.onnx", "--to", "mae"), ".safetensors or .pth")
-    assert_fails(mae("convert", trained, "-o", exported, "--to", "maee"), "'maee'", "Did you mean 'mae'")
+    assert_fails(mae("convert", trained, "-o", exported, "--to", "maee", "--overwrite"), "'maee'", "Did you mean 'mae'")
     save_file({"cls_token": torch.zeros(1)}, tmp_path / "other.safetensors")
-    result = mae("convert", tmp_path / "other.safetensors", "-o", back, "--from", "mae", "--recipe", recipe)
+    result = mae("convert", tmp_path / "other.safetensors", "-o", back, "--from", "mae", "--recipe", recipe, "--overwrite")
     assert_fails(result, "the checkpoint lacks")
 
 

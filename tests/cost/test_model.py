@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from largest_variance import LargestVariance
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -12,6 +13,7 @@ from mae_core.build import build_backbone
 from mae_core.cost.estimate import Cost, cost
 from mae_core.cost.model import Parameters
 from mae_core.cost.run import HARDWARE
+from mae_core.interfaces import Mask
 from mae_core.registry import registry
 from mae_core.training.preflight import build_task
 from mae_registry import Component, MaeError
@@ -171,10 +173,13 @@ def test_masks_that_depend_on_the_samples():
 
 
 @pytest.mark.usefixtures("largest_variance")
-def test_shapes_that_depend_on_the_samples_are_an_error():
-    masker = "{any: [{name: random, ratio: 0.3}, {name: largest_variance, ratio: 0.3}], ragged: true}"
+def test_shapes_that_depend_on_the_samples_are_an_error(monkeypatch):
+    def forward(self, grid, batch_size, *, generator):
+        return Mask.from_hidden(self.patches.var(dim=-1) > 1)
+
+    monkeypatch.setattr(LargestVariance, "forward", forward)
     with pytest.raises(MaeError, match="depend on what is in the samples"):
-        cost_of("demo/image", f"model.modalities.image.masker={masker}")
+        cost_of("demo/image", "model.modalities.image.masker={name: largest_variance, ratio: 0.75}")
 
 
 def test_32_bits_take_more_memory_and_time():
@@ -185,3 +190,29 @@ def test_32_bits_take_more_memory_and_time():
     assert half.time is not None
     assert single.time is not None
     assert single.time.hours > half.time.hours
+
+
+def test_frozen_encoders_of_classifiers_cost_a_forward_pass():
+    shrunk = "model.encoder={width: 48, depth: 2, heads: 2}"
+    probe, tuned = (cost_of(f"image/{name}_base", shrunk).model for name in ("linprobe", "finetune"))
+    assert probe.parameters["encoder"].trained == 0 < probe.parameters["encoder"].frozen
+    frozen, trained = probe.samples["image"]["encoder"], tuned.samples["image"]["encoder"]
+    assert frozen.training == frozen.forward == trained.forward
+    assert frozen.saved == 0
+    embed = 2 * 196 * 768 * 48
+    assert trained.training == 3 * trained.forward - embed
+
+
+def test_half_a_network_has_half_a_backward_pass():
+    shrunk = "model.encoder={width: 48, depth: 4, heads: 2}"
+    none, two = (cost_of("image/finetune_base", shrunk, f"task.tuned={tuned}").model.samples["image"] for tuned in (0, 2))
+    block = blocks(1, 197, 48)
+    assert two["encoder"].training - none["encoder"].training == 2 * 2 * block
+
+
+def test_a_moving_average_takes_memory_and_no_flops():
+    shrunk = "model.encoder={width: 48, depth: 1, heads: 2}"
+    plain, average = (cost_of("image/finetune_base", shrunk, f"task.average={decay}").model for decay in ("null", "0.9999"))
+    assert average.parameters["average"].frozen == sum(part.trained for part in plain.parameters.values())
+    assert average.training("image") == plain.training("image")
+    assert average.memory.weights == 2 * plain.memory.weights

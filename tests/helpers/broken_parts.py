@@ -205,6 +205,12 @@ class ForgetsLayers(ViTEncoder):
         return super().forward(visible, layers=layers[:1])
 
 
+class SkipsBlocks(ViTEncoder):
+    def layer_of(self, name):
+        layer = super().layer_of(name)
+        return layer and 2 * layer
+
+
 class Recurrent(ViTDecoder):
     """Depends on the order of the ids that it is asked for."""
 

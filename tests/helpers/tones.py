@@ -5,7 +5,7 @@ from random import Random
 
 import torch
 
-from mae_core.interfaces import BadSample, Dataset, Labels, Preview, Sample
+from mae_core.interfaces import BadSample, Dataset, Labels, Preview, Sample, as_sample
 from mae_core.registry import registry
 from mae_registry import Component
 
@@ -29,7 +29,9 @@ class Tones(Dataset):
         mistakes: Sequence[int] = (),
         bad: Sequence[int] = (),
         num_views: int = 1,
+        num_test_views: int = 1,
     ) -> None:
+        self.num_test_views = num_test_views
         self.sample_shape, self.mistakes, self.bad, self.num_views = sample_shape, mistakes, bad, num_views
         names = tuple(f"tone {number}" for number in range(labels))
         self.labels = Labels(names, torch.arange(len(self)) % labels) if labels else None
@@ -46,6 +48,11 @@ class Tones(Dataset):
             return self.labelled(self._view(index, random), index)
         views = torch.stack([self._view(index, random) for _ in range(self.num_views)])
         return self.labelled(views, index, num_views=self.num_views)
+
+    def read_views(self, index: int) -> Sample:
+        one = as_sample(self.read(index))
+        views = torch.stack([one.x.roll(shift, -1) for shift in range(self.num_test_views)])
+        return Sample(views, {name: extra.expand(len(views), *extra.shape) for name, extra in one.extras.items()})
 
     def _view(self, index: int, random: Random) -> torch.Tensor:
         generator = torch.Generator().manual_seed(random.randrange(2**31))

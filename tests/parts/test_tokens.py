@@ -3,10 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from brightness import register_brightness
 from places import target_place, truth_of
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mae_core import load_config
 from mae_core.interfaces import Latent, Mask, Predicted, Query
 from mae_core.parts import tokens
 from mae_core.parts.patches import PatchTokenizer
@@ -108,3 +110,20 @@ def test_wrong_files_say_what_is_needed(tmp_path: Path):
     assert "needs a value" in reading()
     save_file({"codes": torch.zeros(5, NUM_VALUES)}, tmp_path / "codes.safetensors")
     assert "(5, 16) codes x values; needed are (7, 16)" in reading(file=str(tmp_path / "codes.safetensors"))
+
+
+def test_a_quantizer_of_ones_own_is_frozen_and_sees_whole_samples():
+    register_brightness()
+    target = Tokens(target_place(tokenizer()), quantizer={"name": "brightness", "num_tokens": 3})
+    target.read_weights()
+    target.train()
+    assert not any(parameter.requires_grad for parameter in target.parameters())
+    assert (target.dim, target.has_picture) == (3, False)
+    x = torch.stack([torch.full((1, 8, 12), -1.0), torch.full((1, 8, 12), 1.0)])
+    assert truth_of(target, tokenizer(), x).tolist() == [[0, 1, 2, 0, 1, 2], [1, 2, 0, 1, 2, 0]]
+    assert set(target.state_dict()) == {"quantizer.scale"}
+
+
+def test_wrong_keys_of_a_quantizer_are_found_with_the_recipe():
+    with pytest.raises(ConfigError, match=r"target\.quantizer\.num_tokns: unknown parameter of 'codebook'.*'num_tokens'"):
+        load_config("image/paper/table1d_tokens", ["model.modalities.image.target.quantizer.num_tokns=3"])

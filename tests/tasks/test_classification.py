@@ -65,7 +65,7 @@ def test_labels_that_cannot_be_classes(tiny_recipe, tmp_path):
         run(config_of(tiny_recipe, "data.image.labels=1"), tmp_path / "run")
     with pytest.raises(ConfigError, match=r"task\.validation.* have no sample of the class tone 3"):
         run(config_of(tiny_recipe, "data.image.labels=4", "task.validation={labels: 3}"), tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"task\.validation\.lables: unknown.*Did you mean 'labels'"):
+    with pytest.raises(ConfigError, match=r"task\.validation: .*lables: unknown.*Did you mean 'labels'"):
         run(config_of(tiny_recipe, "task.validation={lables: 3}"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from running import assert_same_bits, interrupt_at, run
 from tones import register_tones
 
@@ -43,7 +45,7 @@ def restored(config, folder):
 
 
 def test_held_out_samples_are_measured_as_the_run_goes_and_at_its_end(tiny_recipe, tmp_path):
-    config = config_of(tiny_recipe, "task.validation={bad: [4]}", "train.epochs=8")
+    config = config_of(tiny_recipe, "task.validation={bad: [4]}", "train.epochs=8", "optimizer.lr=1e-6")
     folder = tmp_path / "run"
     with pytest.warns(UserWarning, match=r"1 of 24 held-out samples cannot be read.*such as tone 4 \(tone 4 is torn\)"):
         run(config, folder)
@@ -66,6 +68,32 @@ def test_held_out_samples_are_measured_as_the_run_goes_and_at_its_end(tiny_recip
     assert list(results.classes) == ["tone 0", "tone 1", "tone 2"]
     assert results.data["held_out_samples"] == 23
     assert results.data["unreadable"] == ["tone 4: tone 4 is torn"]
+    wrong = [index for index, score, label in zip(indices, scores, labels, strict=True) if score.argmax() != label]
+    assert {entry.name for entry in results.wrong} == {f"tone {index}" for index in wrong}
+    assert len(wrong) > 0
+    for entry in results.wrong:
+        with Image.open(folder / entry.picture) as picture:
+            assert picture.size == (128, 96)
+            shown = torch.from_numpy(np.array(picture))[::4, ::4].permute(2, 0, 1)
+        expected = task.data.held_out.read(int(entry.name.split()[1])).x
+        assert (shown.int() - expected.int()).abs().max() <= 1
+
+
+def test_probabilities_of_several_views_are_averaged(tiny_recipe, tmp_path):
+    config = config_of(tiny_recipe, "task.validation={num_test_views: 3, bad: [7]}", "train.num_validations=0")
+    with pytest.warns(UserWarning, match="cannot be read"):
+        run(config, tmp_path / "run")
+    task = restored(config, tmp_path / "run")
+    task.model.eval()
+    normalize = task.model.backbone.input("image").tokenizer.normalize
+    held_out = task.data.held_out
+    views = [normalize(held_out.read_views(index).x) for index in range(24) if index != 7]
+    with torch.no_grad():
+        scores = [task.model({"image": x}).softmax(1).mean(0) for x in views]
+    with pytest.warns(UserWarning, match="cannot be read"):
+        predictions = task.measuring.predictions(task.model)
+    assert predictions.scores.shape == (23, 3)
+    torch.testing.assert_close(predictions.scores, torch.stack(scores))
 
 
 def test_nothing_is_measured_where_nothing_is_held_out(tiny_recipe, tmp_path):

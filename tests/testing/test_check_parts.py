@@ -120,6 +120,7 @@ def test_the_cores_encoder(section):
         ("no_prefix", "the latent of 2 visible patches has the shape (3, 2, 16), not (3, 3, 16)"),
         ("batch_centred", "a sample's latent depends on the other samples (largest difference "),
         ("looks_at_hidden", "the latent depends on hidden patches (largest difference "),
+        ("skips_blocks", "its parameters are those of blocks [2], which are not all from 1 to 2"),
         ("forgets_layers", "the layers [1] were asked for and are not there. Contract: mae_core.interfaces.Encoder.num_layers"),
     ],
 )

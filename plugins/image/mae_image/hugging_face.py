@@ -18,7 +18,7 @@ from mae_core.layouts.hugging_face import (
     transformer,
     values_of,
 )
-from mae_core.layouts.shapes import FAMILY_HEADS, has
+from mae_core.layouts.shapes import FAMILY_HEADS, has, take_heads
 from mae_core.layouts.table import DECODER, ENCODER, INPUT, PositionTable, TableLayout
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.model.backbone import Backbone
@@ -80,15 +80,18 @@ class HuggingFaceVitMaeLayout(TableLayout):
         image = image_parts(weights[POSITIONS], weights[f"{EMBEDDING}weight"], encoder["width"])
         if image is None:
             return None
-        assumed = {"model.encoder.heads": about.get("num_attention_heads") or FAMILY_HEADS.get(encoder["width"])}
+        assumed = take_heads(encoder, about.get("num_attention_heads"), FAMILY_HEADS, "model.encoder.heads")
         assumed |= _normalisation(beside.get(PREPROCESSOR, {}), image["tokenizer"])
         model = {"encoder": encoder, "modalities": {"image": image}}
         if not has(weights, f"{DECODER_LAYERS}.", "decoder.mask_token"):
             return Found("an encoder with the names of Hugging Face's ViTMAE", RECIPE, model, assumed, complete=False)
         image["decoder"] = transformer(weights, DECODER_LAYERS)
-        heads = about.get("decoder_num_attention_heads") or DECODER_HEADS.get(image["decoder"]["width"])
-        assumed["model.modalities.image.decoder.heads"] = heads
-        assumed[f"{TARGET}.normalize"] = "patch" if about.get("norm_pix_loss") else "none"
+        said = about.get("decoder_num_attention_heads")
+        assumed |= take_heads(image["decoder"], said, DECODER_HEADS, "model.modalities.image.decoder.heads")
+        if "norm_pix_loss" in about:
+            image["target"] = {"normalize": "patch" if about["norm_pix_loss"] else "none"}
+        else:
+            assumed[f"{TARGET}.normalize"] = "none"
         return Found("Hugging Face's ViTMAEForPreTraining", RECIPE, model, assumed)
 
     def files_beside(self, model: nn.Module, *, entry: str) -> dict[str, Any]:

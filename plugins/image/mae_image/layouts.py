@@ -10,7 +10,7 @@ from mae_core.interfaces import Found, Grid
 from mae_core.layouts.classifier import ClassifierLayout
 from mae_core.layouts.hugging_face import described as describe_blocks
 from mae_core.layouts.hugging_face import values_of
-from mae_core.layouts.shapes import FAMILY_HEADS, has, patches, rounding, square_sides, transformer
+from mae_core.layouts.shapes import FAMILY_HEADS, has, patches, rounding, square_sides, take_heads, transformer
 from mae_core.layouts.table import DECODER, ENCODER, INPUT, PositionTable, TableLayout
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.model.backbone import Backbone
@@ -50,7 +50,7 @@ class TimmLayout(TableLayout):
             return None
         encoder, image = sizes
         about = beside.get("config.json", {}).get("pretrained_cfg", {})
-        assumed = {"model.encoder.heads": _heads_said(beside) or FAMILY_HEADS.get(encoder["width"])}
+        assumed = take_heads(encoder, _heads_said(beside), FAMILY_HEADS, "model.encoder.heads")
         if "mean" in about and "std" in about:
             image["tokenizer"] |= {"mean": list(about["mean"]), "std": list(about["std"])}
         elif "mean" not in image["tokenizer"]:
@@ -139,7 +139,7 @@ class MaeVitLayout(ClassifierLayout):
             return None
         encoder, image = sizes
         image["positions"] = {"name": "learned", "class_token": True}
-        assumed = {"model.encoder.heads": _heads_said(beside) or FAMILY_HEADS.get(encoder["width"])}
+        assumed = take_heads(encoder, _heads_said(beside), FAMILY_HEADS, "model.encoder.heads")
         model = {"encoder": {**encoder, "final_norm": False}, "modalities": {"image": image}}
         title = "the encoder of a classifier with mean pooling, fine-tuned from an MAE (its head is left out)"
         return Found(title, RECIPE, model, assumed, complete=False)

@@ -126,6 +126,15 @@ def test_the_encoder_keeps_the_contract() -> None:
     check_encoder({"name": "data2vec", **SECTIONS["encoder"]}, tokenizer=TOKENIZER)
 
 
+def test_blocks_are_counted_through_the_prenet() -> None:
+    encoder = a_model().backbone.encoder
+    layers = {name: encoder.layer_of(name) for name, _ in encoder.named_parameters()}
+    assert encoder.num_blocks == 5
+    assert None not in layers.values()
+    assert {name for name, layer in layers.items() if layer == 0} == {"extra_token", "norm.weight", "norm.bias"}
+    assert (layers["prenet.2.norm1.weight"], layers["blocks.0.norm1.weight"]) == (3, 4)
+
+
 def test_the_decoder_keeps_the_contract() -> None:
     check_decoder({**DECODER, "width": 16}, tokenizer=TOKENIZER)
 

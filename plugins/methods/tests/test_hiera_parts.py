@@ -154,6 +154,15 @@ def test_sizes_that_do_not_fit_are_refused(override: str, problem: str) -> None:
         build(override)
 
 
+def test_layers_of_all_stages_learn_at_rates_of_their_own() -> None:
+    encoder = build().backbone.encoder
+    assert encoder.num_blocks == 5
+    assert [encoder.layer_of(name) for name in ("embed.weight", "positions.table")] == [0, 0]
+    assert encoder.layer_of("blocks.4.mlp.fc1.weight") == 5
+    after = {name.partition(".")[0] for name, _ in encoder.named_parameters() if encoder.layer_of(name) is None}
+    assert after == {"fusion", "norm"}
+
+
 def test_weights_start_as_published() -> None:
     encoder = build("model.encoder.width=64").backbone.encoder
     assert isinstance(encoder, HieraEncoder)

@@ -18,7 +18,7 @@ from mae_core.layouts.hugging_face import (
     transformer,
     values_of,
 )
-from mae_core.layouts.shapes import FAMILY_HEADS, has, patches
+from mae_core.layouts.shapes import FAMILY_HEADS, has, patches, take_heads
 from mae_core.layouts.table import DECODER, ENCODER, INPUT, TableLayout
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.model.backbone import Backbone
@@ -73,9 +73,7 @@ class HuggingFaceVideoMaeLayout(TableLayout):
             return None
         encoder = {**transformer(weights, LAYERS), "final_norm": has(weights, f"{PREFIX}layernorm.")}
         video: dict[str, Any] = {"tokenizer": patches(weights[f"{EMBEDDING}weight"])}
-        assumed: dict[str, Any] = {
-            "model.encoder.heads": about.get("num_attention_heads") or FAMILY_HEADS.get(encoder["width"])
-        }
+        assumed = take_heads(encoder, about.get("num_attention_heads"), FAMILY_HEADS, "model.encoder.heads")
         if "num_frames" in about and "image_size" in about:
             video["tokenizer"]["input_size"] = [about["num_frames"], *[about["image_size"]] * 2]
         else:
@@ -89,8 +87,8 @@ class HuggingFaceVideoMaeLayout(TableLayout):
         video["decoder"] = transformer(weights, DECODER_LAYERS)
         if not about.get("norm_pix_loss", True):
             video["target"] = {"name": "pixels", "normalize": "none"}
-        heads = about.get("decoder_num_attention_heads") or DECODER_HEADS.get(video["decoder"]["width"])
-        assumed[f"{VIDEO}.decoder.heads"] = heads
+        said = about.get("decoder_num_attention_heads")
+        assumed |= take_heads(video["decoder"], said, DECODER_HEADS, f"{VIDEO}.decoder.heads")
         return Found("Hugging Face's VideoMAEForPreTraining", RECIPE, model, assumed)
 
     def files_beside(self, model: nn.Module, *, entry: str) -> dict[str, Any]:
