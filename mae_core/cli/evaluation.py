@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from mae_core.cli.training import Out, Overrides, Overwrite, Resume, require_one_of, run_training, shell
+from mae_core.cli.training import Out, Overrides, Overwrite, Resume, refuse_both, run_training, shell
 from mae_registry import MaeError
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def probe(
 
 
 def _evaluate(asked: _Asked) -> None:
-    require_one_of(resume=asked.resume, overwrite=asked.overwrite)
+    refuse_both(resume=asked.resume, overwrite=asked.overwrite)
     if asked.num_seeds > 1:
         folder = _evaluate_seeds(asked)
     else:
@@ -165,16 +165,19 @@ def _evaluate(asked: _Asked) -> None:
 def _evaluate_seeds(asked: _Asked) -> Path:
     """One run a seed, in folders of their own; what is finished is not run again on --resume. Returns the folder of all."""
     from mae_core.evaluation.seeds import join_seeds, seed_folder
+    from mae_core.runs.folder import CONFIG
     from mae_core.runs.report import write_report
     from mae_core.runs.results import read_results, save_results
 
     folder = asked.out or Path("runs") / f"{_name(asked).replace('/', '-')}-seeds"
+    if (folder / CONFIG).exists():
+        raise MaeError(f"{folder} is the folder of a single run; choose another --out for several seeds")
     found = []
     for number in range(asked.num_seeds):
         own = seed_folder(folder, number)
         results = read_results(own) if asked.resume else None
         if results is None:
-            began = asked.resume and (own / "config.yaml").is_file()
+            began = asked.resume and (own / CONFIG).is_file()
             one = replace(asked, out=own, resume=began, overrides=[*asked.overrides, f"train.seed={number}"])
             own = _folder(one)
             config = _resumed(one, own) if began else _fresh(one, own)

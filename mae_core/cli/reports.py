@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mae_core.runs.comparison import Group
+
+TEXTS = ("run", "what", "recipe", "differs in")
+"""Columns that may be broken into several lines."""
+MIN_TEXT = 16
+"""Characters of a line of such a column."""
+SPARED = ("recipe", "last loss", "time", "what")
+"""Columns that are left out where the terminal is too narrow, the first one first. The page has them all."""
 
 
 def report(
@@ -39,10 +48,20 @@ def _print(groups: "list[Group]") -> None:
 
     from mae_core.runs.comparison_page import table
 
+    console = Console(highlight=False, markup=False)
     names, rows = table(groups)
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+    for spared in SPARED:
+        if sum(_least_width(name, cells) + 2 for name, cells in columns.items()) > console.width:
+            columns.pop(spared, None)
     shown = Table(box=None, pad_edge=False)
-    for name in names:
-        shown.add_column(name, overflow="fold")
-    for row in rows:
+    for name, cells in columns.items():
+        shown.add_column(name, overflow="fold", no_wrap=name not in TEXTS, min_width=_least_width(name, cells))
+    for row in zip(*columns.values(), strict=True):
         shown.add_row(*row)
-    Console(highlight=False, markup=False).print(shown)
+    console.print(shown)
+
+
+def _least_width(name: str, cells: "Sequence[str]") -> int:
+    widest = max(map(len, (name, *cells)))
+    return min(widest, MIN_TEXT) if name in TEXTS else widest

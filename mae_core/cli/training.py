@@ -34,7 +34,7 @@ def pretrain(
     recipe: Recipe, overrides: Overrides = None, out: Out = None, resume: Resume = False, overwrite: Overwrite = False
 ) -> None:
     """Pre-train a masked autoencoder from a recipe."""
-    require_one_of(resume=resume, overwrite=overwrite)
+    refuse_both(resume=resume, overwrite=overwrite)
     from mae_core.config import load_config
     from mae_core.runs.folder import choose_folder
 
@@ -44,7 +44,7 @@ def pretrain(
     _say_what_next(config, folder)
 
 
-def require_one_of(*, resume: bool, overwrite: bool) -> None:
+def refuse_both(*, resume: bool, overwrite: bool) -> None:
     """To go on with a run and to delete it exclude each other."""
     if resume and overwrite:
         raise typer.BadParameter("--resume and --overwrite cannot be used together")

@@ -19,6 +19,7 @@ from mae_registry import MaeError
 PRETRAINING = "pre-training"
 SEED = "train.seed"
 CHECKPOINT = "init.checkpoint"
+MAX_NAME = 30
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class Group:
     def name(self) -> str:
         """The names of the folders, or the first one's and how many there are."""
         names = [run.folder.resolve().name for run in self.runs]
-        return ", ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} more"
+        joined = ", ".join(names)
+        return joined if len(joined) <= MAX_NAME else f"{names[0]} and {len(names) - 1} more"
 
     @property
     def kind(self) -> str:

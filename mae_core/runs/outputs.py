@@ -69,7 +69,7 @@ def describe_run(config: Config, model: nn.Module, *, device: torch.device, prec
     """Facts for `run.json` and the report."""
     return {
         "recipe": config.name,
-        "based_on": config.based_on,
+        **({} if config.based_on is None else {"based_on": config.based_on}),
         "task": config["task.name"],
         "status": status,
         "written": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),

@@ -4,7 +4,9 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
+import shutil
 import statistics
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +16,7 @@ from mae_core.config import Config
 from mae_core.files import write_atomically
 from mae_core.runs.deviations import find_deviations
 from mae_core.version import __version__
-from mae_registry import MaeError
+from mae_registry import MaeError, cause_of
 
 if TYPE_CHECKING:
     from mae_core.runs.scoring import Predictions
@@ -135,6 +137,7 @@ def write_results(
     from mae_core.runs.scoring import judge  # here, because a reader of results needs no torch
 
     judged = judge(predictions, classes)
+    shutil.rmtree(folder / WRONG, ignore_errors=True)  # of an earlier evaluation
     results = Results(
         protocol=protocol,
         recipe=None if config is None else config.name,
@@ -187,7 +190,11 @@ def _wrong(folder: Path, number: int, entry: tuple[int, Wrong], draw: Draw | Non
     if draw is None:
         return wrong
     picture = f"{WRONG}/{number:02}.png"
-    draw(index, folder / picture)
+    try:
+        draw(index, folder / picture)
+    except Exception as error:  # a picture is no reason to lose results
+        warnings.warn(f"no picture of {wrong.name}: {cause_of(error)}", stacklevel=3)
+        return wrong
     return dataclasses.replace(wrong, picture=picture)
 
 

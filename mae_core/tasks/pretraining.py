@@ -76,8 +76,7 @@ class Pretraining(Task[StepMasks]):
             )
         self.probe = None
         if self.probe_settings is not None:
-            num_rows = sum(len(source) * source.num_views for source in self.sources.values())
-            num_trained = self.config["train"]["epochs"] * num_rows
+            num_trained = self.config["train"]["epochs"] * sum(source.num_rows for source in self.sources.values())
             self.probe = OnlineProbe(self.config, self.probe_settings, num_trained=num_trained)
 
     def begin(self, source: str, num_rows: int, *, generator: torch.Generator, progress: float) -> StepMasks:

@@ -78,6 +78,20 @@ def test_wrong_predictions_are_drawn_where_they_can_be(tmp_path):
     assert {wrong.picture for wrong in write(tmp_path).wrong} == {None}
 
 
+def test_a_picture_that_cannot_be_drawn_costs_no_results(tmp_path):
+    def draw(index: int, path: Path) -> None:
+        if index == 1:
+            raise ValueError("odd shape")
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"png")
+
+    with pytest.warns(UserWarning, match=r"no picture of 1\.png: .*odd shape"):
+        results = write(tmp_path, draw=draw)
+    assert [wrong.picture for wrong in results.wrong] == ["wrong/00.png", None, "wrong/02.png"]
+    write(tmp_path)
+    assert not (tmp_path / "wrong").exists()
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"metrics": {}}', '{"metrics": 1}'])
 def test_damaged_results_are_named(tmp_path, content):
     (tmp_path / RESULTS).write_text(content)
