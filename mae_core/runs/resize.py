@@ -26,9 +26,7 @@ def published_resized(weights: Weights, path: Path, origin: Origin) -> tuple[Mas
     """
     sizes = [override for override in origin.overrides if override.partition("=")[0].strip().endswith(SIZE)]
     if not sizes and origin.recipe is None:
-        raise MaeError(
-            "--interpolate needs the size to resize for, as model.modalities.NAME.tokenizer.input_size=[...]"
-        )
+        raise MaeError("--interpolate needs the size to resize for, as model.modalities.NAME.tokenizer.input_size=[...]")
     kept = [override for override in origin.overrides if override not in sizes]
     old, own = published_whole_or_backbone(weights, path, replace(origin, recipe=None, overrides=kept))
     wanted = own.to_dict() if origin.recipe is None else load_config(origin.recipe, origin.overrides).to_dict()
