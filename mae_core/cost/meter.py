@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,7 @@ class Meter(TorchDispatchMode):
         self._is_backward = False
         self._known = {_storage(weight) for weight in weights}
         self._weights = frozenset(self._known)
-        self._copies: set[int] = set()
+        self._copies: set[StorageWeakRef] = set()
         self.copied = 0
         """Bytes of copies of weights, in another type, that are kept for the backward pass."""
 
@@ -116,8 +116,9 @@ class Meter(TorchDispatchMode):
         return tensor
 
 
-def _storage(tensor: Tensor) -> int:
-    return cast(int, StorageWeakRef(tensor.untyped_storage()).cdata)
+def _storage(tensor: Tensor) -> StorageWeakRef:
+    """What tells the memory of tensors apart; as long as it is there, no other memory is equal to it."""
+    return StorageWeakRef(tensor.untyped_storage())
 
 
 def _convolution_backward(grad: Sequence[int], x: Sequence[int], weight: Sequence[int], *others: Any, out_shape: object) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode, UnsupportedFakeTensorException
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 
 from mae_core.config import Config
 from mae_core.cost.meter import OTHER, Meter, Tally
@@ -186,7 +186,7 @@ class _Steps:
         try:
             with torch.autocast("cpu", torch.bfloat16, enabled=self.half), meter:
                 self._run(meter, batch, inputs)
-        except UnsupportedFakeTensorException as error:
+        except (DataDependentOutputException, DynamicOutputShapeException) as error:
             raise MaeError(
                 f"the cost of this recipe cannot be computed: shapes of its tensors depend on what is in the samples ({error})"
             ) from error

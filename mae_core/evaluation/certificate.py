@@ -12,8 +12,6 @@ from mae_core.build import build_model
 from mae_core.config import Config, load_config
 from mae_core.interfaces import Check, Task
 from mae_core.layouts.published import export_state_dict, import_state_dict
-from mae_core.layouts.shapes import depth as depth
-from mae_core.layouts.shapes import transformer as transformer
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.registry import build_component
 

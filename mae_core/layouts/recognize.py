@@ -83,14 +83,12 @@ def recognize(
 
 def _ask(names: Sequence[str], weights: Mapping[str, Tensor], beside: Mapping[str, Any]) -> Iterator[tuple[str, Found]]:
     for name in names:
+        component = registry().get("layouts", name)
         try:
-            found = registry().get("layouts", name).load()().recognize(weights, beside)
-        except MaeError:
-            if len(names) == 1:
-                raise
+            found = component.load()().recognize(weights, beside)
         except Exception as error:  # one plugin's mistake must not keep the others from being asked
             if len(names) == 1:
-                raise
+                raise MaeError(f"the layout {name!r} cannot look at these weights: {error}") from error
             warnings.warn(f"layout {name!r} failed to look at these weights: {error}", stacklevel=3)
         else:
             if found is not None:

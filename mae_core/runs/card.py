@@ -7,6 +7,7 @@ import yaml
 
 from mae_core.build import modality_of
 from mae_core.config import Config
+from mae_core.files import write_atomically
 from mae_core.model.backbone import Backbone
 from mae_core.registry import registry
 from mae_core.runs.results import read_results
@@ -18,6 +19,12 @@ TO_FILL_IN = "to be filled in by whoever publishes the file"
 def card_beside(weights: Path) -> Path:
     """The card of a file of weights."""
     return weights.with_suffix(".md")
+
+
+def write_card(weights: Path, backbone: Backbone, config: Config) -> None:
+    """The card of an encoder in the folder of the run that made it."""
+    text = model_card(backbone, config, weights.name, source=weights.parent)
+    write_atomically(card_beside(weights), lambda file: file.write(text.encode()))
 
 
 def model_card(

@@ -132,11 +132,6 @@ def open_checkpoint(path: Path, *, averaged: bool = False) -> Checkpoint | Weigh
 
 def find_checkpoint(path: Path) -> Checkpoint:
     """A checkpoint file, or the newest checkpoint of a run's folder. Raises MaeError where there is none."""
-    if path.suffix == ".safetensors" and path.is_file():
-        raise MaeError(
-            f"{path} is not a whole checkpoint: an encoder.safetensors holds a backbone without decoders and teachers. "
-            f"Give the run's folder, or one of its {FOLDER}/step-*.pt"
-        )
     if not path.is_dir():
         return load_checkpoint(path)
     checkpoint = load_newest(path)

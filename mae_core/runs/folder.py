@@ -27,6 +27,7 @@ WRITTEN = (
     "bad_samples.jsonl",
     "non_finite_batch.txt",
     "encoder.safetensors",
+    "encoder.md",
     RESULTS,
     "report.html",
 )

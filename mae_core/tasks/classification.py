@@ -21,6 +21,7 @@ from mae_core.parts.mixing import Mixing, MixSettings, draw_mixing, require_mixa
 from mae_core.parts.soft_targets import binary_cross_entropy, cross_entropy, soft_targets
 from mae_core.registry import build_component
 from mae_core.runs.backbone import save_backbone
+from mae_core.runs.card import write_card
 from mae_core.runs.init import start_from_checkpoint
 from mae_core.section import Section
 from mae_core.tasks.labelled import LabelledData, open_labelled_data
@@ -181,9 +182,10 @@ class Classification(Task[RowInputs]):
         return {f"val/{name}": value for name, value in self.measuring.measure(self.model.best).items()}
 
     def finish(self, folder: Path) -> None:
-        """`encoder.safetensors`, of the backbone as it was trained here, and the results."""
+        """`encoder.safetensors`, of the backbone as it was trained here, the results, and a card with both."""
         save_backbone(self.model.best.backbone, self.config, folder / "encoder.safetensors")
         self.measuring.write(self.model.best, folder, protocol=self._protocol())
+        write_card(folder / "encoder.safetensors", self.model.best.backbone, self.config)
 
     def _protocol(self) -> str:
         """What this training is called."""

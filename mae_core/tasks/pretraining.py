@@ -17,6 +17,7 @@ from mae_core.masking.sampling import Drawn, Undrawn, take_rows
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.pictures.reconstruction import has_picture
 from mae_core.runs.backbone import save_backbone
+from mae_core.runs.card import write_card
 from mae_core.runs.init import start_from_checkpoint
 from mae_core.runs.outputs import write_picture
 from mae_core.tasks.held_out import held_out_loss
@@ -75,8 +76,7 @@ class Pretraining(Task[StepMasks]):
             )
         self.probe = None
         if self.probe_settings is not None:
-            num_rows = sum(len(source) * source.num_views for source in self.sources.values())
-            num_trained = self.config["train"]["epochs"] * num_rows
+            num_trained = self.config["train"]["epochs"] * sum(source.num_rows for source in self.sources.values())
             self.probe = OnlineProbe(self.config, self.probe_settings, num_trained=num_trained)
 
     def begin(self, source: str, num_rows: int, *, generator: torch.Generator, progress: float) -> StepMasks:
@@ -127,5 +127,6 @@ class Pretraining(Task[StepMasks]):
                 write_picture(self.model, entry, dataset, folder, step)
 
     def finish(self, folder: Path) -> None:
-        """`encoder.safetensors`."""
+        """`encoder.safetensors`, and its card."""
         save_backbone(self.model.backbone, self.config, folder / "encoder.safetensors")
+        write_card(folder / "encoder.safetensors", self.model.backbone, self.config)

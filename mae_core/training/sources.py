@@ -36,7 +36,16 @@ class Source:
     @property
     def draws(self) -> Draws | None:
         """How samples are drawn; None: an epoch takes every sample once."""
-        return self._first.draws
+        draws = self._first.draws
+        if draws is None or self.indices is None:
+            return draws
+        weights = draws.weights[self.indices]
+        return Draws(min(draws.number, int((weights > 0).sum())), weights)
+
+    @property
+    def num_rows(self) -> int:
+        """Samples that an epoch trains on, all views counted."""
+        return (len(self) if self.draws is None else self.draws.number) * self.num_views
 
     @property
     def _first(self) -> Dataset:

@@ -73,3 +73,13 @@ def test_convolutions(groups: int):
     forward = 2 * (2 * 12 * 4 * 4) * (8 // groups * 9)
     assert meter.tallies["other"].forward == forward
     assert meter.tallies["other"].backward == 2 * forward
+
+
+def test_memory_that_is_used_again_is_counted_again():
+    """Of graphs that are thrown away, one after the other, which may lie at the same address."""
+    weight = torch.randn(64, 64, requires_grad=True)
+    meter = Meter([weight])
+    with meter, meter.saving():
+        for _ in range(5):
+            (torch.randn(64, 64) @ weight).sum()
+    assert meter.tallies["other"].saved == 5 * 4 * 64 * 64

@@ -4,8 +4,9 @@ import math
 
 import torch
 
-from mae_core.evaluation.certificate import heads_that_agree, largest_error, largest_error_of, transformer, worst
+from mae_core.evaluation.certificate import heads_that_agree, largest_error, largest_error_of, worst
 from mae_core.interfaces import Check
+from mae_core.layouts.shapes import transformer
 
 
 def test_nan_is_the_worst_wherever_it_stands():

@@ -111,6 +111,20 @@ def test_of_a_classifier_the_encoder_is_loaded(plugin: str, name: str, layout: s
         assert all(tensor.equal(weights[name]) for name, tensor in exported.items())
 
 
+@pytest.mark.parametrize(("plugin", "layout"), [("image", "mae_vit"), ("audio", "audiomae_vit")])
+def test_the_encoder_of_a_fine_tuned_classifier_is_recognised(plugin: str, layout: str, tmp_path: Path) -> None:
+    """Its positions were trained, the class token's too; it has no last norm; its head is left out."""
+    weights = golden(plugin, layout)
+    torch.save({"model": weights}, tmp_path / "tuned.pth")
+    heard: list[str] = []
+    backbone = mae_core.load_backbone(tmp_path / "tuned.pth", overrides=HEADS, say=heard.append)
+    assert f"layout {layout}: " in heard[0]
+    own = backbone.state_dict()
+    assert "encoder.norm.weight" not in own
+    positions = own[f"inputs.{plugin}.positions.table"], own[f"inputs.{plugin}.positions.class_row"][0]
+    assert torch.equal(torch.cat(positions[::-1]), weights["pos_embed"][0])
+
+
 def test_a_published_model_predicts_what_the_same_weights_here_do(tmp_path: Path) -> None:
     model = make_model()
     state = mae_core.export_state_dict(model, layout="mae")
@@ -160,6 +174,8 @@ def test_unknown_weights_name_what_can_still_be_done(tmp_path: Path) -> None:
         mae_core.load_backbone(tmp_path / "other.pth")
     with pytest.raises(MaeError, match=r"the layout 'mae' does not recognise .*recipe"):
         mae_core.load_backbone(tmp_path / "other.pth", layout="mae")
+    with pytest.raises(MaeError, match=r"unknown layouts name 'timmm'.* Did you mean 'timm'"):
+        mae_core.load_backbone(tmp_path / "other.pth", layout="timmm")
     with pytest.raises(MaeError, match=r"the checkpoint lacks"):
         mae_core.load_backbone(tmp_path / "other.pth", layout="mae", recipe="image/mae_vit_base")
 

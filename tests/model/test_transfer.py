@@ -1,5 +1,7 @@
 """Weights of one backbone in another: equal features where the sizes are equal, and resized positions where they are not."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,9 +14,13 @@ from mae_registry import MaeError
 PART = "model.modalities.image"
 
 
-def backbone(recipe, *overrides, seed=0):
+def backbone(recipe, *overrides, seed=0) -> Any:
     torch.manual_seed(seed)
     return build_backbone(load_config(recipe, list(overrides))).eval()
+
+
+def positions_of(model) -> Any:
+    return model.input("image").positions
 
 
 def assert_same_features(one, other):
@@ -30,6 +36,22 @@ def test_learned_positions_begin_at_those_of_the_checkpoint(tiny_recipe, old_pos
     taken = transfer(new, old)
     assert taken.left == taken.fresh == taken.notes == []
     assert_same_features(new, old)
+
+
+def test_the_position_of_the_class_token_is_kept_wherever_it_may_be(tiny_recipe):
+    plain = backbone(tiny_recipe)
+    with_row = backbone(tiny_recipe, f"{PART}.positions={{name: learned, class_token: true}}", seed=1)
+    without = backbone(tiny_recipe, f"{PART}.positions={{name: learned}}", seed=2)
+    again = backbone(tiny_recipe, f"{PART}.positions={{name: learned, class_token: true}}", seed=3)
+    transfer(with_row, plain)
+    assert_same_features(with_row, plain)
+    assert not positions_of(with_row).class_row.any()
+    with torch.no_grad():
+        positions_of(with_row).class_row.normal_()
+    for new in (again, without):  # where there is no row for it, it becomes a part of the token
+        transfer(new, with_row)
+        assert_same_features(new, with_row)
+    assert torch.equal(positions_of(again).class_row, positions_of(with_row).class_row)
 
 
 def test_what_has_no_place_is_left_and_what_is_missing_stays_as_it_was(tiny_recipe):
@@ -62,10 +84,10 @@ def test_positions_are_resized_bicubically_to_any_other_input(tiny_recipe, size)
         transfer(backbone(tiny_recipe, *larger), old)
     new = backbone(tiny_recipe, *larger)
     transfer(new, old, interpolate=True)
-    planes = old.input("image").positions.table.T.reshape(1, -1, 3, 4)
+    planes = positions_of(old).table.T.reshape(1, -1, 3, 4)
     grid = new.input("image").tokenizer.grid
     expected = F.interpolate(planes, size=grid.sizes, mode="bicubic", align_corners=False)[0].flatten(1).T
-    torch.testing.assert_close(new.input("image").positions.table.data, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(positions_of(new).table.data, expected, rtol=0, atol=1e-6)
 
 
 def test_every_axis_of_a_grid_is_resized_on_its_own():

@@ -8,7 +8,7 @@ import pytest
 import timm.data.random_erasing as timm_erasing
 import torch
 from timm.data.mixup import Mixup, cutmix_bbox_and_lam
-from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+from timm.loss.cross_entropy import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 
 from mae_core.parts.erasing import AREA, draw_box, erase
 from mae_core.parts.mixing import Mixing, MixSettings, cut_box, draw_mixing, require_mixable

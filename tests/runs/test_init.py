@@ -57,9 +57,9 @@ def test_of_a_checkpoint_the_backbone_alone_can_be_taken(pretrained):
 
 def test_where_a_decoder_is_needed_a_backbone_is_not_enough(pretrained):
     encoder = pretrained / "encoder.safetensors"
-    with pytest.raises(ConfigError, match=r"init\.checkpoint=.*encoder\.safetensors is not a whole.*init\.backbone_only=true"):
+    with pytest.raises(ConfigError, match=r"init\.checkpoint=.*without a decoder.*init\.backbone_only=true"):
         begun(f"init={{checkpoint: {encoder}}}")
-    with pytest.raises(MaeError, match=r"without decoders.*Give the run's folder, or one of its checkpoints/step"):
+    with pytest.raises(MaeError, match="without a decoder"):
         load_model(encoder)
     with pytest.raises(ConfigError, match=r"decoder\.blocks\.1.*init\.backbone_only=true"):
         begun(f"init={{checkpoint: {pretrained}}}", "model.modalities.image.decoder.depth=2")

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from running import assert_same_bits, interrupt_at, run
-from tones import register_tones
+from tones import Tones, register_tones
 
 from mae_core import Config, load_config
 from mae_core.evaluation import online_probe
 from mae_core.evaluation.online_probe import OnlineProbe, ProbeSettings
-from mae_core.interfaces import Sample
+from mae_core.interfaces import Draws, Sample
 from mae_core.runs.checkpoint import list_checkpoints, load_checkpoint
 from mae_core.runs.logs import read_metrics
 from mae_core.tasks.held_out import held_out_loss
@@ -58,6 +58,20 @@ def test_held_out_samples_are_a_seeded_share_that_no_step_loads(tiny_recipe):
         assert torch.equal(held_out.load(3, seed=1)["image"].x, again)
         splits.append(names[1])
     assert splits[0] == splits[1] != splits[2]
+
+
+def test_samples_that_are_drawn_by_weight_keep_their_weights_where_others_are_held_out():
+    dataset = Tones((3, 24, 32))
+    dataset.draws = Draws(20, torch.arange(24).double())
+    whole = Source({"image": dataset})
+    kept, held_out = whole.split(0.25, seed=0)
+    assert whole.draws is dataset.draws
+    for part, number in ((kept, None), (held_out, 6)):
+        assert part.draws is not None
+        assert part.draws.weights.tolist() == [float(part.describe(row).split()[1]) for row in range(len(part))]
+        positive = int((part.draws.weights > 0).sum())
+        assert part.draws.number == (min(20, positive) if number is None else min(number, positive))
+        assert part.num_rows == part.draws.number
 
 
 def test_the_loss_of_held_out_samples_is_measured_alike_at_every_validation(tiny_recipe, tmp_path):

@@ -42,8 +42,8 @@ def uninterrupted(tiny_config, tmp_path):
 def test_a_run_leaves_everything_that_it_promises(uninterrupted, tiny_config):
     names = {path.name for path in uninterrupted.iterdir()} - {".lock"}
     assert names == {
-        "checkpoints", "config.yaml", "encoder.safetensors", "metrics.jsonl", "pictures", "report.html", "run.json",
-        "tensorboard",
+        "checkpoints", "config.yaml", "encoder.md", "encoder.safetensors", "metrics.jsonl", "pictures", "report.html",
+        "run.json", "tensorboard",
     }  # fmt: skip
     assert load_config(uninterrupted / "config.yaml").to_dict() == tiny_config.to_dict()
     metrics = read_metrics(uninterrupted / "metrics.jsonl")

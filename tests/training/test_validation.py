@@ -79,10 +79,10 @@ def test_validations_are_spread_evenly_and_the_last_is_at_the_end(count, steps):
 def test_modes_and_generators_are_put_back_after_an_error_too():
     model = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Sequential(torch.nn.Dropout()).eval())
     modes, state = [module.training for module in model.modules()], torch.get_rng_state()
-    random_state, numpy_state = random.getstate(), np.random.get_state()[1].copy()
+    random_state, numpy_state = random.getstate(), np.random.get_state(legacy=False)["state"]["key"].copy()
     with pytest.raises(ZeroDivisionError), undisturbed(model):
         raise ZeroDivisionError(random.random() + np.random.rand() + float(torch.rand(())))
     assert [module.training for module in model.modules()] == modes
     assert torch.equal(torch.get_rng_state(), state)
     assert random.getstate() == random_state
-    assert np.array_equal(np.random.get_state()[1], numpy_state)
+    assert np.array_equal(np.random.get_state(legacy=False)["state"]["key"], numpy_state)

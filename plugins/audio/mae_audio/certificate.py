@@ -16,11 +16,11 @@ from mae_core.evaluation.certificate import (
     largest_error,
     largest_error_of,
     published_classification,
-    transformer,
     worst,
 )
 from mae_core.interfaces import Check, Grid, Mask, Numbers, Published
 from mae_core.layouts.published import export_state_dict, import_state_dict
+from mae_core.layouts.shapes import transformer
 from mae_core.masking.counts import count_kept
 from mae_core.model.autoencoder import MaskedAutoencoder
 

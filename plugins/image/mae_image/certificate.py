@@ -12,10 +12,10 @@ from mae_core.evaluation.certificate import (
     check_prediction,
     published_model,
     published_task,
-    transformer,
 )
 from mae_core.evaluation.trajectory import check_trajectory
 from mae_core.interfaces import Check, Mask, Numbers, Published, Sample
+from mae_core.layouts.shapes import transformer
 from mae_core.tasks.pretraining import StepMasks
 from mae_image.classifier_certificate import MANIFESTS, certify_checkpoints
 from mae_image.classifier_certificate import certify as certify_classifiers

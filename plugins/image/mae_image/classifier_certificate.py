@@ -7,15 +7,10 @@ import torch
 from torch import Tensor
 
 from mae_core.config import Config, load_config
-from mae_core.evaluation.certificate import (
-    check_classifier_manifest,
-    check_loss,
-    check_prediction,
-    published_classification,
-    transformer,
-)
+from mae_core.evaluation.certificate import check_classifier_manifest, check_loss, check_prediction, published_classification
 from mae_core.evaluation.trajectory import check_groups, check_trajectory
 from mae_core.interfaces import LABEL, Batch, Check, Numbers, Published, Sample, StepInputs
+from mae_core.layouts.shapes import transformer
 from mae_core.registry import build_component
 from mae_core.tasks.classification import RowInputs
 

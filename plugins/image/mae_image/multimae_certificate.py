@@ -6,15 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mae_core.evaluation.certificate import (
-    check_loss,
-    check_prediction,
-    heads_that_agree,
-    largest_error,
-    published_model,
-    transformer,
-)
+from mae_core.evaluation.certificate import check_loss, check_prediction, heads_that_agree, largest_error, published_model
 from mae_core.interfaces import Check, Mask, Numbers, Published
+from mae_core.layouts.shapes import transformer
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.model.output import Output
 from mae_image.multimae import TASKS

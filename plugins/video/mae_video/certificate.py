@@ -13,9 +13,9 @@ from mae_core.evaluation.certificate import (
     check_prediction,
     check_round_trip,
     published_model,
-    transformer,
 )
 from mae_core.interfaces import Check, Grid, Mask, Numbers, Published
+from mae_core.layouts.shapes import transformer
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.model.output import Output
 from mae_video.masking import NUM_PHASES, running_cells

@@ -12,14 +12,13 @@ from mae_core.evaluation.certificate import (
     check_loss,
     check_prediction,
     check_round_trip,
-    depth,
     heads_that_agree,
     largest_error,
     published_model,
-    transformer,
 )
 from mae_core.interfaces import Check, Latent, Mask, Numbers, Published, Seen, gather_patches
 from mae_core.layouts.published import import_state_dict
+from mae_core.layouts.shapes import depth, transformer
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.parts.positions import SinCos
 from mae_methods.data2vec.decoder import Data2VecDecoder

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mae_core.evaluation.certificate import check_loss, check_prediction, check_round_trip, published_model, transformer
+from mae_core.evaluation.certificate import check_loss, check_prediction, check_round_trip, published_model
 from mae_core.interfaces import Check, Mask, Numbers, Published, Query, Seen, gather_patches
+from mae_core.layouts.shapes import transformer
 from mae_core.model.autoencoder import MaskedAutoencoder
 
 STATE_DICTS = {"encoder": "encoder", "tgt": "target_encoder", "pred_sd": "predictor"}

@@ -7,15 +7,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from mae_core.evaluation.certificate import (
-    check_loss,
-    check_mask,
-    check_prediction,
-    check_round_trip,
-    published_model,
-    transformer,
-)
+from mae_core.evaluation.certificate import check_loss, check_mask, check_prediction, check_round_trip, published_model
 from mae_core.interfaces import Check, Mask, Numbers, Published, Sample
+from mae_core.layouts.shapes import transformer
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_methods.satmae.bands import require_groups
 from mae_methods.satmae.positions import NUM_UNITS, TIMESTAMPS
