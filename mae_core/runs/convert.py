@@ -11,8 +11,8 @@ from safetensors.torch import save
 
 from mae_core.config import Config
 from mae_core.files import require_output, write_atomically
+from mae_core.layouts.forms import OtherGrid
 from mae_core.layouts.published import export_state_dict, files_beside, weights_file
-from mae_core.layouts.table import OtherGrid
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.model.backbone import Backbone
 from mae_core.runs.backbone import backbone_of, save_backbone
