@@ -223,13 +223,14 @@ def _fresh(asked: _Asked, folder: Path) -> "Config":
 def _resumed(asked: _Asked, folder: Path) -> "Config":
     """The recipe that the run was started with: neither the checkpoint nor a split is looked for again."""
     from mae_core.config import load_config
+    from mae_core.evaluation.data import with_split_of
     from mae_core.runs.folder import CONFIG, read_facts
 
     stored, facts = load_config(folder / CONFIG), read_facts(folder)
     began = stored.get("init.checkpoint")
     if began != os.path.abspath(asked.checkpoint):
         raise MaeError(f"the run in {folder} began with {began}, and not with {asked.checkpoint}; name that one to resume it")
-    return load_config(stored.to_dict(), asked.overrides).renamed(
+    return load_config(with_split_of(stored.to_dict(), folder), asked.overrides).renamed(
         facts.get("recipe", stored.name), based_on=facts.get("based_on")
     )
 

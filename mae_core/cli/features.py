@@ -61,7 +61,7 @@ def knn(
             num_classes=len(frozen.classes),
             ks=k or KS,
         )
-        results = _write_knn(folder, frozen, held_out, votes, checkpoint=checkpoint, started=started)
+        results = _write_knn(folder, frozen, held_out, votes, readout=readout, checkpoint=checkpoint, started=started)
     _report_knn(results, votes, folder, as_json=as_json)
 
 
@@ -104,7 +104,8 @@ def fast_probe(
                 device=frozen.device,
                 progress=progress,
             )
-        results = _write_probed(folder, frozen, probed, checkpoint=checkpoint, started=started)
+        tried = f"{', '.join(map(str, readouts))}; {num_views} view{'s' if num_views > 1 else ''}"
+        results = _write_probed(folder, frozen, probed, features=tried, checkpoint=checkpoint, started=started)
     _report_probed(results, probed, folder)
 
 
@@ -130,7 +131,14 @@ def _encode_both(frozen: "Frozen", readouts: "Sequence[Readout]") -> "tuple[Feat
 
 
 def _write_knn(
-    folder: Path, frozen: "Frozen", held_out: "Features", votes: "Votes", *, checkpoint: Path, started: float
+    folder: Path,
+    frozen: "Frozen",
+    held_out: "Features",
+    votes: "Votes",
+    *,
+    readout: "Readout",
+    checkpoint: Path,
+    started: float,
 ) -> "Results":
     from mae_core.runs.results import write_results
     from mae_core.runs.scoring import Predictions
@@ -142,11 +150,14 @@ def _write_knn(
         config=None,
         protocol=f"k-NN, k={votes.k}",
         classes=frozen.classes,
-        data=frozen.facts(),
+        data={**frozen.facts(), "features": str(readout)},
         checkpoint=str(checkpoint),
         seed=0,
         seconds=time.monotonic() - started,
-        metrics={f"accuracy, k={k}": votes.accuracy(k) for k in votes.scores},
+        metrics={
+            **({"top5": votes.accuracy(votes.k, top=5)} if len(frozen.classes) > 5 else {}),
+            **{f"accuracy, k={k}": votes.accuracy(k) for k in votes.scores},
+        },
     )
 
 
@@ -161,7 +172,9 @@ def _report_knn(results: "Results", votes: "Votes", folder: Path, *, as_json: bo
     _say_where(folder)
 
 
-def _write_probed(folder: Path, frozen: "Frozen", probed: "Probed", *, checkpoint: Path, started: float) -> "Results":
+def _write_probed(
+    folder: Path, frozen: "Frozen", probed: "Probed", *, features: str, checkpoint: Path, started: float
+) -> "Results":
     from mae_core.evaluation.seeds import join_seeds
     from mae_core.runs.results import save_results, write_results
 
@@ -173,7 +186,7 @@ def _write_probed(folder: Path, frozen: "Frozen", probed: "Probed", *, checkpoin
             config=None,
             protocol="linear probe, fast",
             classes=frozen.classes,
-            data={**frozen.facts(), "head": _describe(probed.table[0]), "heads tried": len(probed.table)},
+            data={**frozen.facts(), "features": features, "head": _describe(probed.table[0]), "heads tried": len(probed.table)},
             checkpoint=str(checkpoint),
             seed=seed,
             seconds=seconds,

@@ -61,6 +61,16 @@ def find_data(path: str, *, modality: Modality, folder: Path, seed: int = 0) -> 
     raise MaeError(f"{place} {problem}; {_allowed(modality)}")
 
 
+def with_split_of(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A run's resolved recipe, with the split that is recorded in `folder`, to which the run may have been moved since."""
+    split = Path(os.path.abspath(folder)) / SPLIT
+    if split.is_file():
+        for section in recipe.get("data", {}).values():
+            if Path(section.get("labels") or "").name == SPLIT:
+                section["labels"] = str(split)
+    return recipe
+
+
 def _allowed(modality: Modality) -> str:
     titles = [known.title for known in modality.known_data]
     return f"{ALLOWED}, or the folder of {' or '.join(titles)}" if titles else ALLOWED
@@ -96,6 +106,7 @@ def _in_table(place: str, dataset: str, folder: Path, seed: int) -> FoundData:
     table = read_table(place, key=DATA)
     section = {"name": dataset, "root": table.folder}
     if table.splits is None:
+        table.require_once()
         return _split(section, table.paths, table.labels(range(len(table.paths))), folder, seed)
     splits = {split.lower(): split for split in table.splits}
     trains, held_outs = _named(TRAIN_NAMES, splits), _named(HELD_OUT_NAMES, splits)

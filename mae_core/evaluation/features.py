@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mae_core.evaluation.reading import Skipped, read_batches
-from mae_core.interfaces import Dataset, Latent, Sample
+from mae_core.interfaces import LABEL, Dataset, Latent, Sample
 from mae_core.model.backbone import Backbone
 from mae_core.training.validation import undisturbed
 from mae_registry import MaeError
@@ -87,6 +87,7 @@ def encode_dataset(
             samples = batch.loaded.to(device)
             skipped += batch.skipped
             if batch.indices:
+                _require_own_labels(dataset, batch.indices, samples[entry])
                 names += batch.loaded.names
                 found += batch.indices
                 for readout, vector in encode(backbone, samples, readouts=readouts).items():
@@ -98,6 +99,17 @@ def encode_dataset(
     numbers = torch.tensor(found)
     targets = None if dataset.labels is None else dataset.labels.targets[numbers]
     return Features(names, numbers, {readout: torch.cat(part) for readout, part in parts.items()}, targets, skipped)
+
+
+def _require_own_labels(dataset: Dataset, indices: Sequence[int], sample: Sample) -> None:
+    """Raise MaeError for samples that were mixed with others, and whose labels are not those of the dataset any more."""
+    if dataset.labels is None or LABEL not in sample.extras:
+        return
+    if not torch.equal(sample.extras[LABEL].cpu(), dataset.labels.targets[list(indices)]):
+        raise MaeError(
+            f"the dataset mixes samples and their labels in its augmentation ({dataset.describe(indices[0])}), and features "
+            "are measured on samples of their own; encode one view alone"
+        )
 
 
 def encode(backbone: Backbone, samples: Mapping[str, Sample], *, readouts: Sequence[Readout]) -> dict[Readout, Tensor]:

@@ -69,7 +69,7 @@ def _data(config: Config) -> Iterator[str]:
     sections = config.to_dict().get("data", {})
     for entry, section in sections.items():
         options = ", ".join(
-            f"{key}: {value}" for key, value in section.items() if key not in ("name", "root") and value is not None
+            f"{key}: {value}" for key, value in section.items() if key not in ("name", "root", "labels") and value is not None
         )
         yield f"- {entry}: `{section['name']}` ({options})"
     if not sections:

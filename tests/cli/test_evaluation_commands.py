@@ -140,6 +140,10 @@ def test_ctrl_c_and_resume_end_with_the_same_weights_and_results(mae, pretrained
     assert (parts.metrics, parts.deviations, parts.recipe) == (whole.metrics, whole.deviations, whole.recipe)
     other = tmp_path / "other"
     assert_fails(mae("finetune", other, data, "--out", tmp_path / "parts", "--resume"), "began with", str(pretrained))
+    os.rename(tmp_path / "parts", tmp_path / "elsewhere")  # with the split that the recipe names by its path
+    code, _, err = mae(*typed, "--out", tmp_path / "elsewhere", "--resume")
+    assert code == 0, err
+    assert_fails(mae(*typed, "data.image.labels=folders", "--out", tmp_path / "elsewhere", "--resume"), "labels")
 
 
 def test_several_seeds_are_joined_and_the_finished_ones_are_not_run_again(mae, pretrained, labelled, tmp_path):
