@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from mae_core.evaluation.reading import Skipped, read_batches
+from mae_core.evaluation.reading import Seen, Skipped, read_batches
 from mae_core.interfaces import LABEL, Dataset, Latent, Sample
 from mae_core.model.backbone import Backbone
 from mae_core.training.validation import undisturbed
@@ -78,27 +78,22 @@ def encode_dataset(
     batches = read_batches(
         dataset, wanted, entry=entry, batch_size=BATCH_SIZE, view=view, seed=seed, num_workers=num_workers, device=device
     )
-    names: list[str] = []
-    found: list[int] = []
-    skipped: list[Skipped] = []
+    seen = Seen()
     parts: dict[Readout, list[Tensor]] = {readout: [] for readout in readouts}
     with undisturbed(backbone), batches as batches_read:
         for batch in batches_read:
             samples = batch.loaded.to(device)
-            skipped += batch.skipped
-            if batch.indices:
+            if seen.take(batch):
                 _require_own_labels(dataset, batch.indices, samples[entry])
-                names += batch.loaded.names
-                found += batch.indices
                 for readout, vector in encode(backbone, samples, readouts=readouts).items():
                     parts[readout].append(vector.float().cpu())
             if progress is not None:
-                progress(len(found) + len(skipped), len(wanted))
-    if not found:
-        raise MaeError(f"none of the {len(wanted)} samples can be read; the first one: {skipped[0].reason}")
-    numbers = torch.tensor(found)
+                progress(len(seen.indices) + len(seen.skipped), len(wanted))
+    seen.require_any()
+    numbers = torch.tensor(seen.indices)
     targets = None if dataset.labels is None else dataset.labels.targets[numbers]
-    return Features(names, numbers, {readout: torch.cat(part) for readout, part in parts.items()}, targets, skipped)
+    vectors = {readout: torch.cat(part) for readout, part in parts.items()}
+    return Features(seen.names, numbers, vectors, targets, seen.skipped)
 
 
 def _require_own_labels(dataset: Dataset, indices: Sequence[int], sample: Sample) -> None:
