@@ -14,13 +14,8 @@ MAX_MATRIX = 30
 """Classes whose confusion matrix is drawn."""
 MAX_LISTED = 10
 SHARES = ("accuracy", "top5", "map")
-"""Metrics that are shown in per cent, also with a condition after a comma: "accuracy, k=10"."""
+"""Metrics that are shown in per cent, also where a comma and more follow ("accuracy, k=10")."""
 NAMES = {"accuracy": "accuracy", "top5": "top-5 accuracy", "map": "mean average precision"}
-
-
-def is_share(metric: str) -> bool:
-    """Whether it is shown in per cent."""
-    return metric.partition(",")[0] in SHARES
 
 
 def show_metric(results: Results, metric: str) -> str:
@@ -29,6 +24,11 @@ def show_metric(results: Results, metric: str) -> str:
     if not is_share(metric):
         return short(mean) + ("" if deviation is None else f" ± {short(deviation)}")
     return f"{100 * mean:.2f}" + ("%" if deviation is None else f" ± {100 * deviation:.2f}%")
+
+
+def is_share(metric: str) -> bool:
+    """Whether it is shown in per cent."""
+    return metric.partition(",")[0] in SHARES
 
 
 def metric_name(metric: str) -> str:
