@@ -26,6 +26,14 @@ def backbone(tiny_config: Config) -> Backbone:
     return build_backbone(tiny_config)
 
 
+def test_a_batch_of_vectors_keeps_no_tokens_in_memory(backbone):
+    samples = {"image": Sample(torch.zeros(4, *SHAPE, dtype=torch.uint8))}
+    with torch.no_grad():
+        found = features.encode(backbone, samples, readouts=[Readout("mean"), Readout("cls"), Readout("cls", 1)])
+    for vectors in found.values():
+        assert vectors.untyped_storage().nbytes() == vectors.nbytes
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_features_are_those_of_the_samples_one_by_one(backbone, monkeypatch, num_workers):
     monkeypatch.setattr(features, "BATCH_SIZE", 7)
