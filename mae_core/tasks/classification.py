@@ -126,7 +126,8 @@ class Classification(Task[RowInputs]):
         self.notes = [*self.notes, *self.data.notes]
         if self.several and self.loss == "cross_entropy":
             raise ConfigError(
-                "task.loss=cross_entropy is for samples of one class each, and these may have several labels; set task.loss=binary"
+                "task.loss=cross_entropy is for samples of one class each, and these may have several labels; "
+                "set task.loss=binary"
             )
         self.sources = make_sources(self.config, self.data.datasets)
         self.measuring = Measuring(self.config, self.data, loss=self.loss)
