@@ -151,7 +151,7 @@ def _write_knn(
         protocol=f"k-NN, k={votes.k}",
         classes=frozen.classes,
         data={**frozen.facts(), "features": str(readout)},
-        checkpoint=str(checkpoint),
+        checkpoint=str(checkpoint.absolute()),
         seed=0,
         seconds=time.monotonic() - started,
         metrics={
@@ -187,7 +187,7 @@ def _write_probed(
             protocol="linear probe, fast",
             classes=frozen.classes,
             data={**frozen.facts(), "features": features, "head": _describe(probed.table[0]), "heads tried": len(probed.table)},
-            checkpoint=str(checkpoint),
+            checkpoint=str(checkpoint.absolute()),
             seed=seed,
             seconds=seconds,
         )

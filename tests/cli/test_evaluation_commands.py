@@ -134,6 +134,9 @@ def test_ctrl_c_and_resume_end_with_the_same_weights_and_results(mae, pretrained
     assert (tmp_path / "parts/split.csv").read_text() == split
     assert mae(*typed, "--out", tmp_path / "whole")[0] == 0
     assert_same_bits(weights(tmp_path / "parts"), weights(tmp_path / "whole"))
+    card = (tmp_path / "whole/encoder.md").read_text()
+    assert "`classify`" in card
+    assert str(tmp_path) not in card  # where the data lay is nobody else's business
     parts, whole = read_results(tmp_path / "parts"), read_results(tmp_path / "whole")
     assert parts is not None
     assert whole is not None
