@@ -81,7 +81,7 @@ def exported(script, tmp_path_factory):
     path = tmp_path_factory.mktemp("exported") / "encoder.onnx"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # torch's own
-        script("deploy", "export_onnx").export(small_backbone(), str(path))
+        script("deploy", "export_onnx").export(small_backbone().for_shapes({"image": (3, 32, 48)}), str(path))
     return path
 
 
@@ -90,13 +90,14 @@ def test_a_file_gives_the_features_of_the_model_for_every_batch(script, small, e
     assert (opset.domain, opset.version) == ("", script("deploy", "export_onnx").OPSET)
     session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
     for num_samples in (1, 3, 7):
-        x = torch.randint(0, 256, (num_samples, 3, 32, 32), dtype=torch.uint8)
+        x = torch.randint(0, 256, (num_samples, 3, 32, 48), dtype=torch.uint8)
         (found,) = session.run(["features"], {"samples": x.numpy()})
         with torch.no_grad():
-            expected = small.encode({"image": small.input("image").tokenizer.normalize(x)}).pooled()
+            normalized = small.input("image").tokenizer.normalize(x)
+            expected = small.for_shapes({"image": (3, 32, 48)}).encode({"image": normalized}).pooled()
         np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=1e-5)
     with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument, match="Expected: 32"):
-        session.run(["features"], {"samples": np.zeros((1, 3, 40, 32), np.uint8)})
+        session.run(["features"], {"samples": np.zeros((1, 3, 40, 48), np.uint8)})
 
 
 def test_a_file_of_8_bits_has_almost_the_features(script, exported, tmp_path):
@@ -106,7 +107,7 @@ def test_a_file_of_8_bits_has_almost_the_features(script, exported, tmp_path):
             place = tmp_path / "data" / split / f"class{label}"
             place.mkdir(parents=True)
             for number in range(num_images):
-                pixels = np.random.default_rng(number).normal(level, 20, (32, 32, 3)).clip(0, 255)
+                pixels = np.random.default_rng(number).normal(level, 20, (32, 48, 3)).clip(0, 255)
                 Image.fromarray(pixels.astype(np.uint8)).save(place / f"{number}.png")
     bank, queries = (int8.read(tmp_path / "data" / split, 6) for split in ("train", "test"))
     assert int8.compare(exported, bank, queries) == {"float32": 1.0, "int8": 1.0}
