@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from mae_core.runs.comparison import Group, spread
 from mae_core.runs.curves import short, smooth, thin
 from mae_core.runs.page import columns, picture, section, time, write_page
-from mae_core.runs.results_page import SHARES, metric_name
+from mae_core.runs.results_page import is_share, metric_name
 
 WIDTH = 9.0
 ROW = 0.42
@@ -60,8 +60,8 @@ def _measured(group: Group, metric: str) -> str:
     values = group.metrics.get(metric)
     if not values:
         return "–"
-    factor, end = (100, "%") if metric in SHARES else (1, "")
-    digits = (lambda value: f"{factor * value:.2f}") if metric in SHARES else short
+    factor, end = (100, "%") if is_share(metric) else (1, "")
+    digits = (lambda value: f"{factor * value:.2f}") if is_share(metric) else short
     deviation = spread(values)
     return digits(statistics.fmean(values)) + (end if deviation is None else f" ± {digits(deviation)}{end}")
 
@@ -93,14 +93,14 @@ def _draw_metrics(groups: Sequence[Group]) -> Figure:
     axes: Axes = figure.add_subplot()
     for row, group in enumerate(groups):
         metric, values = next(iter(group.metrics.items()))
-        shown = [100 * value if metric in SHARES else value for value in values]
+        shown = [100 * value if is_share(metric) else value for value in values]
         axes.plot(shown, [row] * len(shown), "o", color=COLOURS[0], alpha=0.35, markeredgewidth=0)
         axes.errorbar(statistics.fmean(shown), row, xerr=spread(shown), fmt="o", color=COLOURS[0], capsize=3)
     axes.set_yticks(range(len(groups)), [_label(group) for group in groups])
     axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.3)
     metrics = dict.fromkeys(next(iter(group.metrics)) for group in groups)
-    axes.set_xlabel(" / ".join(f"{metric_name(name)}{', %' if name in SHARES else ''}" for name in metrics))
+    axes.set_xlabel(" / ".join(f"{metric_name(name)}{', %' if is_share(name) else ''}" for name in metrics))
     return _plain(figure, axes)
 
 

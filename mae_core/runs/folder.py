@@ -62,9 +62,9 @@ def choose_folder(recipe: str, out: Path | None, *, resume: bool, overwrite: boo
 
 def give_back(folder: Path) -> None:
     """Remove a chosen folder in which nothing began."""
-    if not (folder / CONFIG).exists():
-        (folder / SPLIT).unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # it holds something, or was never made
+        if not (folder / CONFIG).exists():
+            (folder / SPLIT).unlink(missing_ok=True)
         folder.rmdir()
         folder.parent.rmdir()
 

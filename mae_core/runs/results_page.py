@@ -14,16 +14,21 @@ MAX_MATRIX = 30
 """Classes whose confusion matrix is drawn."""
 MAX_LISTED = 10
 SHARES = ("accuracy", "top5", "map")
-"""Metrics that are shown in per cent."""
+"""Metrics that are shown in per cent, also where a comma and more follow ("accuracy, k=10")."""
 NAMES = {"accuracy": "accuracy", "top5": "top-5 accuracy", "map": "mean average precision"}
 
 
 def show_metric(results: Results, metric: str) -> str:
     """The mean over the seeds, with its standard deviation where several ran: "91.24%", "91.24 ± 0.12%", "0.3121"."""
     mean, deviation = results.mean(metric), results.deviation(metric)
-    if metric not in SHARES:
+    if not is_share(metric):
         return short(mean) + ("" if deviation is None else f" ± {short(deviation)}")
     return f"{100 * mean:.2f}" + ("%" if deviation is None else f" ± {100 * deviation:.2f}%")
+
+
+def is_share(metric: str) -> bool:
+    """Whether it is shown in per cent."""
+    return metric.partition(",")[0] in SHARES
 
 
 def metric_name(metric: str) -> str:
