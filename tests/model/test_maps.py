@@ -93,7 +93,7 @@ def test_a_pyramid_has_the_strides_that_it_was_asked_for(plain):
         (2, 24, 4, 6),
         (2, 24, 2, 3),
     ]
-    sum(features.square().sum() for features in found.values()).backward()
+    torch.stack([features.square().sum() for features in found.values()]).sum().backward()
     assert all(parameter.grad is not None for parameter in pyramid.levels.parameters())
     assert plain.input("image").tokenizer.proj.weight.grad.abs().sum() > 0
 
