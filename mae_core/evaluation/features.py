@@ -115,7 +115,7 @@ def _read_out(latent: Latent, readout: Readout) -> Tensor:
     if readout.pool == "cls":
         if latent.num_prefix == 0:
             raise MaeError("this encoder has no class token; pool its tokens with 'mean'")
-        return x[:, 0]
+        return x[:, 0].clone()  # a view would keep the tokens of every batch in memory
     tokens = x[:, latent.num_prefix :]
     if readout.pool == "tokens":
         return tokens

@@ -12,7 +12,7 @@ from mae_core import Config
 from mae_core.build import build_backbone
 from mae_core.evaluation import features
 from mae_core.evaluation.features import Readout, encode_dataset
-from mae_core.interfaces import as_sample
+from mae_core.interfaces import Sample, as_sample
 from mae_core.model.backbone import Backbone
 from mae_registry import MaeError
 
@@ -24,6 +24,14 @@ EVERY = [Readout("mean"), Readout("cls"), Readout("tokens"), Readout("mean", 1),
 def backbone(tiny_config: Config) -> Backbone:
     torch.manual_seed(0)
     return build_backbone(tiny_config)
+
+
+def test_a_batch_of_vectors_keeps_no_tokens_in_memory(backbone):
+    samples = {"image": Sample(torch.zeros(4, *SHAPE, dtype=torch.uint8))}
+    with torch.no_grad():
+        found = features.encode(backbone, samples, readouts=[Readout("mean"), Readout("cls"), Readout("cls", 1)])
+    for vectors in found.values():
+        assert vectors.untyped_storage().nbytes() == vectors.nbytes
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
