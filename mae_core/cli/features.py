@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from mae_core.cli.evaluation import Checkpoint, Data, Entry
+from mae_core.cli.evaluation import Checkpoint, Data, Entry, Teacher
 from mae_registry import MaeError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def knn(
     pool: Annotated[Literal["mean", "cls"], typer.Option(help="The mean of all tokens, or the class token.")] = "mean",
     layer: Layer = None,
     modality: Entry = None,
+    teacher: Teacher = False,
     out: Out = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -50,7 +51,7 @@ def knn(
     readout = Readout(pool, layer)
     with _folder("knn", out, overwrite=overwrite) as folder:
         started = time.monotonic()
-        frozen = _open(checkpoint, data, entry=modality, folder=folder)
+        frozen = _open(checkpoint, data, entry=modality, folder=folder, teacher=teacher)
         require_one_label(frozen.train, frozen.held_out)
         train, held_out = _encode_both(frozen, [readout])
         votes = classify(
@@ -70,6 +71,7 @@ def fast_probe(
     data: str,
     *,
     entry: str | None = None,
+    teacher: bool = False,
     layers: Sequence[int] = (),
     num_views: int = 1,
     num_seeds: int = 1,
@@ -80,6 +82,7 @@ def fast_probe(
 
     Args:
         entry: the modality of the data, if the model has several.
+        teacher: take the moving average that the run's targets learn from.
         layers: outputs of these layers of the encoder are tried, beside that of the whole encoder.
         num_views: how often training samples are encoded: once as they are, and augmented for all further times.
         num_seeds: seeds of the validation split and of the order of samples, from 0 on.
@@ -88,7 +91,7 @@ def fast_probe(
 
     with _folder("fast_probe", out, overwrite=overwrite) as folder:
         started = time.monotonic()
-        frozen = _open(checkpoint, data, entry=entry, folder=folder)
+        frozen = _open(checkpoint, data, entry=entry, folder=folder, teacher=teacher)
         readouts = _readouts(frozen, layers)
         train, held_out = _encode_both(frozen, readouts)
         views = [train]
@@ -109,10 +112,10 @@ def fast_probe(
     _report_probed(results, probed, folder)
 
 
-def _open(checkpoint: Path, data: str, *, entry: str | None, folder: Path) -> "Frozen":
+def _open(checkpoint: Path, data: str, *, entry: str | None, folder: Path, teacher: bool) -> "Frozen":
     from mae_core.evaluation.frozen import open_frozen
 
-    return open_frozen(checkpoint, data, entry=entry, folder=folder, say=say)
+    return open_frozen(checkpoint, data, entry=entry, folder=folder, say=say, teacher=teacher)
 
 
 def _readouts(frozen: "Frozen", layers: Sequence[int]) -> "list[Readout]":

@@ -30,6 +30,8 @@ class Frozen:
     train: Dataset
     held_out: Dataset
     found: FoundData
+    teacher: bool = False
+    """Whether the backbone is the moving average that a run's targets learn from."""
 
     @property
     def classes(self) -> Sequence[str]:
@@ -49,6 +51,7 @@ class Frozen:
             "found": self.found.description,
             "training samples": len(self.train),
             "held-out samples": len(self.held_out),
+            **({"encoder": "the teacher"} if self.teacher else {}),
         }
 
     def encode_held_out(self, readouts: Sequence[Readout], *, say: Say, progress: Progress | None = None) -> Features:
@@ -62,12 +65,14 @@ class Frozen:
         return _encode(self.backbone, self.train, self.entry, readouts, view=view, say=say, progress=progress)
 
 
-def open_frozen(checkpoint: Path, data: str, *, entry: str | None, folder: Path, say: Say) -> Frozen:
+def open_frozen(checkpoint: Path, data: str, *, entry: str | None, folder: Path, say: Say, teacher: bool = False) -> Frozen:
     """Load a backbone, find the data and check them. A split that has to be made is recorded in `folder`.
+
+    `teacher`: the backbone is the moving average that a run's targets learn from.
 
     Raises MaeError for what is wrong with any of them.
     """
-    backbone, config = load_backbone_and_config(checkpoint, Origin(say=say))
+    backbone, config = load_backbone_and_config(checkpoint, Origin(say=say), teacher=teacher)
     chosen = only_entry(config, entry)
     found = find_data(data, modality=modality(modality_of(config, chosen)), folder=folder)
     say(f"data: {found.description}")
@@ -78,7 +83,7 @@ def open_frozen(checkpoint: Path, data: str, *, entry: str | None, folder: Path,
     held_out: Dataset = build_component("datasets", {**section, **found.validation}, shape)
     for note in check_data(train, held_out):
         say(note)
-    return Frozen(backbone.to(best_device()), chosen, train, held_out, found)
+    return Frozen(backbone.to(best_device()), chosen, train, held_out, found, teacher)
 
 
 def best_device() -> torch.device:
