@@ -179,3 +179,6 @@ def _at(path: str, config: Config, build: Callable[[], Built]) -> Built:
         raise
     except MaeError as error:
         raise PlacedError(f"{path} ({config.origin(path)}): {error}") from error
+    except (ArithmeticError, MemoryError, RuntimeError, TypeError) as error:  # torch's own complaints of sizes, mostly
+        found = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise PlacedError(f"{path} ({config.origin(path)}): cannot be built with these values: {found}") from error

@@ -1,5 +1,6 @@
 """A merged tree against the components' own signatures: every value checked, every default filled in."""
 
+import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -188,10 +189,15 @@ class _Checker:
     def not_installed(self, name: str) -> str:
         if reason := self.registry.why_not_loaded(name):
             return f"modality {name!r} is not loaded: {reason}"
-        known = ", ".join(self.registry.names("modalities")) or "(none)"
+        known = self.registry.names("modalities")
         broken = [plugin.name for plugin in self.registry.plugins if plugin.status == "broken"]
         more = "".join(f"; {self.registry.why_not_loaded(plugin)}" for plugin in broken)
-        return f"modality {name!r} is not installed; known: {known}; install it with: mae install {name}{more}"
+        near = difflib.get_close_matches(name, known, n=1)
+        what_to_do = f"did you mean {near[0]!r}? If not, install it" if near else "install it"
+        return (
+            f"modality {name!r} is not installed; known: {', '.join(known) or '(none)'}; {what_to_do} with: mae install {name}"
+            f"{more}"
+        )
 
     def component(self, node: Node, kind: str, path: Place) -> Node:
         names = ", ".join(self.registry.names(kind))

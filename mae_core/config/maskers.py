@@ -6,10 +6,14 @@ from typing import Any, Protocol
 from mae_core.config.merge import merge
 from mae_core.config.operators import OPERATORS, Place
 from mae_core.config.structure import ComponentSection, expand_names
-from mae_core.config.yaml_tree import Node, Origin
-from mae_registry import Registry, did_you_mean, resolve
+from mae_core.config.yaml_tree import MAX_DEPTH, Node, Origin
+from mae_registry import ConfigError, Registry, did_you_mean, resolve
 
 MASKER = ComponentSection("maskers")
+
+
+MAX_MASKERS = 500
+"""Maskers that one recipe is made of, each counted as often as it is referred to."""
 
 
 class Checker(Protocol):
@@ -37,10 +41,13 @@ class MaskerChecker:
         self.checker = checker
         self.definitions = definitions
         self._resolved: dict[str, Node] = {}  # each is checked once, so that what is wrong with it is said once
+        self._sizes: dict[str, int] = {}  # of how many maskers each is made
+        self._num_maskers = 0
         self._open: list[str] = []  # those being resolved, to notice one that contains itself
 
     def masker(self, node: Node, path: Place) -> Node:
         """A section: a name, or one of the operators. A name alone may stand for `{name: ...}`."""
+        self._count(1, node.origin)
         node = self.expanded(node)
         kinds = [key for key in ("name", *OPERATORS) if key in node.items and node.items[key].value is not None]
         if len(kinds) > 1:
@@ -50,11 +57,20 @@ class MaskerChecker:
         if kinds and kinds[0] in OPERATORS:
             return self._combined(node, kinds[0], path)
         name = node.items["name"] if kinds else None
-        if name is not None and name.value in self.definitions:
-            return self._reference(node, name, path)
-        if name is not None and isinstance(name.value, str) and name.value not in self._registered:
-            return self._unknown(node, name, path)
+        if name is not None and isinstance(name.value, str):
+            if name.value in self.definitions:
+                return self._reference(node, name, path)
+            if name.value not in self._registered:
+                return self._unknown(node, name, path)
         return self.checker.component(node, "maskers", path)
+
+    def _count(self, number: int, origin: Origin) -> None:
+        """Raise ConfigError where few lines refer to each other so often that nobody could wait for the end."""
+        self._num_maskers += number
+        if self._num_maskers > MAX_MASKERS:
+            raise ConfigError(f"{origin}: the recipe is made of more than {MAX_MASKERS} maskers")
+        if len(self._open) > MAX_DEPTH:
+            raise ConfigError(f"{origin}: maskers refer to each other more than {MAX_DEPTH} deep")
 
     def problem(self, origin: Origin, path: Place, text: str) -> None:
         """Note one."""
@@ -72,9 +88,11 @@ class MaskerChecker:
             if name in self._registered or name in OPERATORS:
                 self.checker.problem(node.origin, path, f"{name!r} is a masker already; give this one another name")
                 return node
+            num_before = self._num_maskers
             self._open.append(name)
             self._resolved[name] = self.masker(node, path)
             self._open.pop()
+            self._sizes[name] = self._num_maskers - num_before
         return self._resolved[name]
 
     @property
@@ -97,6 +115,7 @@ class MaskerChecker:
             return node
         changes = {key: child for key, child in node.items.items() if key != "name"}
         if not changes:
+            self._count(self._sizes.get(defined, 0), node.origin)  # nothing, where it is resolved now
             return Node(self.definition(defined).value, node.origin)
         definition = self.expanded(self.definitions[defined])
         self._open.append(defined)

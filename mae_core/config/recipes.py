@@ -1,12 +1,16 @@
 """Recipes by name or path, and what they extend."""
 
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mae_core.config.yaml_tree import Node, Origin, from_python, parse_yaml, plain
+from mae_core.config.yaml_tree import MAX_CHARACTERS, Node, Origin, from_python, parse_yaml, plain
 from mae_core.registry import registry
-from mae_registry import ConfigError, did_you_mean
+from mae_registry import ConfigError
+
+MAX_EXTENDED = 50
+"""Recipes that one may extend, in a row or all in all."""
 
 
 def recipes_folder() -> Path:
@@ -74,9 +78,14 @@ def _find(source: str | Path, folder: Path) -> tuple[str, Path, str]:
     path = folder / source
     if path.is_file():
         return path.stem, path, str(path)
+    if path.is_dir():
+        run = " of a run; its recipe is config.yaml in it" if (path / "config.yaml").is_file() else "; name a YAML file"
+        raise ConfigError(f"{str(path)!r} is a folder{run}")
     if isinstance(source, Path):
         raise ConfigError(f"there is no file {str(path)!r}")
-    raise ConfigError(f"there is no recipe and no file named {source!r}.{did_you_mean(source, known)}")
+    near = difflib.get_close_matches(source, known, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(f"there is no recipe and no file named {source!r}.{hint} `mae recipes` lists the recipes.")
 
 
 def _read(path: Path, shown: str, chain: tuple[tuple[Path, str], ...]) -> list[Node]:
@@ -84,7 +93,11 @@ def _read(path: Path, shown: str, chain: tuple[tuple[Path, str], ...]) -> list[N
     link = (path.resolve(), shown)
     if any(link[0] == seen for seen, _ in chain):
         raise ConfigError(f"these recipes extend each other in a circle: {' -> '.join(name for _, name in (*chain, link))}")
+    if len(chain) > MAX_EXTENDED:
+        raise ConfigError(f"{chain[0][1]}: extends a chain of more than {MAX_EXTENDED} recipes")
     try:
+        if path.stat().st_size > 4 * MAX_CHARACTERS:
+            raise ConfigError(f"{shown}: is a file of {path.stat().st_size:,} bytes, and so no recipe")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{shown}: cannot be read: {error.strerror}") from None
@@ -112,4 +125,6 @@ def _with_extended(tree: Node, folder: Path, chain: tuple[tuple[Path, str], ...]
             except ConfigError as error:
                 raise ConfigError(f"{parent.origin}: extends: {error}") from None
             layers += _read(path, shown, chain)
+            if len(layers) > MAX_EXTENDED:
+                raise ConfigError(f"{parent.origin}: extends: leads to more than {MAX_EXTENDED} recipes")
     return [*layers, Node(items, tree.origin)]

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +29,10 @@ class Parameter:
     def validate(self, value: Any) -> Any:
         """Plain data -> the value for the component, e.g. a tuple for a list. Raises ValueError that says what is allowed."""
         try:
-            return self.adapter.validate_json(json.dumps(value), strict=True)
+            valid = self.adapter.validate_json(json.dumps(value), strict=True)
+            if _is_finite(value):
+                return valid
+            own = ["numbers must be finite"]
         except ValidationError as error:
             # an annotation may bring its own validator, whose demands no schema knows
             own = [
@@ -53,6 +57,13 @@ class Parameter:
         except ValueError:
             return False
         return True
+
+
+def _is_finite(value: Any) -> bool:
+    """Of all numbers in it."""
+    if isinstance(value, dict | list):
+        return all(map(_is_finite, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def parameters(component: Callable[..., Any], owner: str) -> dict[str, Parameter]:

@@ -21,6 +21,15 @@ _SCALARS = {  # resolved by pattern: (pattern, the characters that it can begin 
     ),
 }
 
+MAX_CHARACTERS = 2**18
+"""Of a recipe's text. It is read in seconds; the longest shipped recipe is a hundredth of that."""
+MAX_VALUES = 20_000
+"""Of one tree. Aliases of aliases make billions of values from a few lines."""
+MAX_DEPTH = 50
+"""Lists and mappings around a value."""
+MAX_INTEGER = 2**63
+"""Integers are less than this, of either sign: neither torch nor JSON readers take larger ones."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -77,15 +86,22 @@ def plain(tree: Any) -> Any:
     return [plain(item) for item in tree] if isinstance(tree, list) else tree
 
 
-def from_python(value: Any, origin: Origin) -> Node:
-    """A tree of Python values, all of one origin. Raises ConfigError for what YAML could not say."""
+def from_python(value: Any, origin: Origin, *, depth: int = 0) -> Node:
+    """A tree of Python values, all of one origin. Raises ConfigError for what YAML could not say.
+
+    `depth`: the lists and mappings around the value.
+    """
+    if depth > MAX_DEPTH:
+        raise ConfigError(f"{origin}: lists and mappings are nested more than {MAX_DEPTH} deep")
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
                 raise ConfigError(f"{origin}: the key {key!r} is not a string")
-        return Node({key: from_python(item, origin) for key, item in value.items()}, origin)
+        return Node({key: from_python(item, origin, depth=depth + 1) for key, item in value.items()}, origin)
     if isinstance(value, list | tuple):
-        return Node([from_python(item, origin) for item in value], origin)
+        return Node([from_python(item, origin, depth=depth + 1) for item in value], origin)
+    if isinstance(value, int):
+        _require_size(value, origin)
     try:
         return Node(to_jsonable_python(value), origin)
     except PydanticSerializationError:
@@ -103,8 +119,12 @@ def parse_yaml(text: str, source: str, *, numbered: bool = True) -> Node:
     def at(line: int | None) -> Origin:
         return Origin(source, line if numbered else None)
 
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(f"{at(None)}: is longer than {MAX_CHARACTERS:,} characters, and so no recipe")
     try:
         root = yaml.compose(text, Loader=_Loader)
+    except RecursionError:
+        raise ConfigError(f"{at(None)}: lists and mappings are nested more than {MAX_DEPTH} deep") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ConfigError(f"{at(mark.line + 1 if mark else None)}: {_sentence(error)}") from None
@@ -137,11 +157,17 @@ class _Converter:
     def __init__(self, at: Callable[[int | None], Origin]) -> None:
         self.at = at
         self.open: list[yaml.Node] = []  # the collections around the current node, to notice one that contains itself
+        self.num_values = 0
 
     def convert(self, node: yaml.Node, line: int) -> Node:
         """`line` is what the result's origin says, 1-based."""
         if any(node is outer for outer in self.open):
             raise ConfigError(f"{self.at(line)}: an alias (*) is used inside its own definition")
+        self.num_values += 1
+        if self.num_values > MAX_VALUES:
+            raise ConfigError(f"{self.at(line)}: the recipe has more than {MAX_VALUES:,} values, those of aliases (*) counted")
+        if len(self.open) > MAX_DEPTH:
+            raise ConfigError(f"{self.at(line)}: lists and mappings are nested more than {MAX_DEPTH} deep")
         self.open.append(node)
         try:
             return Node(self._value(node, line), self.at(line))
@@ -157,7 +183,7 @@ class _Converter:
         if isinstance(node, yaml.ScalarNode) and kind in ("str", *_SCALARS):
             if kind != "str" and not re.fullmatch(_SCALARS[kind][0], node.value):
                 raise ConfigError(f"{self.at(line)}: {node.value!r} is not what its tag !!{kind} says")
-            return _scalar(kind, node.value)
+            return _scalar(kind, node.value, self.at(line))
         tag = node.tag.replace(_TAG, "!!")
         raise ConfigError(f"{self.at(line)}: the tag {tag} is not allowed: a recipe holds plain values and cannot run code")
 
@@ -180,11 +206,21 @@ class _Converter:
         return items
 
 
-def _scalar(kind: str, text: str) -> Any:
+def _require_size(number: int, origin: Origin) -> None:
+    if abs(number) >= MAX_INTEGER:
+        raise ConfigError(f"{origin}: an integer of {number.bit_length()} bits is too large; numbers here have at most 63")
+
+
+def _scalar(kind: str, text: str, origin: Origin) -> Any:
     if kind == "null":
         return None
     if kind == "bool":
         return text.lower() == "true"
     if kind == "int":
-        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+        try:
+            number = int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+        except ValueError:  # Python reads no thousands of digits
+            raise ConfigError(f"{origin}: an integer of {len(text):,} digits is too large") from None
+        _require_size(number, origin)
+        return number
     return float(re.sub(r"\.(?=[in])", "", text.lower())) if kind == "float" else text

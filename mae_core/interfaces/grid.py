@@ -7,6 +7,9 @@ from torch import Tensor
 
 from mae_registry import ConfigError, did_you_mean
 
+MAX_PATCHES = 2**20
+"""Of one sample, far above what attention can take; the masks of more would not fit into memory."""
+
 
 class Grid:
     """Ordered named axes with sizes, e.g. `Grid(t=8, h=14, w=14)`. Patches are numbered in raster order, last axis fastest."""
@@ -17,6 +20,8 @@ class Grid:
                 raise ConfigError(f"grid axis {name!r} has size {size}; every axis needs at least 1 patch")
         if not sizes:
             raise ConfigError("a grid needs at least one axis, e.g. Grid(h=14, w=14)")
+        if (num_patches := math.prod(sizes.values())) > MAX_PATCHES:
+            raise ConfigError(f"a grid of {num_patches:,} patches is too large; at most {MAX_PATCHES:,}: use larger patches")
         self._sizes = dict(sizes)
 
     @property

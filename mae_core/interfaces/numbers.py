@@ -6,6 +6,8 @@ from pydantic import Field
 
 Positive = Annotated[int, Field(ge=1)]
 """A size or a count."""
+Depth = Annotated[int, Field(ge=1, le=500)]
+"""How many blocks follow each other."""
 Probability = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 """How often something is left out, which is not always."""

@@ -79,9 +79,7 @@ class Table:
         """
         own = [_full(model, name) for name in model.state_dict()]
         here = [name for name in self.names if not _is_elsewhere(model, name)]
-        for name in here:
-            if not name.endswith(".") and self.names[name] is not None and name not in own:
-                raise MaeError(f"this layout has {self.names[name]}; this model has no {name}")
+        lacking = [name for name in here if not name.endswith(".") and self.names[name] is not None and name not in own]
         places: dict[str, list[str | None]] = {}
         unplaced: list[str] = []
         rooms = tuple({_room(name) for name in (*here, *self._tables(model))})
@@ -93,8 +91,12 @@ class Table:
                 unplaced += [ours] if ours.startswith(rooms) else []
             elif (published := self.names[fitting]) is not None:
                 places[ours] = self._in_pieces(published + ours.removeprefix(fitting))
+        homeless = f"this layout has no place for the model's {some_of(unplaced)}"
+        if lacking:
+            other = f"; it may be of another kind of model: {homeless}" if unplaced else ""
+            raise MaeError(f"this layout has {self.names[lacking[0]]}; this model has no {lacking[0]}{other}")
         if unplaced:
-            raise MaeError(f"this layout has no place for the model's {some_of(unplaced)}")
+            raise MaeError(homeless)
         return places
 
     def _is_of_positions(self, ours: str) -> bool:

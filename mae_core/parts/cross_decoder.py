@@ -7,7 +7,7 @@ from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
 from mae_core.interfaces import NO_EXTRAS, Decoder, DecoderPlace, Extras, Latent, gather_patches
-from mae_core.interfaces.numbers import Positive, PositiveFloat
+from mae_core.interfaces.numbers import Depth, Positive, PositiveFloat
 from mae_core.parts.blocks import CrossAttention, LayerNorm, init_linear_and_norm, make_block, require_heads_divide
 
 
@@ -29,7 +29,7 @@ class CrossDecoder(Decoder):
         place: DecoderPlace,
         *,
         width: Positive = 256,
-        depth: Positive = 2,
+        depth: Depth = 2,
         heads: Positive = 8,
         mlp_ratio: PositiveFloat = 4.0,
     ) -> None:

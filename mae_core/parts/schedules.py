@@ -29,7 +29,8 @@ class Cosine(Schedule):
         if warmup_epochs >= num_epochs:
             raise ConfigError(
                 f"schedule.warmup_epochs is {warmup_epochs:g}, but train.epochs is {num_epochs}; "
-                "the warm-up must be shorter than the run"
+                "the warm-up must be shorter than the run: "
+                f"give schedule.warmup_epochs={max(0, num_epochs // 10)} too, or more epochs"
             )
         self.num_epochs = num_epochs
         self.warmup_epochs = warmup_epochs

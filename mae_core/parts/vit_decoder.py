@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mae_core.interfaces import NO_EXTRAS, Decoder, DecoderPlace, Extras, Latent, gather_patches, in_raster_order
-from mae_core.interfaces.numbers import Positive, PositiveFloat
+from mae_core.interfaces.numbers import Depth, Positive, PositiveFloat
 from mae_core.parts.blocks import Init, LayerNorm, QueryBlock, init_linear_and_norm, make_block, require_heads_divide
 
 
@@ -32,7 +32,7 @@ class ViTDecoder(Decoder):
         place: DecoderPlace,
         *,
         width: Positive,
-        depth: Positive,
+        depth: Depth,
         heads: Positive,
         mlp_ratio: PositiveFloat = 4.0,
         class_token: Literal["keep", "drop", "own"] = "keep",

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mae_core.interfaces import Encoder, Latent, Tokenizer, Visible
-from mae_core.interfaces.numbers import Positive, PositiveFloat, Rate
+from mae_core.interfaces.numbers import Depth, Positive, PositiveFloat, Rate
 from mae_core.parts.blocks import Init, LayerNorm, init_linear_and_norm, make_block, require_heads_divide
 
 
@@ -31,7 +31,7 @@ class ViTEncoder(Encoder):
         inputs: Mapping[str, Tokenizer],  # not used: tokens are embedded before
         *,
         width: Positive,
-        depth: Positive,
+        depth: Depth,
         heads: Positive,
         mlp_ratio: PositiveFloat = 4.0,
         class_token: bool = True,

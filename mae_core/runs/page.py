@@ -64,7 +64,7 @@ def cell(value: Any) -> str:
 
 def counted(number: float, noun: str) -> str:
     """ "1 sample", "2,000 samples"."""
-    return f"{number:,g} {noun}" + ("" if number == 1 else "s")
+    return f"{number:{',' if isinstance(number, int) else ',g'}} {noun}" + ("" if number == 1 else "s")
 
 
 def time(seconds: float) -> str:

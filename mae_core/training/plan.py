@@ -9,10 +9,14 @@ from torch.utils.data import Sampler
 
 from mae_core.interfaces import Draws
 from mae_core.masking.sampling import derive_seed
+from mae_core.runs.page import counted
 from mae_registry import ConfigError
 
 STEPS_OF_A_SMALL_EPOCH = 8
 """Steps that an epoch has at least with the batch size that is suggested for few samples, if there are as many samples."""
+
+MAX_STEPS = 2**25
+"""Of a run: the source of each is settled at the start."""
 
 
 class Key(NamedTuple):
@@ -29,7 +33,8 @@ def count_batches(lengths: Mapping[str, int], batch_size: int) -> dict[str, int]
         if length < batch_size:
             suggested = 2 ** max(0, (length // STEPS_OF_A_SMALL_EPOCH).bit_length() - 1)
             raise ConfigError(
-                f"data.{name}: {length} samples an epoch do not fill one batch of train.batch_size={batch_size}; "
+                f"data.{name}: {counted(length, 'sample')} an epoch {'does' if length == 1 else 'do'} not fill one batch of "
+                f"train.batch_size={batch_size}; "
                 f"lower it, for example to train.batch_size={suggested}"
             )
     return {name: length // batch_size for name, length in lengths.items()}
@@ -81,6 +86,11 @@ class Plan:
         self.num_batches = count_batches(lengths, batch_size)
         self.steps_per_epoch = sum(self.num_batches.values())
         self.num_steps = self.steps_per_epoch * num_epochs
+        if self.num_steps > MAX_STEPS:
+            raise ConfigError(
+                f"train.epochs={num_epochs} are {self.num_steps:,} steps, and the most are {MAX_STEPS:,}; take fewer epochs "
+                "or a larger train.batch_size"
+            )
         shares = source_shares(self.num_batches, weights)
         generator = torch.Generator().manual_seed(derive_seed(seed, "source"))
         self._drawn = torch.multinomial(

@@ -18,7 +18,7 @@ class TrainSettings:
 
     An epoch's last, incomplete batch is left out, as in the published recipes.
     """
-    batch_size: Positive
+    batch_size: Annotated[int, Field(ge=1, le=2**24)]
     """The effective batch: the samples of one optimizer step, whatever fits on the device at once."""
     device_batch_size: Positive | Literal["auto"] = "auto"
     """Samples on the device at once, a divisor of batch_size; gradients add up to those of the batch.
@@ -35,7 +35,7 @@ class TrainSettings:
     """Gradients are scaled down to this norm, of all of them together. null: they are left as they are."""
     seed: Annotated[int, Field(ge=0)] = 0
     """The seed of everything random: weights, order, crops, masks."""
-    num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    num_workers: Annotated[int, Field(ge=0, le=1024)] | Literal["auto"] = "auto"
     """Processes that load data; the result does not depend on it. auto: one for each core but one, at most 12."""
     checkpoint_steps: Positive | Literal["auto"] = "auto"
     """Steps between checkpoints. auto: ten minutes."""

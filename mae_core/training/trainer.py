@@ -19,6 +19,7 @@ from mae_core.registry import build_component
 from mae_core.runs.checkpoint import Checkpoint, list_checkpoints, plugin_versions, save_checkpoint
 from mae_core.runs.folder import write_facts
 from mae_core.runs.outputs import count_parameters, describe_device, describe_run, remove_pictures
+from mae_core.runs.page import counted
 from mae_core.runs.report import RUNNING, write_report
 from mae_core.training.batching import choose_device_batch
 from mae_core.training.devices import compile_blocks, make_fabric
@@ -272,7 +273,7 @@ class Trainer:
 
     def _summary(self) -> str:
         """What begins here, for a person: one line each on data, device, model and steps."""
-        data = ", ".join(f"{name} ({len(source):,} samples)" for name, source in self.task.sources.items())
+        data = ", ".join(f"{name} ({counted(len(source), 'sample')})" for name, source in self.task.sources.items())
         at_once = ", ".join(map(str, sorted(set(self.device_batch.values()))))
         begins = f", from step {self.steps_done + 1}" if self.steps_done else ""
         return "\n".join(
@@ -280,7 +281,7 @@ class Trainer:
                 f"data    {data}, such as {next(iter(self.task.sources.values())).describe(0)}",
                 f"device  {describe_device(self.fabric.device)}, {self.fabric.strategy.precision.precision}",
                 f"model   {count_parameters(self.task.model):,} trainable parameters",
-                f"steps   {self.plan.num_steps:,} of {self.settings.batch_size} samples, {at_once} at once{begins}",
+                f"steps   {self.plan.num_steps:,} of {counted(self.settings.batch_size, 'sample')}, {at_once} at once{begins}",
                 *self.task.notes,
             )
         )

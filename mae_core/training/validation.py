@@ -11,7 +11,8 @@ from torch import nn
 
 def evenly_spaced(count: int, num_steps: int) -> set[int]:
     """Up to `count` of the numbers of steps done, 1 to `num_steps`, the last among them."""
-    return {num_steps * (i + 1) // count for i in range(count)} - {0}
+    count = min(count, num_steps)
+    return {num_steps * (i + 1) // count for i in range(count)}
 
 
 @contextmanager

@@ -442,3 +442,34 @@ def test_a_closed_pipe_is_no_error():
         text=True,
     )
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_no_checkpoint_is_told_as_such(mae, trained, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("a: 1\n")
+    for command in ("reconstruct", "convert"):
+        assert_fails(mae(command, recipe, "-o", tmp_path / "o.safetensors"), "recipe.yaml", "not")
+    assert_fails(mae("reconstruct", recipe, "-o", tmp_path / "o.png"), "recipe.yaml is damaged, or is not a checkpoint")
+
+
+def test_a_misspelt_modality_is_told_the_near_one(mae):
+    assert_fails(
+        mae("config", "check", "demo/image", "model.modalities.imgae={}"), "did you mean 'image'?", "mae install imgae"
+    )
+
+
+def test_a_folder_is_no_recipe(mae, trained, tmp_path):
+    assert_fails(mae("config", "check", tmp_path), "is a folder; name a YAML file")
+    assert_fails(mae("config", "check", trained), "is a folder of a run; its recipe is config.yaml in it")
+
+
+def test_a_layout_of_another_encoder_is_told_as_such(mae, tmp_path):
+    out = tmp_path / "run"
+    few = ["train.epochs=3", "data.image.repeats=1", "train.num_pictures=0", "train.num_workers=0"]
+    assert mae("pretrain", "methods/hiera_demo", *few, "--out", out)[0] == 0
+    assert_fails(mae("convert", out, "--to", "timm", "-o", tmp_path / "o.safetensors"), "another kind of model")
+
+
+def test_a_warm_up_longer_than_the_run_names_the_key_to_change(mae, tmp_path):
+    result = mae("pretrain", "demo/image", "train.epochs=1", "--out", tmp_path / "run")
+    assert_fails(result, "schedule.warmup_epochs is 3", "give schedule.warmup_epochs=0 too")

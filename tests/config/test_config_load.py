@@ -171,13 +171,19 @@ _overrides = st.fixed_dictionaries(
     {},
     optional={
         "model": st.fixed_dictionaries(
-            {"encoder": st.fixed_dictionaries({"width": st.integers(1, 2**40), "mlp_ratio": st.floats(allow_nan=False)})}
+            {
+                "encoder": st.fixed_dictionaries(
+                    {"width": st.integers(1, 2**40), "mlp_ratio": st.floats(allow_nan=False, allow_infinity=False)}
+                )
+            }
         ),
         "data": st.fixed_dictionaries({"image": st.fixed_dictionaries({"name": st.just("folder"), "root": st.none() | _path})}),
         "optimizer": st.fixed_dictionaries(
             {"name": st.just("adamw"), "betas": st.tuples(st.floats(-1e300, 1e300), st.floats(0, 1))}
         ),
-        "train": st.fixed_dictionaries({"epochs": st.integers(1), "device_batch_size": st.integers(1) | st.just("auto")}),
+        "train": st.fixed_dictionaries(
+            {"epochs": st.integers(1, 2**62), "device_batch_size": st.integers(1, 2**62) | st.just("auto")}
+        ),
     },
 )
 

@@ -112,9 +112,12 @@ def test_unreadable_files(write: Write, tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"a: \xe4\n")
     with pytest.raises(ConfigError, match=r"latin\.yaml: is not UTF-8 text"):
         read_layers("latin.yaml")
+    for folder in (".", tmp_path):
+        with pytest.raises(ConfigError, match="is a folder; name a YAML file"):
+            read_layers(folder)
     with pytest.raises(ConfigError, match=r"^there is no file 'missing.yaml'$"):
         read_layers(Path("missing.yaml"))
-    with pytest.raises(ConfigError, match=r"there is no recipe and no file named 'missing\.yaml'\. Known: "):
+    with pytest.raises(ConfigError, match=r"there is no recipe and no file named 'missing\.yaml'\. `mae recipes` lists"):
         read_layers("missing.yaml")
 
 

@@ -113,7 +113,7 @@ def test_from_python() -> None:
         from_python({"a": object()}, origin)
 
 
-_scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+_scalars = st.none() | st.booleans() | st.integers(1 - 2**63, 2**63 - 1) | st.floats(allow_nan=False) | st.text()
 _numberlike = st.text("0123456789eE+-._:xo~", max_size=6) | st.sampled_from(
     ["yes", "no", "on", "null", "true", "<<", "=", "1e3"]
 )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mae_audio.window_blocks import WindowBlock
 from mae_core.interfaces import NO_EXTRAS, Decoder, DecoderPlace, Extras, Grid, Latent, gather_patches, in_raster_order
-from mae_core.interfaces.numbers import Positive, PositiveFloat
+from mae_core.interfaces.numbers import Depth, Positive, PositiveFloat
 from mae_core.parts.blocks import LayerNorm, init_linear_and_norm, require_heads_divide
 from mae_registry import ConfigError
 
@@ -34,7 +34,7 @@ class LocalWindowsDecoder(Decoder):
         place: DecoderPlace,
         *,
         width: Positive,
-        depth: Positive,
+        depth: Depth,
         heads: Positive,
         window: tuple[Positive, Positive] = (4, 4),
         shift: tuple[Shift, Shift] = (2, 0),

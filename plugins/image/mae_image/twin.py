@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mae_core.interfaces import Decoder, DecoderPlace, Extras, Latent, Seen, Target, TargetPlace
-from mae_core.interfaces.numbers import Positive, PositiveFloat
+from mae_core.interfaces.numbers import Depth, Positive, PositiveFloat
 from mae_core.parts.cross_decoder import CrossDecoder
 from mae_core.parts.pixels import Pixels
 
@@ -25,7 +25,7 @@ class TwinDecoder(Decoder):
         place: DecoderPlace,
         *,
         width: Positive = 256,
-        depth: Positive = 2,
+        depth: Depth = 2,
         heads: Positive = 8,
         mlp_ratio: PositiveFloat = 4.0,
     ) -> None:

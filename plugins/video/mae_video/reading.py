@@ -115,7 +115,8 @@ class _Decord(Video):
         import decord
 
         decord.logging.set_level(decord.logging.QUIET)
-        self._file = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
+        with _quiet():  # of a damaged file, its C++ prints lines that no level of logging holds back
+            self._file = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
         self.num_frames = len(self._file)
         (first, _), (_, end) = self._file.get_frame_timestamp([0, self.num_frames - 1]).astype(np.float64)
         self.fps = _mean_rate(self.num_frames, end - first, self._file.get_avg_fps())
@@ -203,6 +204,24 @@ class _TorchCodec(Video):
         begin, end = self._file.metadata.begin_stream_seconds, self._file.metadata.end_stream_seconds
         times = np.asarray(seconds) + TIME_TOLERANCE + begin
         return self._file.get_frames_played_at(times.clip(begin, end - TIME_TOLERANCE).tolist()).data
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Whatever the process prints to standard error meanwhile is lost."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed already
+        yield
+        return
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 @contextmanager

@@ -241,3 +241,12 @@ def test_only_frames_from_the_last_key_frame_on_are_decoded(write_mp4):
         counting = Counting(container)
         assert numbers(_PyAv(counting).frames([2, 50])) == [2, 50]
     assert counting.num_decoded == 3 + 3  # 0 to 2; the key frame 48 to 50
+
+
+def test_a_damaged_file_is_told_of_once_and_not_by_the_decoder(tmp_path, capfd):
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(b"\0\0\0\x20ftypisom" + bytes(4000))
+    with pytest.raises(BadSample) as error, open_video(path, "decord"):
+        pass
+    assert capfd.readouterr().err == ""
+    assert "/workspace/" not in str(error.value)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mae_core.interfaces import Decoder, DecoderPlace, Extras, Latent, gather_patches
-from mae_core.interfaces.numbers import Positive, PositiveFloat
+from mae_core.interfaces.numbers import Depth, Positive, PositiveFloat
 from mae_registry import ConfigError
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -55,7 +55,7 @@ class Data2VecDecoder(Decoder):
         place: DecoderPlace,
         *,
         width: Positive,
-        depth: Positive = 6,
+        depth: Depth = 6,
         kernel: Positive = 3,
         groups: Positive = 16,
         noise: PositiveFloat = 0.01,

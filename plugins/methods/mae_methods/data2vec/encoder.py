@@ -9,7 +9,7 @@ from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
 from mae_core.interfaces import Encoder, Latent, Tokenizer, Visible
-from mae_core.interfaces.numbers import Positive, PositiveFloat
+from mae_core.interfaces.numbers import Depth, Positive, PositiveFloat
 from mae_core.parts.blocks import Init, LayerNorm, init_linear_and_norm, require_heads_divide
 from mae_registry import ConfigError
 
@@ -52,7 +52,7 @@ class Data2VecEncoder(Encoder):
         inputs: Mapping[str, Tokenizer],  # not used: tokens are embedded before
         *,
         width: Positive,
-        depth: Positive,
+        depth: Depth,
         heads: Positive,
         prenet_depth: Positive = 2,
         mlp_ratio: PositiveFloat = 4.0,

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mae_core.interfaces import Encoder, Latent, Mask, Tokenizer, Visible
+from mae_core.interfaces.numbers import Depth
 from mae_core.parts.blocks import LayerNorm, init_linear_and_norm, require_heads_divide
 from mae_methods.hiera.blocks import HieraBlock
 from mae_methods.hiera.positions import JointPositions, SeparablePositions
@@ -18,6 +19,7 @@ from mae_registry import ConfigError
 
 Positive = Annotated[int, Field(ge=1)]
 Sides = Annotated[Sequence[Positive], Field(min_length=1)]
+Depths = Annotated[Sequence[Depth], Field(min_length=1, max_length=8)]
 
 LOCAL_STAGES = 2
 """The number of stages in which tokens attend only within their own mask unit."""
@@ -54,7 +56,7 @@ class HieraEncoder(Encoder):
         inputs: Mapping[str, Tokenizer],
         *,
         width: Positive,
-        depths: Sides,
+        depths: Depths,
         heads: Positive,
         kernel: Sides = (7, 7),
         stride: Sides = (4, 4),

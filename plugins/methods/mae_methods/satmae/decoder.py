@@ -11,6 +11,7 @@ from mae_methods.satmae.bands import GroupLinear, require_groups
 from mae_registry import ConfigError
 
 Positive = Annotated[int, Field(ge=1)]
+Depth = Annotated[int, Field(ge=1, le=500)]
 
 
 class GroupDecoder(ViTDecoder):
@@ -28,7 +29,7 @@ class GroupDecoder(ViTDecoder):
         place: DecoderPlace,
         *,
         width: Positive,
-        depth: Positive,
+        depth: Depth,
         heads: Positive,
         mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,
     ) -> None:
