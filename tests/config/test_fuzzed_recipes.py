@@ -60,8 +60,8 @@ def _check(seed: int) -> None:
     signal.alarm(SECONDS)
     try:
         check_recipe(load_config(tree))
-    except MaeError as error:
-        assert str(error)
+    except MaeError:
+        pass
     except Exception as error:
         error.add_note(f"{name}, seed {seed}:\n{to_yaml(tree)}")
         raise
