@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mae_core.cli.evaluation import Checkpoint
+from mae_core.cli.evaluation import Checkpoint, Teacher
 from mae_core.cli.features import Layer, progress_bar, say
 from mae_registry import MaeError
 
@@ -32,6 +32,7 @@ def embed(
         str | None,
         typer.Option(help="The modality of the files, if the model has several.", show_default="the one that reads them"),
     ] = None,
+    teacher: Teacher = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write what the encoder makes of files: one vector each, with their names."""
@@ -44,7 +45,7 @@ def embed(
         require_output(path, suffixes=suffixes, inputs=[checkpoint, *inputs], overwrite=overwrite)
     require_writer(output, has_tokens=pool == "tokens")
     readout = Readout(pool, layer)
-    features = _embed(checkpoint, inputs, readout, entry=modality, outputs=files_written(output))
+    features = _embed(checkpoint, inputs, readout, entry=modality, outputs=files_written(output), teacher=teacher)
     facts = {"checkpoint": str(checkpoint), "readout": str(readout)}
     vectors = features.vectors[readout]
     write_features(output, features.names, vectors, facts=facts)
@@ -55,7 +56,7 @@ def embed(
 
 
 def _embed(
-    checkpoint: Path, inputs: Sequence[Path], readout: "Readout", *, entry: str | None, outputs: Sequence[Path]
+    checkpoint: Path, inputs: Sequence[Path], readout: "Readout", *, entry: str | None, outputs: Sequence[Path], teacher: bool
 ) -> "Features":
     from mae_core.build import modality as find_modality
     from mae_core.evaluation.feature_files import Files
@@ -64,7 +65,7 @@ def _embed(
     from mae_core.runs.backbone import load_backbone_and_config
     from mae_core.runs.published import Origin
 
-    backbone, config = load_backbone_and_config(checkpoint, Origin(say=say))
+    backbone, config = load_backbone_and_config(checkpoint, Origin(say=say), teacher=teacher)
     chosen = _entry_of(config, inputs, entry)
     modality = find_modality(backbone.types[chosen])
     paths = _list_files(inputs, modality.file_suffixes)

@@ -38,9 +38,17 @@ RecipeName = Annotated[
 Entry = Annotated[
     str | None, typer.Option("--modality", help="The modality of the data, if the model has several.", show_default=False)
 ]
+Teacher = Annotated[
+    bool,
+    typer.Option(
+        "--teacher",
+        help="Take the moving average that the run's targets learn from (I-JEPA, data2vec); a run's checkpoints have it.",
+    ),
+]
 Seeds = Annotated[
     int, typer.Option(min=1, help="How many seeds to train with, one after the other, each from the same checkpoint.")
 ]
+OF_TEACHER = "init.teacher=true"
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,8 @@ class _Asked:
         if verb is None:
             words += self.overrides
             options["--seeds"] = str(self.num_seeds) if self.num_seeds > 1 else None
+        elif OF_TEACHER in self.overrides:
+            words.append("--teacher")
         return [*words, *(word for name, value in options.items() if value for word in (name, value))]
 
 
@@ -103,12 +113,14 @@ def finetune(
     recipe: RecipeName = None,
     modality: Entry = None,
     seeds: Seeds = 1,
+    teacher: Teacher = False,
     out: Out = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Fine-tune a pre-trained encoder on labelled data, and measure it on those that are held out."""
-    _evaluate(_Asked("finetune", checkpoint, data, overrides or [], recipe, modality, seeds, out, resume, overwrite))
+    overrides = [*_of_teacher(teacher), *(overrides or [])]
+    _evaluate(_Asked("finetune", checkpoint, data, overrides, recipe, modality, seeds, out, resume, overwrite))
 
 
 def probe(
@@ -135,6 +147,7 @@ def probe(
     views: Annotated[
         int, typer.Option(min=1, help="With --fast, encode training samples so often: once as they are, then augmented.")
     ] = 1,
+    teacher: Teacher = False,
 ) -> None:
     """Train a linear layer over a frozen encoder, and measure it on held-out data."""
     if fast:
@@ -143,12 +156,26 @@ def probe(
         if overrides or recipe or resume:
             raise typer.BadParameter("--fast has no recipe: leave out KEY=VALUE, --recipe and --resume")
         fast_probe(
-            checkpoint, data, entry=modality, layers=layer or (), num_views=views, num_seeds=seeds, out=out, overwrite=overwrite
+            checkpoint,
+            data,
+            entry=modality,
+            teacher=teacher,
+            layers=layer or (),
+            num_views=views,
+            num_seeds=seeds,
+            out=out,
+            overwrite=overwrite,
         )
         return
     if layer or views > 1:
         raise typer.BadParameter("--layer and --views need --fast")
-    _evaluate(_Asked("probe", checkpoint, data, overrides or [], recipe, modality, seeds, out, resume, overwrite))
+    overrides = [*_of_teacher(teacher), *(overrides or [])]
+    _evaluate(_Asked("probe", checkpoint, data, overrides, recipe, modality, seeds, out, resume, overwrite))
+
+
+def _of_teacher(teacher: bool) -> list[str]:
+    """Overrides for runs, whose recipe says what they begin with."""
+    return [OF_TEACHER] if teacher else []
 
 
 def _evaluate(asked: _Asked) -> None:
@@ -223,13 +250,14 @@ def _fresh(asked: _Asked, folder: Path) -> "Config":
 def _resumed(asked: _Asked, folder: Path) -> "Config":
     """The recipe that the run was started with: neither the checkpoint nor a split is looked for again."""
     from mae_core.config import load_config
+    from mae_core.evaluation.data import with_split_of
     from mae_core.runs.folder import CONFIG, read_facts
 
     stored, facts = load_config(folder / CONFIG), read_facts(folder)
     began = stored.get("init.checkpoint")
     if began != os.path.abspath(asked.checkpoint):
         raise MaeError(f"the run in {folder} began with {began}, and not with {asked.checkpoint}; name that one to resume it")
-    return load_config(stored.to_dict(), asked.overrides).renamed(
+    return load_config(with_split_of(stored.to_dict(), folder), asked.overrides).renamed(
         facts.get("recipe", stored.name), based_on=facts.get("based_on")
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from mae_core.cli.evaluation import Checkpoint, Data, Entry
+from mae_core.cli.evaluation import Checkpoint, Data, Entry, Teacher
 from mae_registry import MaeError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def knn(
     pool: Annotated[Literal["mean", "cls"], typer.Option(help="The mean of all tokens, or the class token.")] = "mean",
     layer: Layer = None,
     modality: Entry = None,
+    teacher: Teacher = False,
     out: Out = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -50,7 +51,7 @@ def knn(
     readout = Readout(pool, layer)
     with _folder("knn", out, overwrite=overwrite) as folder:
         started = time.monotonic()
-        frozen = _open(checkpoint, data, entry=modality, folder=folder)
+        frozen = _open(checkpoint, data, entry=modality, folder=folder, teacher=teacher)
         require_one_label(frozen.train, frozen.held_out)
         train, held_out = _encode_both(frozen, [readout])
         votes = classify(
@@ -61,7 +62,7 @@ def knn(
             num_classes=len(frozen.classes),
             ks=k or KS,
         )
-        results = _write_knn(folder, frozen, held_out, votes, checkpoint=checkpoint, started=started)
+        results = _write_knn(folder, frozen, held_out, votes, readout=readout, checkpoint=checkpoint, started=started)
     _report_knn(results, votes, folder, as_json=as_json)
 
 
@@ -70,6 +71,7 @@ def fast_probe(
     data: str,
     *,
     entry: str | None = None,
+    teacher: bool = False,
     layers: Sequence[int] = (),
     num_views: int = 1,
     num_seeds: int = 1,
@@ -80,6 +82,7 @@ def fast_probe(
 
     Args:
         entry: the modality of the data, if the model has several.
+        teacher: take the moving average that the run's targets learn from.
         layers: outputs of these layers of the encoder are tried, beside that of the whole encoder.
         num_views: how often training samples are encoded: once as they are, and augmented for all further times.
         num_seeds: seeds of the validation split and of the order of samples, from 0 on.
@@ -88,7 +91,7 @@ def fast_probe(
 
     with _folder("fast_probe", out, overwrite=overwrite) as folder:
         started = time.monotonic()
-        frozen = _open(checkpoint, data, entry=entry, folder=folder)
+        frozen = _open(checkpoint, data, entry=entry, folder=folder, teacher=teacher)
         readouts = _readouts(frozen, layers)
         train, held_out = _encode_both(frozen, readouts)
         views = [train]
@@ -104,14 +107,15 @@ def fast_probe(
                 device=frozen.device,
                 progress=progress,
             )
-        results = _write_probed(folder, frozen, probed, checkpoint=checkpoint, started=started)
+        tried = f"{', '.join(map(str, readouts))}; {num_views} view{'s' if num_views > 1 else ''}"
+        results = _write_probed(folder, frozen, probed, features=tried, checkpoint=checkpoint, started=started)
     _report_probed(results, probed, folder)
 
 
-def _open(checkpoint: Path, data: str, *, entry: str | None, folder: Path) -> "Frozen":
+def _open(checkpoint: Path, data: str, *, entry: str | None, folder: Path, teacher: bool) -> "Frozen":
     from mae_core.evaluation.frozen import open_frozen
 
-    return open_frozen(checkpoint, data, entry=entry, folder=folder, say=say)
+    return open_frozen(checkpoint, data, entry=entry, folder=folder, say=say, teacher=teacher)
 
 
 def _readouts(frozen: "Frozen", layers: Sequence[int]) -> "list[Readout]":
@@ -130,7 +134,14 @@ def _encode_both(frozen: "Frozen", readouts: "Sequence[Readout]") -> "tuple[Feat
 
 
 def _write_knn(
-    folder: Path, frozen: "Frozen", held_out: "Features", votes: "Votes", *, checkpoint: Path, started: float
+    folder: Path,
+    frozen: "Frozen",
+    held_out: "Features",
+    votes: "Votes",
+    *,
+    readout: "Readout",
+    checkpoint: Path,
+    started: float,
 ) -> "Results":
     from mae_core.runs.results import write_results
     from mae_core.runs.scoring import Predictions
@@ -142,11 +153,14 @@ def _write_knn(
         config=None,
         protocol=f"k-NN, k={votes.k}",
         classes=frozen.classes,
-        data=frozen.facts(),
-        checkpoint=str(checkpoint),
+        data={**frozen.facts(), "features": str(readout)},
+        checkpoint=str(checkpoint.absolute()),
         seed=0,
         seconds=time.monotonic() - started,
-        metrics={f"accuracy, k={k}": votes.accuracy(k) for k in votes.scores},
+        metrics={
+            **({"top5": votes.accuracy(votes.k, top=5)} if len(frozen.classes) > 5 else {}),
+            **{f"accuracy, k={k}": votes.accuracy(k) for k in votes.scores},
+        },
     )
 
 
@@ -161,7 +175,9 @@ def _report_knn(results: "Results", votes: "Votes", folder: Path, *, as_json: bo
     _say_where(folder)
 
 
-def _write_probed(folder: Path, frozen: "Frozen", probed: "Probed", *, checkpoint: Path, started: float) -> "Results":
+def _write_probed(
+    folder: Path, frozen: "Frozen", probed: "Probed", *, features: str, checkpoint: Path, started: float
+) -> "Results":
     from mae_core.evaluation.seeds import join_seeds
     from mae_core.runs.results import save_results, write_results
 
@@ -173,8 +189,8 @@ def _write_probed(folder: Path, frozen: "Frozen", probed: "Probed", *, checkpoin
             config=None,
             protocol="linear probe, fast",
             classes=frozen.classes,
-            data={**frozen.facts(), "head": _describe(probed.table[0]), "heads tried": len(probed.table)},
-            checkpoint=str(checkpoint),
+            data={**frozen.facts(), "features": features, "head": _describe(probed.table[0]), "heads tried": len(probed.table)},
+            checkpoint=str(checkpoint.absolute()),
             seed=seed,
             seconds=seconds,
         )

@@ -16,7 +16,7 @@ TEXTS = ("run", "what", "recipe", "differs in")
 MIN_TEXT = 16
 """Characters of a line of such a column."""
 SPARED = ("recipe", "last loss", "time", "what")
-"""Columns that are left out where the terminal is too narrow, the first one first. The page has them all."""
+"""Columns that are left out where the terminal is too narrow, after all but the metrics that count. The page has them all."""
 
 
 def report(
@@ -51,7 +51,8 @@ def _print(groups: "list[Group]") -> None:
     console = Console(highlight=False, markup=False)
     names, rows = table(groups)
     columns = dict(zip(names, zip(*rows, strict=True), strict=True))
-    for spared in SPARED:
+    further = [name for name in columns if name.startswith("accuracy, ")]  # such as those of k-NN with other k
+    for spared in (*further, *SPARED):
         if sum(_least_width(name, cells) + 2 for name, cells in columns.items()) > console.width:
             columns.pop(spared, None)
     shown = Table(box=None, pad_edge=False)

@@ -58,6 +58,13 @@ class Table:
             raise ConfigError(f"{key}.split: {self.file} has no split {split!r}.{did_you_mean(split, known)}")
         return [row for row, found in enumerate(self.splits) if found == split]
 
+    def require_once(self) -> None:
+        """Raise ConfigError for a path that is listed twice."""
+        firsts: dict[str, int] = {}
+        for path, line in zip(self.paths, self.lines, strict=True):
+            if (first := firsts.setdefault(os.path.normpath(path), line)) != line:
+                raise ConfigError(f"{self.file} lists {path} twice, in the lines {first} and {line}; keep one of them")
+
     def labels(self, rows: Sequence[int]) -> Labels:
         """The labels of some rows. The classes are those of the whole file."""
         parts = {text: tuple(part.strip() for part in text.split(SEPARATOR)) for text in dict.fromkeys(self.classes)}
@@ -135,7 +142,11 @@ def _parse(name: str, file: Iterable[str]) -> Table:
             if not row:
                 continue
             if len(row) != len(header):
-                _refuse(name, reader.line_num, f"there are {len(row)} values, but {len(header)} columns ({', '.join(header)})")
+                _refuse(
+                    name,
+                    reader.line_num,
+                    f"the number of values is {len(row)}, but there are {len(header)} columns ({', '.join(header)})",
+                )
             paths.append(row[columns[PATH]])
             classes.append(row[columns[LABEL]].strip())
             lines.append(reader.line_num)

@@ -64,8 +64,11 @@ def adapt(
     tree = given.to_dict()
     theirs = _entry_like(given, modality_of(checkpoint, entry), recipe)
     tree["model"] = _model(recipe, given, checkpoint, theirs=theirs, entry=entry)
-    tree["data"] = {entry: {**_options(tree.get("data", {}).get(theirs, {}), data), **data.train}}
-    tree["task"]["validation"] = {**_options(tree["task"].get("validation") or {}, data), **data.validation}
+    tree["data"] = {entry: {**loading_options(tree.get("data", {}).get(theirs, {}), data.train["name"]), **data.train}}
+    tree["task"]["validation"] = {
+        **loading_options(tree["task"].get("validation") or {}, data.train["name"]),
+        **data.validation,
+    }
     tree["init"] = {**tree.get("init", {}), "checkpoint": os.path.abspath(weights)}
     _without_class_token(tree, checkpoint)
     return load_config(tree, overrides).renamed(given.name, based_on=given.based_on)
@@ -133,9 +136,8 @@ def _are_mappings(*values: Any) -> bool:
     return all(isinstance(value, Mapping) for value in values)
 
 
-def _options(section: Mapping[str, Any], data: FoundData) -> dict[str, Any]:
-    """A recipe's options of loading, as far as this dataset has them, without those that say where the samples are."""
-    name = data.train["name"]
+def loading_options(section: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A recipe's options of loading, as far as the dataset of this name has them, without those that say where samples are."""
     known = parameters(registry().get("datasets", name).load(), name)
     return {key: value for key, value in section.items() if key in known and key not in WHERE}
 

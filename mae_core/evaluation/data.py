@@ -61,6 +61,16 @@ def find_data(path: str, *, modality: Modality, folder: Path, seed: int = 0) -> 
     raise MaeError(f"{place} {problem}; {_allowed(modality)}")
 
 
+def with_split_of(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A run's resolved recipe, with the split that is recorded in `folder`, to which the run may have been moved since."""
+    split = Path(os.path.abspath(folder)) / SPLIT
+    if split.is_file():
+        for section in recipe.get("data", {}).values():
+            if Path(section.get("labels") or "").name == SPLIT:
+                section["labels"] = str(split)
+    return recipe
+
+
 def _allowed(modality: Modality) -> str:
     titles = [known.title for known in modality.known_data]
     return f"{ALLOWED}, or the folder of {' or '.join(titles)}" if titles else ALLOWED
@@ -89,14 +99,15 @@ def _in_folder(place: str, modality: Modality, folder: Path, seed: int) -> Found
     names = list_files(root, suffixes=modality.file_suffixes, key=DATA, what="files of this kind")
     labels = folder_labels(names, root=root)
     section = {"name": modality.labelled_folder, "root": root}
-    return _split(section, [os.fsdecode(name) for name in names], labels, folder, seed)
+    return _split(section, [os.fsdecode(name) for name in names], labels, folder, seed, place=root)
 
 
 def _in_table(place: str, dataset: str, folder: Path, seed: int) -> FoundData:
     table = read_table(place, key=DATA)
     section = {"name": dataset, "root": table.folder}
     if table.splits is None:
-        return _split(section, table.paths, table.labels(range(len(table.paths))), folder, seed)
+        table.require_once()
+        return _split(section, table.paths, table.labels(range(len(table.paths))), folder, seed, place=place)
     splits = {split.lower(): split for split in table.splits}
     trains, held_outs = _named(TRAIN_NAMES, splits), _named(HELD_OUT_NAMES, splits)
     if not trains or not held_outs:
@@ -108,15 +119,17 @@ def _in_table(place: str, dataset: str, folder: Path, seed: int) -> FoundData:
     return FoundData({**section, "labels": place, "split": train}, {"split": held_out}, description)
 
 
-def _split(section: Mapping[str, Any], paths: Sequence[str], labels: Labels, folder: Path, seed: int) -> FoundData:
-    """Make a split, and record it."""
+def _split(
+    section: Mapping[str, Any], paths: Sequence[str], labels: Labels, folder: Path, seed: int, *, place: str
+) -> FoundData:
+    """Make a split of the files that were found in `place`, and record it."""
     held_out = hold_out(labels, share=SHARE, seed=seed).tolist()
     splits = [HELD_OUT if held else TRAIN for held in held_out]
     file = Path(os.path.abspath(folder)) / SPLIT
     write_table(file, zip(paths, _texts(labels), splits, strict=True))
     num_held_out = sum(held_out)
     description = (
-        f"{len(paths) - num_held_out:,} files of {section['root']} to train on, and {num_held_out:,} held out: "
+        f"{len(paths) - num_held_out:,} files of {place} to train on, and {num_held_out:,} held out: "
         f"{SHARE:.0%} of each class, drawn with seed {seed} and recorded in {file}"
     )
     return FoundData({**section, "labels": str(file), "split": TRAIN}, {"split": HELD_OUT}, description)

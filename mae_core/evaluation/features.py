@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from mae_core.evaluation.reading import Skipped, read_batches
-from mae_core.interfaces import Dataset, Latent, Sample
+from mae_core.evaluation.reading import Seen, Skipped, read_batches
+from mae_core.interfaces import LABEL, Dataset, Latent, Sample
 from mae_core.model.backbone import Backbone
 from mae_core.training.validation import undisturbed
 from mae_registry import MaeError
@@ -78,26 +78,33 @@ def encode_dataset(
     batches = read_batches(
         dataset, wanted, entry=entry, batch_size=BATCH_SIZE, view=view, seed=seed, num_workers=num_workers, device=device
     )
-    names: list[str] = []
-    found: list[int] = []
-    skipped: list[Skipped] = []
+    seen = Seen()
     parts: dict[Readout, list[Tensor]] = {readout: [] for readout in readouts}
     with undisturbed(backbone), batches as batches_read:
         for batch in batches_read:
             samples = batch.loaded.to(device)
-            skipped += batch.skipped
-            if batch.indices:
-                names += batch.loaded.names
-                found += batch.indices
+            if seen.take(batch):
+                _require_own_labels(dataset, batch.indices, samples[entry])
                 for readout, vector in encode(backbone, samples, readouts=readouts).items():
                     parts[readout].append(vector.float().cpu())
             if progress is not None:
-                progress(len(found) + len(skipped), len(wanted))
-    if not found:
-        raise MaeError(f"none of the {len(wanted)} samples can be read; the first one: {skipped[0].reason}")
-    numbers = torch.tensor(found)
+                progress(len(seen.indices) + len(seen.skipped), len(wanted))
+    seen.require_any()
+    numbers = torch.tensor(seen.indices)
     targets = None if dataset.labels is None else dataset.labels.targets[numbers]
-    return Features(names, numbers, {readout: torch.cat(part) for readout, part in parts.items()}, targets, skipped)
+    vectors = {readout: torch.cat(part) for readout, part in parts.items()}
+    return Features(seen.names, numbers, vectors, targets, seen.skipped)
+
+
+def _require_own_labels(dataset: Dataset, indices: Sequence[int], sample: Sample) -> None:
+    """Raise MaeError for samples that were mixed with others, and whose labels are not those of the dataset any more."""
+    if dataset.labels is None or LABEL not in sample.extras:
+        return
+    if not torch.equal(sample.extras[LABEL].cpu(), dataset.labels.targets[list(indices)]):
+        raise MaeError(
+            f"the dataset mixes samples and their labels in its augmentation ({dataset.describe(indices[0])}), and features "
+            "are measured on samples of their own; encode one view alone"
+        )
 
 
 def encode(backbone: Backbone, samples: Mapping[str, Sample], *, readouts: Sequence[Readout]) -> dict[Readout, Tensor]:
@@ -115,7 +122,7 @@ def _read_out(latent: Latent, readout: Readout) -> Tensor:
     if readout.pool == "cls":
         if latent.num_prefix == 0:
             raise MaeError("this encoder has no class token; pool its tokens with 'mean'")
-        return x[:, 0]
+        return x[:, 0].clone()  # a view would keep the tokens of every batch in memory
     tokens = x[:, latent.num_prefix :]
     if readout.pool == "tokens":
         return tokens

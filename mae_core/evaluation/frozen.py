@@ -8,7 +8,7 @@ import torch
 
 from mae_core.build import modality, modality_of
 from mae_core.data.checks import check_data
-from mae_core.evaluation.adapt import only_entry
+from mae_core.evaluation.adapt import loading_options, only_entry
 from mae_core.evaluation.data import FoundData, find_data
 from mae_core.evaluation.features import Features, Progress, Readout, encode_dataset
 from mae_core.interfaces import Dataset
@@ -30,6 +30,8 @@ class Frozen:
     train: Dataset
     held_out: Dataset
     found: FoundData
+    teacher: bool = False
+    """Whether the backbone is the moving average that a run's targets learn from."""
 
     @property
     def classes(self) -> Sequence[str]:
@@ -44,7 +46,13 @@ class Frozen:
 
     def facts(self) -> dict[str, object]:
         """What a report says of the data."""
-        return {"found": self.found.description, "training samples": len(self.train), "held-out samples": len(self.held_out)}
+        return {
+            "root": self.found.train.get("root"),
+            "found": self.found.description,
+            "training samples": len(self.train),
+            "held-out samples": len(self.held_out),
+            **({"encoder": "the teacher"} if self.teacher else {}),
+        }
 
     def encode_held_out(self, readouts: Sequence[Readout], *, say: Say, progress: Progress | None = None) -> Features:
         """Features of the held-out samples. Those that cannot be read are said."""
@@ -57,21 +65,25 @@ class Frozen:
         return _encode(self.backbone, self.train, self.entry, readouts, view=view, say=say, progress=progress)
 
 
-def open_frozen(checkpoint: Path, data: str, *, entry: str | None, folder: Path, say: Say) -> Frozen:
+def open_frozen(checkpoint: Path, data: str, *, entry: str | None, folder: Path, say: Say, teacher: bool = False) -> Frozen:
     """Load a backbone, find the data and check them. A split that has to be made is recorded in `folder`.
+
+    `teacher`: the backbone is the moving average that a run's targets learn from.
 
     Raises MaeError for what is wrong with any of them.
     """
-    backbone, config = load_backbone_and_config(checkpoint, Origin(say=say))
+    backbone, config = load_backbone_and_config(checkpoint, Origin(say=say), teacher=teacher)
     chosen = only_entry(config, entry)
     found = find_data(data, modality=modality(modality_of(config, chosen)), folder=folder)
     say(f"data: {found.description}")
     shape = backbone.input(chosen).tokenizer.sample_shape
-    train: Dataset = build_component("datasets", found.train, shape)
-    held_out: Dataset = build_component("datasets", {**found.train, **found.validation}, shape)
+    options = loading_options(config.get(f"data.{chosen}", {}), found.train["name"])  # a video's frame rate, for example
+    section = {**options, "balanced": None, **found.train} if "balanced" in options else {**options, **found.train}
+    train: Dataset = build_component("datasets", section, shape)
+    held_out: Dataset = build_component("datasets", {**section, **found.validation}, shape)
     for note in check_data(train, held_out):
         say(note)
-    return Frozen(backbone.to(best_device()), chosen, train, held_out, found)
+    return Frozen(backbone.to(best_device()), chosen, train, held_out, found, teacher)
 
 
 def best_device() -> torch.device:

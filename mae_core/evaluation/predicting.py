@@ -7,10 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mae_core.evaluation.reading import Skipped, read_batches
+from mae_core.evaluation.reading import Seen, Skipped, read_batches
 from mae_core.interfaces import LABEL, Dataset, Sample
 from mae_core.model.classifier import Classifier
-from mae_registry import MaeError
 
 BATCH_SIZE = 64
 
@@ -38,9 +37,7 @@ def predict(model: Classifier, dataset: Dataset, *, entry: str, num_workers: int
     assert dataset.labels is not None
     device = next(model.parameters()).device
     normalize: Callable[[Tensor], Tensor] = model.backbone.input(entry).tokenizer.normalize
-    names: list[str] = []
-    indices: list[int] = []
-    skipped: list[Skipped] = []
+    seen = Seen()
     logits: list[Tensor] = []
     every, num_views = range(len(dataset)), dataset.num_test_views
     batch_size = max(1, BATCH_SIZE // num_views)
@@ -50,14 +47,11 @@ def predict(model: Classifier, dataset: Dataset, *, entry: str, num_workers: int
     with reading as batches, torch.no_grad():
         for batch in batches:
             samples = batch.loaded.to(device)
-            skipped += batch.skipped
-            if batch.indices:
-                names += batch.loaded.names
-                indices += batch.indices
+            if seen.take(batch):
                 sample = samples[entry]
                 extras = {name: extra for name, extra in sample.extras.items() if name != LABEL}
                 found = model({entry: Sample(normalize(sample.x), extras)}).float().cpu()
                 logits.append(found.unflatten(0, (-1, num_views)))
-    if not logits:
-        raise MaeError(f"none of the {len(dataset)} held-out samples can be read; the first one: {skipped[0].reason}")
-    return Predicted(names, indices, dataset.labels.targets[torch.tensor(indices)], torch.cat(logits), skipped)
+    seen.require_any("held-out samples")
+    targets = dataset.labels.targets[torch.tensor(seen.indices)]
+    return Predicted(seen.names, seen.indices, targets, torch.cat(logits), seen.skipped)

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Literal, NamedTuple
 
@@ -12,6 +12,7 @@ from torch.utils.data import Dataset as TorchDataset
 from mae_core.interfaces import BadSample, Dataset, Sample, as_sample
 from mae_core.masking.sampling import derive_seed
 from mae_core.training.stream import Loaded, collate, explain_mistake, make_loader, running
+from mae_registry import MaeError
 
 View = int | Literal["test"]
 """What is read of a sample; see `read_batches`."""
@@ -36,6 +37,28 @@ class Read:
         """What the loader asks for."""
         self.loaded.pin_memory()
         return self
+
+
+@dataclass
+class Seen:
+    """What was read of a dataset so far, in order, and what could not be."""
+
+    names: list[str] = field(default_factory=list)
+    indices: list[int] = field(default_factory=list)
+    """Their numbers in the dataset."""
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def take(self, batch: Read) -> bool:
+        """Add a batch. Returns whether it has any samples."""
+        self.names += batch.loaded.names
+        self.indices += batch.indices
+        self.skipped += batch.skipped
+        return bool(batch.indices)
+
+    def require_any(self, what: str = "samples") -> None:
+        """Raise MaeError where none of all `what` could be read."""
+        if not self.indices:
+            raise MaeError(f"none of the {len(self.skipped)} {what} can be read; the first one: {self.skipped[0].reason}")
 
 
 @contextmanager

@@ -136,6 +136,7 @@ def each_mask(masks: MaskSets) -> tuple[Mask, ...]:
 
 def gather_patches(x: Tensor, ids: Tensor) -> Tensor:
     """(B, N, ...), (B * repeats, K) -> (B * repeats, K, ...): some patches of each sample, of each of its contexts."""
-    repeats = len(ids) // len(x)
-    index = ids.reshape(len(x), repeats, -1, *[1] * (x.ndim - 2)).expand(-1, -1, -1, *x.shape[2:])
+    rows = x.shape[0]  # and not len(x), which would be a constant in what torch.export makes
+    repeats = ids.shape[0] // rows
+    index = ids.reshape(rows, repeats, -1, *[1] * (x.ndim - 2)).expand(-1, -1, -1, *x.shape[2:])
     return x.unsqueeze(1).expand(-1, repeats, *x.shape[1:]).gather(2, index).flatten(0, 1)  # no copy of x for each context

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mae_core.interfaces.grid import Grid
 from mae_core.interfaces.sample import NO_EXTRAS, Extras
+from mae_registry import MaeError
 
 
 class Tokenizer(nn.Module, ABC):
@@ -39,6 +40,16 @@ class Tokenizer(nn.Module, ABC):
     @abstractmethod
     def denormalize(self, x: Tensor) -> Tensor:
         """The inverse, as floats in the range that the modality's pictures show (images: 0 to 1)."""
+
+    def for_shape(self, sample_shape: tuple[int, ...]) -> "Tokenizer":
+        """A tokenizer with the weights of this one, which it shares, for samples of another shape.
+
+        Raises MaeError for a shape that cannot be, and always where a tokenizer has only the size of its recipe.
+        """
+        raise MaeError(
+            f"{type(self).__name__} takes samples of shape {self.sample_shape} only; for {sample_shape}, build the model from "
+            "a recipe of that size"
+        )
 
 
 class Positions(nn.Module, ABC):

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mae_core.interfaces import Layout
+from mae_core.layouts.classifier import ClassifierLayout
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.model.backbone import Backbone
 from mae_core.registry import registry
@@ -60,6 +61,11 @@ def files_beside(model: nn.Module, *, layout: str, entry: str | None = None) -> 
 def weights_file(layout: str) -> str:
     """The name of the file of weights in a folder of `layout`; empty where a file of any name is enough."""
     return _find(layout).weights_file
+
+
+def has_head(layout: str) -> bool:
+    """Whether weights of this layout are those of a classifier."""
+    return isinstance(_find(layout), ClassifierLayout)
 
 
 def _find(layout: str) -> Layout:

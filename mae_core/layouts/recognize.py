@@ -35,7 +35,8 @@ class Recognized:
             wanted = " and ".join(f"{key}=VALUE" for key in unknown)
             raise MaeError(
                 f"these are weights of the layout {self.layout!r} ({self.found.title}), but neither names nor shapes say "
-                f"{some_of(unknown)}, and no published model has this size; add {wanted}"
+                f"{some_of(unknown)}, and no published model has this size; add {wanted} to "
+                "`mae convert WEIGHTS -o checkpoint.pt`, and use the checkpoint that this writes"
             )
         recipe: dict[str, Any] = {"extends": self.found.extends, "model": copy.deepcopy(dict(self.found.model))}
         for key, value in self.found.assumed.items():
@@ -46,7 +47,7 @@ class Recognized:
     def sentence(self, overrides: Sequence[str] = ()) -> str:
         """All of it, for people; `overrides` as for `recipe`."""
         text = f"layout {self.layout}: {self.found.title}; {_sizes(self.found.model)}"
-        assumed = [f"{key}={_shown(value)}" for key, value in self._assumed(overrides).items()]
+        assumed = [f"{key}={_shown(value)}" for key, value in self._assumed(overrides).items() if value is not None]
         return f"{text}; not visible in the file, so taken as published: {', '.join(assumed)}" if assumed else text
 
     def _assumed(self, overrides: Sequence[str]) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from mae_core.interfaces import (
     gather_patches,
     repeat_extras,
 )
+from mae_core.model.maps import feature_map
+from mae_core.parts.positions import Resized
 from mae_registry import MaeError, did_you_mean
 
 
@@ -28,6 +30,15 @@ class Input(nn.Module):
         super().__init__()
         self.tokenizer = tokenizer
         self.positions = positions
+
+    def for_shape(self, sample_shape: tuple[int, ...] | None) -> "Input":
+        """This input, whose weights it shares, for samples of another shape; itself for None."""
+        if sample_shape is None:
+            return self
+        tokenizer = self.tokenizer.for_shape(sample_shape)
+        if tokenizer.grid == self.tokenizer.grid:
+            return Input(tokenizer, self.positions)
+        return Input(tokenizer, Resized(self.positions, self.tokenizer.grid, tokenizer.grid))
 
 
 @dataclass(frozen=True)
@@ -82,15 +93,81 @@ class Backbone(nn.Module):
         batch = self.patchify(samples)
         return self.encode_batch(batch, masks or nothing_hidden(batch), layers=layers)
 
+    @property
+    def quarters(self) -> list[int]:
+        """The layers after each quarter of the encoder, which maps of features are made of (He et al. 2022, A.3); or all stages
+        of one that has up to four."""
+        parts = min(4, self.encoder.num_layers)
+        return [self.encoder.num_layers * part // parts for part in range(1, parts + 1)]
+
+    def features(
+        self, samples: Mapping[str, Tensor | Sample], *, entry: str | None = None, layers: Sequence[int] | None = None
+    ) -> list[Tensor]:
+        """Whole normalised samples by modality -> a map of features of each of the layers, (B, D, *sizes of its grid).
+
+        Samples may have other sizes than the model was trained with, as `for_shapes` says. Maps of a plain encoder all have the
+        grid of patches; those of a hierarchical one have the grids and widths of its stages. `FeaturePyramid` makes maps of
+        chosen strides of them.
+
+            maps = backbone.features({"image": x})      # of a ViT-B/16 four maps (B, 768, H / 16, W / 16)
+
+        Args:
+            entry: whose maps, where there are samples of several modalities.
+            layers: of the encoder, see `Encoder.num_layers`; without them `quarters`.
+
+        Raises MaeError for samples that do not fit.
+        """
+        given, layers = self._given(samples), self.quarters if layers is None else layers
+        entry = self._one_of(list(given), entry)
+        sized = self.for_shapes({name: tuple(sample.x.shape[1:]) for name, sample in given.items()})
+        latent = sized.encode(given, layers=layers).of(entry)
+        grid = sized.input(entry).tokenizer.grid
+        return [feature_map(latent, grid, layer=layer) for layer in layers]
+
+    def for_shapes(self, sample_shapes: Mapping[str, tuple[int, ...]]) -> "Backbone":
+        """This backbone, whose weights it shares, for samples of other shapes; itself, where they are its own.
+
+        Positions are interpolated bicubically. Raises MaeError for shapes that patches do not divide, and for encoders that
+        embed patches by themselves, whose size is that of their recipe.
+        """
+        tokenizers = {name: self.input(name).tokenizer for name in self.inputs}
+        wanted = {name: shape for name, shape in sample_shapes.items() if shape != tokenizers[name].sample_shape}
+        if not wanted:
+            return self
+        if self.encoder.token_width is None:
+            name, shape = next(iter(wanted.items()))
+            raise MaeError(
+                f"the encoder takes samples of {name!r} of shape {tokenizers[name].sample_shape} only, and got {shape}; build "
+                "the model from a recipe of that size"
+            )
+        inputs = {name: self.input(name).for_shape(wanted.get(name)) for name in self.inputs}
+        sized = Backbone(self.encoder, inputs, types=self.types)
+        sized.training = self.training  # the modules that they share keep their own modes
+        return sized
+
     def patchify(self, samples: Mapping[str, Tensor | Sample]) -> Batch:
         """The first step. Raises MaeError for what is not a batch of normalised samples by modality."""
+        given = self._given(samples)
+        return Batch(given, {entry: self.input(entry).tokenizer.patchify(sample.x) for entry, sample in given.items()})
+
+    def _given(self, samples: Mapping[str, Tensor | Sample]) -> dict[str, Sample]:
+        """By modality. Raises MaeError for what are no normalised samples of the model's modalities."""
         if not isinstance(samples, Mapping) or not samples:
             known = ", ".join(self.inputs)
             raise MaeError(f'samples are given by modality, such as {{"{next(iter(self.inputs))}": x}}; this model has {known}')
         given = {entry: as_sample(sample) for entry, sample in samples.items()}
         for entry, sample in given.items():
             self._require_normalized(entry, sample.x)
-        return Batch(given, {entry: self.input(entry).tokenizer.patchify(sample.x) for entry, sample in given.items()})
+        return given
+
+    def _one_of(self, given: Sequence[str], entry: str | None) -> str:
+        """The modality that is meant. Raises MaeError where that is not clear."""
+        if entry is None and len(given) > 1:
+            raise MaeError(f"there are samples of {', '.join(given)}; say whose maps are wanted, as entry={given[0]!r}")
+        entry = given[0] if entry is None else entry
+        if entry not in given:
+            raise MaeError(f"maps of {entry!r} need samples of it; there are samples of {', '.join(given)}")
+        return entry
 
     def encode_batch(self, batch: Batch, masks: Mapping[str, Mask], *, layers: Sequence[int] = ()) -> Latent:
         """Like `encode`, but for samples that are patches already, and with `masks` that are on their device."""

@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mae_core.interfaces import Encoder, Grid, Positions, Tokenizer
+from mae_core.interfaces import Encoder, Positions, Tokenizer
 from mae_core.model.backbone import Backbone, Input
-from mae_core.parts.positions import Learned
+from mae_core.parts.positions import Learned, resize_table
 from mae_registry import MaeError, some_of
 
 SAME_POSITIONS = 1e-4
@@ -52,22 +51,6 @@ def transfer(new: Backbone, old: Backbone, *, interpolate: bool = False) -> Tran
     if "encoder.cls_token" in given:
         given["encoder.cls_token"] = given["encoder.cls_token"] + class_row
     return _load(new, given, notes)
-
-
-def resize_table(table: Tensor, old: Grid, new: Grid) -> Tensor:
-    """Positions of one grid, (N, D), at the patches of another one with the same axes, (M, D).
-
-    Cubic along each axis whose size differs, one after the other, which for two axes is bicubic, as published (Touvron et al.
-    2021): the corners of the grids lie upon each other, and coefficients are torch's (a = -0.75, no antialiasing).
-    """
-    values = table.unflatten(0, old.sizes)
-    for axis, size in enumerate(new.sizes):
-        if values.shape[axis] != size:
-            lines = values.movedim(axis, -1)
-            flat = lines.reshape(1, -1, 1, lines.shape[-1]).float()
-            resized = F.interpolate(flat, size=(1, size), mode="bicubic", align_corners=False)
-            values = resized.reshape(*lines.shape[:-1], size).movedim(-1, axis)
-    return values.flatten(0, len(new.sizes) - 1).to(table.dtype)
 
 
 def _matched_entries(new: Backbone, old: Backbone) -> dict[str, str]:

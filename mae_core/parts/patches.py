@@ -1,6 +1,8 @@
 """Samples on a regular grid -> non-overlapping patches, for any number of axes."""
 
+import copy
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from einops import rearrange
@@ -77,6 +79,18 @@ class PatchTokenizer(Tokenizer):
     def denormalize(self, x: Tensor) -> Tensor:
         """The inverse, as floats in 0..1."""
         return x * self.std + self.mean
+
+    def for_shape(self, sample_shape: tuple[int, ...]) -> Self:
+        """This tokenizer for samples of another size, which shares the weights. Raises ConfigError as its making does."""
+        if len(sample_shape) != len(self.sample_shape) or sample_shape[0] != self.sample_shape[0]:
+            raise MaeError(
+                f"the model takes samples of shape ({self.sample_shape[0]}, {', '.join(self.axes)}), in batches; got samples "
+                f"of shape {sample_shape}"
+            )
+        other = copy.copy(self)
+        other.grid = Grid(**grid_sizes(self.axes, sample_shape[1:], list(self._lengths.values())))
+        other.sample_shape = sample_shape
+        return other
 
 
 def grid_sizes(axes: Sequence[str], input_size: Sequence[int], patch_size: Sequence[int]) -> dict[str, int]:

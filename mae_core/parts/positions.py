@@ -4,9 +4,11 @@ import math
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mae_core.interfaces import NO_EXTRAS, Extras, Grid, Positions
+from mae_registry import MaeError
 
 Leading = Literal["last_axis", "first_axis"]
 
@@ -75,3 +77,44 @@ class NoPositions(Positions):
     def forward(self, ids: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
         """(B, K) -> (1, 1, 1) of zeros."""
         return torch.zeros(1, 1, 1, device=ids.device)
+
+
+class Resized(Positions):
+    """The positions of one grid at the patches of another one with the same axes, interpolated as by `resize_table`.
+
+    They are computed anew at each call, so that positions which are learned go on learning. Those that depend on a sample's
+    extras cannot be resized.
+    """
+
+    def __init__(self, own: Positions, old: Grid, new: Grid) -> None:
+        super().__init__()
+        self.own, self.old, self.new = own, old, new
+
+    def forward(self, ids: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
+        """(B, K) -> (B, K, D), or (1, 1, D) where all patches have one position. Raises MaeError for what has no table."""
+        values = self.own(torch.arange(self.old.num_patches, device=ids.device).unsqueeze(0), extras)
+        if values.shape[1] == 1 and self.old.num_patches > 1:
+            return values
+        if len(values) != 1:
+            raise MaeError(f"{type(self.own).__name__} depend on more than the grid, and cannot be resized for {self.new}")
+        return resize_table(values[0], self.old, self.new)[ids]
+
+    def class_position(self) -> Tensor | None:
+        """(1, 1, D), where there is one."""
+        return self.own.class_position()
+
+
+def resize_table(table: Tensor, old: Grid, new: Grid) -> Tensor:
+    """Positions of one grid, (N, D), at the patches of another one with the same axes, (M, D).
+
+    Cubic along each axis whose size differs, one after the other, which for two axes is bicubic, as published (Touvron et al.
+    2021): the corners of the grids lie upon each other, and coefficients are torch's (a = -0.75, no antialiasing).
+    """
+    values = table.unflatten(0, old.sizes)
+    for axis, size in enumerate(new.sizes):
+        if values.shape[axis] != size:
+            lines = values.movedim(axis, -1)
+            flat = lines.reshape(1, -1, 1, lines.shape[-1]).float()
+            resized = F.interpolate(flat, size=(1, size), mode="bicubic", align_corners=False)
+            values = resized.reshape(*lines.shape[:-1], size).movedim(-1, axis)
+    return values.flatten(0, len(new.sizes) - 1).to(table.dtype)

@@ -5,15 +5,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def soft_targets(labels: Tensor, num_classes: int, *, smoothing: float = 0.0) -> Tensor:
-    """(rows,) int64, or (rows, classes) of 0 and 1 -> (rows, classes) float32.
+def soft_targets(labels: Tensor, num_classes: int, *, smoothing: float = 0.0, several: bool = False) -> Tensor:
+    """(rows,) int64, or the classes' shares (rows, classes) from 0 to 1 -> (rows, classes) float32.
 
-    Of a sample with one label, `smoothing` is spread evenly over all classes, the sample's own included; where samples may have
-    several, each class moves by it towards a half.
+    Of samples that have one label each, also of mixtures of them, `smoothing` is spread evenly over all classes, the sample's
+    own included. Where samples may have `several` labels, each class is a question of its own and moves by it towards a half.
     """
+    off = 0.5 * smoothing if several else smoothing / num_classes
     if labels.ndim == 2:
-        return labels.float() * (1 - smoothing) + 0.5 * smoothing
-    off = smoothing / num_classes
+        return labels.float() * (1 - smoothing) + off
     targets = torch.full((len(labels), num_classes), off, device=labels.device)
     return targets.scatter_(1, labels.long().unsqueeze(1), 1 - smoothing + off)
 

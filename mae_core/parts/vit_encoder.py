@@ -59,7 +59,7 @@ class ViTEncoder(Encoder):
         if self.cls_token is not None:
             position = visible.class_position()
             cls_token = self.cls_token if position is None else self.cls_token + position
-            x = torch.cat([cls_token.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
+            x = torch.cat([cls_token.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
         outputs = {0: x}
         for number, block in enumerate(self.blocks, start=1):
             x = block(x)

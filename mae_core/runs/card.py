@@ -7,6 +7,7 @@ import yaml
 
 from mae_core.build import modality_of
 from mae_core.config import Config
+from mae_core.config.structure import TASK
 from mae_core.files import write_atomically
 from mae_core.model.backbone import Backbone
 from mae_core.registry import registry
@@ -38,13 +39,22 @@ def model_card(
 ) -> str:
     """Markdown, with a front matter as the hubs read it. `source`: where the weights come from; its results are reported."""
     lines = ["---", f"license: # {TO_FILL_IN}", "library_name: mae-core", "tags: [masked-autoencoder]", "---", ""]
-    lines += [f"# {file}", "", "An encoder that was pre-trained as a masked autoencoder.", ""]
+    lines += [f"# {file}", "", _origin(config), ""]
     lines += ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in _facts(backbone, config, layout, step)), ""]
     lines += ["## Data", "", f"Description: {TO_FILL_IN}.", "", *_data(config), ""]
     lines += ["## Measured results", "", *_results(source), ""]
     lines += ["## Certificate", "", *_certificates(config), ""]
     lines += ["## Licence", "", f"{TO_FILL_IN[0].upper()}{TO_FILL_IN[1:]}.", ""]
     return "\n".join([*lines, "## Recipe of the model", "", "```yaml", _recipe(config), "```", ""])
+
+
+def _origin(config: Config) -> str:
+    """What was done with it, in a sentence."""
+    task = config.get("task.name", TASK)
+    if task == TASK:
+        return "An encoder that was pre-trained as a masked autoencoder."
+    began = "a checkpoint" if config.get("init.checkpoint") else "random weights"
+    return f"An encoder as a run of the task `{task}` left it, which began with {began}."
 
 
 def _facts(backbone: Backbone, config: Config, layout: str | None, step: int | None) -> Iterator[tuple[str, str]]:
@@ -69,7 +79,7 @@ def _data(config: Config) -> Iterator[str]:
     sections = config.to_dict().get("data", {})
     for entry, section in sections.items():
         options = ", ".join(
-            f"{key}: {value}" for key, value in section.items() if key not in ("name", "root") and value is not None
+            f"{key}: {value}" for key, value in section.items() if key not in ("name", "root", "labels") and value is not None
         )
         yield f"- {entry}: `{section['name']}` ({options})"
     if not sections:
@@ -82,7 +92,8 @@ def _results(source: Path) -> Iterator[str]:
         yield "None were found beside the weights. `mae finetune`, `mae probe` and `mae knn` measure them."
         return
     for metric in results.metrics:
-        yield f"- {results.protocol}, {metric}: {results.mean(metric):.4f} ({len(results.seeds)} seeds)"
+        seeds = f"seed{'s' if len(results.seeds) > 1 else ''} {', '.join(map(str, results.seeds))}"
+        yield f"- {results.protocol}, {metric}: {results.mean(metric):.4f} ({seeds})"
     for deviation in results.deviations or []:
         yield f"- differs from the published protocol: {deviation}"
 

@@ -11,7 +11,7 @@ from typing import Any
 from mae_core.config.structure import TASK
 from mae_core.config.yaml_tree import parse_yaml, plain
 from mae_core.runs.curves import smooth
-from mae_core.runs.folder import CONFIG, FREE_ON_RESUME, leaves, not_a_run, read_facts
+from mae_core.runs.folder import CONFIG, SPLIT, WITHOUT_EFFECT, leaves, not_a_run, read_facts
 from mae_core.runs.logs import read_metrics
 from mae_core.runs.results import Results, read_results
 from mae_registry import MaeError
@@ -153,13 +153,21 @@ def _identity(run: Run) -> str:
     """The same for runs that differ by their seed alone, or by that of the run whose checkpoint they begin with."""
     if not run.config:
         results = run.results
-        return f"{results.protocol} {_origin(results.checkpoint)} {results.data.get('root')}" if results else str(run.folder)
+        if results is None:
+            return str(run.folder)
+        return json.dumps([results.protocol, _origin(results.checkpoint), *map(results.data.get, ("root", "features"))])
     return json.dumps({key: _origin(value) if key == CHECKPOINT else value for key, value in _compared(run).items()})
 
 
 def _compared(run: Run) -> dict[str, Any]:
     """The keys of a recipe that make a run another one."""
-    return {key: value for key, value in run.config.items() if key != SEED and not FREE_ON_RESUME.fullmatch(key)}
+    kept = {key: value for key, value in run.config.items() if key != SEED and not WITHOUT_EFFECT.fullmatch(key)}
+    return {key: SPLIT if _is_own_split(run, value) else value for key, value in kept.items()}
+
+
+def _is_own_split(run: Run, value: Any) -> bool:
+    """Whether this is the split that the run has made: the same one in every run on the same data."""
+    return isinstance(value, str) and Path(value).name == SPLIT and (run.folder / SPLIT).is_file()
 
 
 def _origin(checkpoint: str | None) -> str:

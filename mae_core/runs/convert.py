@@ -11,10 +11,11 @@ from safetensors.torch import save
 
 from mae_core.config import Config
 from mae_core.files import require_output, write_atomically
-from mae_core.layouts.published import export_state_dict, files_beside, weights_file
-from mae_core.layouts.table import OtherGrid
+from mae_core.layouts.forms import OtherGrid
+from mae_core.layouts.published import export_state_dict, files_beside, has_head, weights_file
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.model.backbone import Backbone
+from mae_core.model.classifier import Classifier
 from mae_core.runs.backbone import backbone_of, save_backbone
 from mae_core.runs.card import card_beside, model_card
 from mae_core.runs.checkpoint import (
@@ -25,6 +26,7 @@ from mae_core.runs.checkpoint import (
     plugin_versions,
     write_checkpoint,
 )
+from mae_core.runs.classifier import classifier_of
 from mae_core.runs.published import Origin, published_model, published_whole_or_backbone
 from mae_core.runs.resize import published_resized
 from mae_core.runs.weights import Weights
@@ -41,13 +43,13 @@ Write = Callable[[Path], object]
 
 @dataclass(frozen=True)
 class _Loaded:
-    model: MaskedAutoencoder | Backbone
+    model: MaskedAutoencoder | Classifier | Backbone
     config: Config
     step: int = 0
 
     @property
     def backbone(self) -> Backbone:
-        return self.model.backbone if isinstance(self.model, MaskedAutoencoder) else self.model
+        return self.model if isinstance(self.model, Backbone) else self.model.backbone
 
 
 def convert(
@@ -76,7 +78,7 @@ def convert(
     inputs = [source, *(source.glob("*") if source.is_dir() else [])]
     main = _main_file(output, to)
     require_output(main, suffixes=OWN if to is None else PUBLISHED, inputs=inputs, overwrite=overwrite)
-    loaded = _load(source, origin, whole=main.suffix == ".pt", interpolate=interpolate)
+    loaded = _load(source, origin, whole=main.suffix == ".pt", head=to is not None and has_head(to), interpolate=interpolate)
     files = _own(loaded, main, source) if to is None else _published(loaded, main, source, to)
     for path in files:
         require_output(path, suffixes=(path.suffix,), inputs=inputs, overwrite=overwrite)
@@ -94,7 +96,7 @@ def _main_file(output: Path, to: str | None) -> Path:
     return output / (name or IN_FOLDER) if is_folder else output
 
 
-def _load(source: Path, origin: Origin, *, whole: bool, interpolate: bool) -> _Loaded:
+def _load(source: Path, origin: Origin, *, whole: bool, head: bool, interpolate: bool) -> _Loaded:
     opened = open_checkpoint(source, averaged=origin.averaged)
     if isinstance(opened, Weights) and "config" not in opened.metadata:
         if interpolate:
@@ -111,6 +113,8 @@ def _load(source: Path, origin: Origin, *, whole: bool, interpolate: bool) -> _L
         )
     if isinstance(opened, Checkpoint) and is_of_pretraining(opened):
         return _Loaded(*model_of(opened, source))
+    if isinstance(opened, Checkpoint) and head:
+        return _Loaded(*classifier_of(opened, source), step=opened.step)
     return _Loaded(*backbone_of(opened, source), step=opened.step if isinstance(opened, Checkpoint) else 0)
 
 

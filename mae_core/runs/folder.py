@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_core.config import Config
+from mae_core.data.folders import FOLDERS as BY_FOLDERS
 from mae_core.files import write_atomically
 from mae_core.runs.checkpoint import FOLDER, Checkpoint, load_config_text
 from mae_core.runs.lock import LOCK
@@ -34,11 +35,12 @@ WRITTEN = (
 """Every file that a run writes beside its folders and the lock; `overwrite` deletes these and nothing else."""
 FOLDERS = (FOLDER, "pictures", WRONG, "tensorboard")
 
-FREE_ON_RESUME = re.compile(
-    r"train\.(num_workers|checkpoint_steps|keep_checkpoints|num_pictures|num_validations|max_bad_share)"
-    r"|data\.\w+\.root|task\.validation\.root|task\.probe(\..*)?"
+WITHOUT_EFFECT = re.compile(
+    r"train\.(num_workers|checkpoint_steps|keep_checkpoints|num_pictures|num_validations|max_bad_share)|task\.probe(\..*)?"
 )
-"""Keys that may differ when a run is resumed: they do not change the weights, if `root` holds the same files elsewhere."""
+"""Keys that do not change the weights."""
+PLACES = re.compile(r"(data\.\w+|task\.validation)\.(root|labels)")
+"""Keys that say where data are. They may differ when a run is resumed, if the same files lie there."""
 
 
 def choose_folder(recipe: str, out: Path | None, *, resume: bool, overwrite: bool) -> Path:
@@ -157,15 +159,21 @@ def require_same_config(checkpoint: Checkpoint, config: Config) -> None:
     """Raise ConfigError if a resumed run would not be the same run: names the keys and both values."""
     stored = leaves(load_config_text(checkpoint.config).to_dict())
     now = leaves(config.to_dict())
-    differing = [
-        key for key in sorted({*stored, *now}) if stored.get(key) != now.get(key) and not FREE_ON_RESUME.fullmatch(key)
-    ]
+    differing = [key for key in sorted({*stored, *now}) if not _may_resume(key, stored.get(key), now.get(key))]
     if differing:
         lines = [f"  {key}: {stored.get(key)!r} in the checkpoint, {now.get(key)!r} now" for key in differing]
         lines.append("to begin a new run with the weights of this one, give init.checkpoint=FOLDER and another --out")
         raise ConfigError(
             "a run must be resumed with the recipe that it was started with; these keys differ:\n" + "\n".join(lines)
         )
+
+
+def _may_resume(key: str, before: Any, now: Any) -> bool:
+    """Whether a run may go on with this value of a key, after another one."""
+    if before == now or WITHOUT_EFFECT.fullmatch(key):
+        return True
+    is_path = all(isinstance(value, str) and value != BY_FOLDERS for value in (before, now))
+    return PLACES.fullmatch(key) is not None and (is_path or key.endswith(".root"))
 
 
 def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -27,6 +27,11 @@ class InitSettings:
     """Take the backbone alone in pre-training too; decoders begin with random weights."""
     interpolate: bool = False
     """Resize learned positions where the grid of patches differs, as for larger inputs."""
+    teacher: bool = False
+    """Take the moving average that the checkpoint's targets learn from in place of the backbone that was trained.
+
+    I-JEPA and data2vec are evaluated so. Only the checkpoints of a run have it.
+    """
 
 
 def start_from_checkpoint(model: nn.Module, config: Config) -> list[str]:
@@ -50,11 +55,13 @@ def _start(model: nn.Module, checkpoint: str, settings: InitSettings) -> str:
     backbone = model.backbone
     assert isinstance(backbone, Backbone)
     if isinstance(model, MaskedAutoencoder) and not settings.backbone_only:
+        if settings.teacher:
+            raise MaeError("a teacher is a backbone alone; beside init.teacher=true, set init.backbone_only=true")
         other = _load_whole(checkpoint)
         taken = transfer(backbone, other.backbone, interpolate=settings.interpolate)
         take_the_rest(model, other)
     else:
-        taken = transfer(backbone, load_backbone(checkpoint), interpolate=settings.interpolate)
+        taken = transfer(backbone, load_backbone(checkpoint, teacher=settings.teacher), interpolate=settings.interpolate)
         if isinstance(model, MaskedAutoencoder):
             model.teachers.copy_from(backbone)
     return _describe(checkpoint, taken)

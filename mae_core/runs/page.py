@@ -55,8 +55,8 @@ def media(paths: Iterable[Path]) -> str:
             parts.append(f"<p>{name} is too large for this page</p>")
             continue
         source = f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-        player = f'<audio controls preload="none" src="{source}"></audio>'
-        shown = f'<img alt="{name}" src="{source}">' if kind.startswith("image/") else player
+        player = f'<audio class="player" controls preload="none" src="{source}"></audio>'
+        shown = f'<img alt="{name}" src="{source}">' if path.suffix == ".gif" else player
         parts.append(f"<figure>{shown}<figcaption>{name}</figcaption></figure>")
     return f'<div class="media">{"".join(parts)}</div>' if parts else ""
 
@@ -144,7 +144,7 @@ ul { margin: .4rem 0; padding-left: 1.2rem; }
 .summary { margin-top: .75rem; font-size: 1.05rem; font-variant-numeric: tabular-nums; }
 figure { margin: 0 0 1.25rem; break-inside: avoid; }
 .media { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(18rem, 100%), 1fr)); gap: 0 1rem; }
-audio { width: 100%; }
+.player { width: 100%; }
 figcaption b { margin-right: .5rem; color: var(--ink); font-size: .95rem; }
 img { display: block; max-width: 100%; height: auto; margin-bottom: .35rem; border: 1px solid var(--rule); background: #fff; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 0 1.5rem; }

@@ -54,7 +54,8 @@ def read_weights(source: Path, *, averaged: bool = False) -> Weights:
     DamagedCheckpoint.
     """
     file = _in_folder(source) if source.is_dir() else source
-    beside = _json_beside(file.parent) if source.is_dir() or file.name in (*SINGLE, *INDEXES) else {}
+    is_alone = source.is_dir() or file.name in (*SINGLE, *INDEXES)
+    beside = _json_beside(file.parent, prefix="" if is_alone else f"{file.stem}.")
     if file.name.endswith(".index.json"):
         weights = Weights(_shards(file))
     elif file.suffix == ".safetensors":
@@ -151,17 +152,20 @@ def _in_folder(folder: Path) -> Path:
     raise MaeError(f"{folder.absolute()} is a folder without {', '.join((*SINGLE, *INDEXES))}")
 
 
-def _json_beside(folder: Path) -> dict[str, Any]:
-    """The small JSON files of a folder; what is none is left out."""
+def _json_beside(folder: Path, *, prefix: str) -> dict[str, Any]:
+    """The small JSON files of a folder whose names begin so, by the rest of their names; what is none is left out.
+
+    Weights that share their folder with others have the prefix of their own name.
+    """
     found: dict[str, Any] = {}
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(path for path in folder.glob("*.json") if path.name.startswith(prefix)):
         if path.name not in INDEXES and path.stat().st_size <= LARGEST_JSON:
             try:
                 content = json.loads(path.read_text())
             except (ValueError, RecursionError):
                 continue
             if isinstance(content, dict):
-                found[path.name] = content
+                found[path.name.removeprefix(prefix)] = content
     return found
 
 

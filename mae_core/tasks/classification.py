@@ -100,7 +100,7 @@ class Classification(Task[RowInputs]):
         self.loss: Loss = loss
         self.masker = masker
         self.decay = average
-        self.classes = TRIED_CLASSES
+        self.classes, self.several = TRIED_CLASSES, False
         self.maskers: dict[str, Masker] = {}
         self.data: LabelledData | None = None
         self.num_joined = 1 if mix is None else 2
@@ -122,11 +122,12 @@ class Classification(Task[RowInputs]):
     def open_data(self) -> None:
         """One source for each modality, and the held-out samples. Raises ConfigError for labels that do not fit the task."""
         self.data = open_labelled_data(self.config, self.validation)
-        self.classes = self.data.labels.names
+        self.classes, self.several = self.data.labels.names, self.data.labels.several
         self.notes = [*self.notes, *self.data.notes]
-        if self.data.labels.several and self.loss == "cross_entropy":
+        if self.several and self.loss == "cross_entropy":
             raise ConfigError(
-                "task.loss=cross_entropy is for samples of one class each, and these may have several labels; use binary"
+                "task.loss=cross_entropy is for samples of one class each, and these may have several labels; "
+                "set task.loss=binary"
             )
         self.sources = make_sources(self.config, self.data.datasets)
         self.measuring = Measuring(self.config, self.data, loss=self.loss)
@@ -162,7 +163,7 @@ class Classification(Task[RowInputs]):
 
     def losses(self, forward: Callable[..., Any], batch: Batch, inputs: RowInputs, weights: Mapping[str, Tensor]) -> Losses:
         """The loss, and the share of samples whose highest score is that of their label; of mixed ones, of the larger part."""
-        targets = soft_targets(_labels(batch), len(self.classes), smoothing=self.smoothing)
+        targets = soft_targets(_labels(batch), len(self.classes), smoothing=self.smoothing, several=self.several)
         if inputs.mixing is not None:
             targets = inputs.mixing.mix_targets(targets)
         scores = forward({entry: self._augment(sample, inputs) for entry, sample in batch.items()}, _masks(batch, inputs))

@@ -21,7 +21,8 @@ def choose_device_batch(
 ) -> int:
     """`train.device_batch_size`, or for "auto" the largest divisor of the device's share that fits its memory.
 
-    Every divisor gives the same step but for rounding: this is a matter of speed. `model` is the task's as `fabric` wraps it.
+    Every divisor gives the same step but for rounding, unless the model has a BatchNorm or drops paths: this is a matter of
+    speed. `model` is the task's as `fabric` wraps it.
     Raises ConfigError for one that does not divide.
     """
     if settings.batch_size % world.size:

@@ -27,6 +27,11 @@ class PluginError(MaeError):
         return f"{self.message}; to fix this, {self.fix}" if self.fix else self.message
 
 
+MAX_KNOWN = 50
+"""Names that are listed in a message, at most; of more than these, only the `NUM_LIKELY` nearest ones are."""
+NUM_LIKELY = 10
+
+
 def some_of(names: Sequence[str], limit: int = 4) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
@@ -34,8 +39,11 @@ def some_of(names: Sequence[str], limit: int = 4) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown `name`: the nearest known one, then all that are allowed."""
+    """The end of a sentence about an unknown `name`: the nearest known one, then all that are allowed, or the likeliest."""
     known = sorted(known)
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    if len(known) > MAX_KNOWN:
+        likely = difflib.get_close_matches(name, known, n=NUM_LIKELY, cutoff=0)
+        return f"{hint} Known: {', '.join(likely)}, and {len(known) - NUM_LIKELY} more."
     return f"{hint} Known: {', '.join(known) if known else '(none)'}."

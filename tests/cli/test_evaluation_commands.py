@@ -134,12 +134,19 @@ def test_ctrl_c_and_resume_end_with_the_same_weights_and_results(mae, pretrained
     assert (tmp_path / "parts/split.csv").read_text() == split
     assert mae(*typed, "--out", tmp_path / "whole")[0] == 0
     assert_same_bits(weights(tmp_path / "parts"), weights(tmp_path / "whole"))
+    card = (tmp_path / "whole/encoder.md").read_text()
+    assert "`classify`" in card
+    assert str(tmp_path) not in card  # where the data lay is nobody else's business
     parts, whole = read_results(tmp_path / "parts"), read_results(tmp_path / "whole")
     assert parts is not None
     assert whole is not None
     assert (parts.metrics, parts.deviations, parts.recipe) == (whole.metrics, whole.deviations, whole.recipe)
     other = tmp_path / "other"
     assert_fails(mae("finetune", other, data, "--out", tmp_path / "parts", "--resume"), "began with", str(pretrained))
+    os.rename(tmp_path / "parts", tmp_path / "elsewhere")  # with the split that the recipe names by its path
+    code, _, err = mae(*typed, "--out", tmp_path / "elsewhere", "--resume")
+    assert code == 0, err
+    assert_fails(mae(*typed, "data.image.labels=folders", "--out", tmp_path / "elsewhere", "--resume"), "labels")
 
 
 def test_several_seeds_are_joined_and_the_finished_ones_are_not_run_again(mae, pretrained, labelled, tmp_path):

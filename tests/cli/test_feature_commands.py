@@ -13,6 +13,7 @@ from safetensors import safe_open
 from mae_core import load_backbone, load_config
 from mae_core.build import build_backbone
 from mae_core.cli import main
+from mae_core.evaluation.frozen import open_frozen
 from mae_core.interfaces import as_sample
 from mae_core.runs.backbone import save_backbone
 from mae_core.runs.results import read_results
@@ -83,6 +84,25 @@ def test_knn_prints_a_table_and_leaves_results(mae, encoder, colours, tmp_path):
     assert list(results.classes) == sorted(COLOURS)
     assert results.data["held-out samples"] == 12
     assert (tmp_path / "knn" / "report.html").is_file()
+
+
+def test_samples_are_read_as_in_the_checkpoints_training_but_all_of_them(encoder, colours, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "extends: image/mae_vit_base\n"
+        "model:\n"
+        "  encoder: {width: 32, depth: 1, heads: 2}\n"
+        "  modalities: {image: {tokenizer: {input_size: [32, 32], patch_size: [8, 8]}}}\n"
+        f"data: {{image: {{root: {colours / 'val'}, labels: folders, balanced: 3, crop_share: 0.5}}}}\n"
+    )
+    config = load_config(recipe)
+    save_backbone(build_backbone(config), config, tmp_path / "encoder.safetensors")
+    frozen = open_frozen(tmp_path / "encoder.safetensors", str(colours), entry=None, folder=tmp_path, say=print)
+    usual = open_frozen(encoder, str(colours), entry=None, folder=tmp_path, say=print)
+    assert len(frozen.train) == len(usual.train)
+    assert frozen.train.draws is None
+    cut, whole = (as_sample(each.held_out.read(1)).x for each in (frozen, usual))
+    assert not torch.equal(cut, whole)
 
 
 def test_results_are_replaced_only_if_told_to_and_runs_never(mae, encoder, colours, tmp_path):

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from tones import Tones
+from tones import NUM_CLASSES, Tones
 
 from mae_core import Config
 from mae_core.build import build_backbone
 from mae_core.evaluation import features
 from mae_core.evaluation.features import Readout, encode_dataset
-from mae_core.interfaces import as_sample
+from mae_core.interfaces import LABEL, Sample, as_sample
 from mae_core.model.backbone import Backbone
 from mae_registry import MaeError
 
@@ -24,6 +24,14 @@ EVERY = [Readout("mean"), Readout("cls"), Readout("tokens"), Readout("mean", 1),
 def backbone(tiny_config: Config) -> Backbone:
     torch.manual_seed(0)
     return build_backbone(tiny_config)
+
+
+def test_a_batch_of_vectors_keeps_no_tokens_in_memory(backbone):
+    samples = {"image": Sample(torch.zeros(4, *SHAPE, dtype=torch.uint8))}
+    with torch.no_grad():
+        found = features.encode(backbone, samples, readouts=[Readout("mean"), Readout("cls"), Readout("cls", 1)])
+    for vectors in found.values():
+        assert vectors.untyped_storage().nbytes() == vectors.nbytes
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -103,6 +111,23 @@ def test_what_cannot_be_encoded(backbone):
         encode_dataset(backbone, Tones(SHAPE, mistakes=[4]), entry="image", num_workers=0)
     with pytest.raises(MaeError, match="no layer 7"):
         encode_dataset(backbone, Tones(SHAPE), entry="image", readouts=[Readout("mean", 7)], num_workers=0)
+
+
+class Mixed(Tones):
+    """Tones that training mixes with others, labels and all."""
+
+    def load(self, index: int, *, random: random.Random) -> Sample:
+        shares = torch.full((NUM_CLASSES,), 1 / NUM_CLASSES)
+        return Sample(self._view(index, random), {LABEL: shares})
+
+    def read(self, index: int) -> torch.Tensor | Sample:
+        return Tones.load(self, index, random=random.Random(0))
+
+
+def test_samples_that_are_mixed_with_others_have_no_features_of_their_own(backbone):
+    assert encode_dataset(backbone, Mixed(SHAPE), entry="image", num_workers=0).targets is not None
+    with pytest.raises(MaeError, match="mixes samples and their labels"):
+        encode_dataset(backbone, Mixed(SHAPE), entry="image", view=1, num_workers=0)
 
 
 def test_an_encoder_without_class_token_has_none_to_pool(tiny_recipe):

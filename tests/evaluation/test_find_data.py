@@ -147,6 +147,12 @@ def test_what_is_no_labelled_data(made: list[str], given: str, problem: str, tmp
         find_data(str(tmp_path / given), modality=NUMBERS, folder=tmp_path / "run")
 
 
+def test_a_table_that_is_split_must_list_every_file_once(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("path,label\na/1.num,a\nb/1.num,b\na/./1.num,a\n")
+    with pytest.raises(MaeError, match=r"data\.csv lists a/\./1\.num twice, in the lines 2 and 4"):
+        find_data(str(tmp_path / "data.csv"), modality=NUMBERS, folder=tmp_path)
+
+
 def test_splits_that_do_not_say_what_they_are_for(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path,label,split\n1.num,a,one\n2.num,a,two\n", encoding="utf-8")
     with pytest.raises(MaeError, match=r"the splits of .*/list\.csv are one, two; one must be called train"):

@@ -8,7 +8,8 @@ from torch import Tensor
 
 import mae_core
 from mae_core.layouts import published
-from mae_core.layouts.table import DECODER, ENCODER, INPUT, Convolution, PositionTable, TableLayout
+from mae_core.layouts.forms import Convolution, PositionTable
+from mae_core.layouts.table import DECODER, ENCODER, INPUT, TableLayout
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_registry import MaeError
 

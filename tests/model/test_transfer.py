@@ -8,7 +8,8 @@ import torch.nn.functional as F
 
 from mae_core import Grid, load_config
 from mae_core.build import build_backbone
-from mae_core.model.transfer import resize_table, transfer
+from mae_core.model.transfer import transfer
+from mae_core.parts.positions import resize_table
 from mae_registry import MaeError
 
 PART = "model.modalities.image"

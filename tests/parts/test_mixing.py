@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import timm.data.random_erasing as timm_erasing
 import torch
+import torch.nn.functional as F
 from timm.data.mixup import Mixup, cutmix_bbox_and_lam
 from timm.loss.cross_entropy import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 
@@ -156,4 +157,13 @@ def test_the_losses_are_the_published_ones():
     several = (torch.rand(5, CLASSES) < 0.4).float()
     expected = torch.nn.functional.binary_cross_entropy_with_logits(scores, several)
     torch.testing.assert_close(binary_cross_entropy(scores, soft_targets(several, CLASSES)).mean(), expected)
-    assert math.isclose(float(soft_targets(several, CLASSES, smoothing=0.2).max()), 0.9, rel_tol=1e-6)
+    assert math.isclose(float(soft_targets(several, CLASSES, smoothing=0.2, several=True).max()), 0.9, rel_tol=1e-6)
+
+
+def test_mixtures_of_samples_with_one_label_are_smoothed_as_these_are():
+    first, second = torch.tensor([0, 3]), torch.tensor([2, 3])
+    shares = 0.7 * F.one_hot(first, CLASSES) + 0.3 * F.one_hot(second, CLASSES)
+    expected = 0.7 * soft_targets(first, CLASSES, smoothing=0.1) + 0.3 * soft_targets(second, CLASSES, smoothing=0.1)
+    smoothed = soft_targets(shares, CLASSES, smoothing=0.1)
+    torch.testing.assert_close(smoothed, expected)
+    torch.testing.assert_close(smoothed.sum(dim=1), torch.ones(2))

@@ -77,6 +77,23 @@ def test_evaluations_without_a_recipe_are_told_apart_by_protocol_and_checkpoint(
     assert [group.name for group in compare([tmp_path / name for name in "abcd"])] == ["a, b", "c", "d"]
 
 
+def test_other_data_or_other_features_are_no_seeds(tmp_path):
+    for name, root, features in (("a", "x", "mean"), ("b", "x", "mean"), ("c", "y", "mean"), ("d", "x", "cls")):
+        write_evaluation(tmp_path / name, num_right=8, data={"root": root, "features": features})
+    assert [group.name for group in compare([tmp_path / name for name in "abcd"])] == ["a, b", "c", "d"]
+
+
+def test_splits_that_runs_have_made_are_the_same_on_the_same_data_alone(tmp_path):
+    for name, root in (("a", "x"), ("b", "x"), ("c", "y")):
+        folder = write_run(tmp_path / name, losses=[1.0])
+        (folder / "split.csv").touch()
+        data = f"data: {{image: {{root: {root}, labels: {folder / 'split.csv'}}}}}\n"
+        (folder / "config.yaml").write_text((folder / "config.yaml").read_text() + data)
+    groups = compare([tmp_path / name for name in "abc"])
+    assert [group.name for group in groups] == ["a, b", "c"]
+    assert groups[1].differs == {"data.image.root": "y"}
+
+
 def test_a_folder_without_a_run_is_named(runs, tmp_path):
     with pytest.raises(MaeError, match=r"is not the folder of a run: it has no config\.yaml"):
         compare([runs[0], tmp_path])

@@ -256,7 +256,10 @@ def test_sounds_and_moving_pictures_of_the_last_step_are_inside_the_page(run: Pa
     (pictures / f"{last}-2-long.wav").write_bytes(bytes(2**23))
     page = write_report(run).read_text()
     assert f'<img alt="{last}.gif" src="data:image/gif;base64,{base64.b64encode(b"GIF89a-moves").decode()}"' in page
-    assert f'<audio controls preload="none" src="data:audio/wav;base64,{base64.b64encode(b"RIFF-sounds").decode()}"' in page
+    assert (
+        f'<audio class="player" controls preload="none" src="data:audio/wav;base64,{base64.b64encode(b"RIFF-sounds").decode()}"'
+        in page
+    )
     assert f"{last}-2-long.wav is too large for this page" in page
     assert "media-src data:" in page
     assert len(page) < 2**22

@@ -92,6 +92,14 @@ def test_shards_are_read_together(tmp_path: Path) -> None:
         read_weights(folder)
 
 
+def test_what_lies_beside_one_of_several_files_of_weights_has_its_name(tmp_path: Path) -> None:
+    for name, width in (("one", 1), ("other", 2)):
+        save_file(TENSORS, tmp_path / f"{name}.safetensors")
+        (tmp_path / f"{name}.config.json").write_text(json.dumps({"width": width}))
+    (tmp_path / "config.json").write_text("{}")
+    assert read_weights(tmp_path / "other.safetensors").beside == {"config.json": {"width": 2}}
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {"a": 3}}', '{"weight_map": ["a"]}'])
 def test_damaged_indexes(content: str, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(content)

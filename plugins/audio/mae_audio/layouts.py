@@ -8,8 +8,9 @@ from torch import Tensor
 from mae_audio.tokenizer import SpectrogramPatches
 from mae_core.interfaces import Found, Tokenizer
 from mae_core.layouts.classifier import ClassifierLayout
+from mae_core.layouts.forms import PositionTable
 from mae_core.layouts.shapes import FAMILY_HEADS, has, transformer
-from mae_core.layouts.table import DECODER, ENCODER, INPUT, PositionTable, TableLayout
+from mae_core.layouts.table import DECODER, ENCODER, INPUT, TableLayout
 
 ENCODER_NAMES = {
     ENCODER + "cls_token": "cls_token",

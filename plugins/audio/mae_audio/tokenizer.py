@@ -1,6 +1,8 @@
 """Spectrograms -> patches, which may overlap."""
 
+import copy
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +66,17 @@ class SpectrogramPatches(Tokenizer):
         """(B, N, P) -> (B, 1, frames, mels); the mean where patches overlap."""
         sums = self._add_up(patches)
         return sums if self.stride == self.patch_size else sums / self._add_up(torch.ones_like(patches[:1]))
+
+    def for_shape(self, sample_shape: tuple[int, ...]) -> Self:
+        """This tokenizer for sounds of another length, or of other mel bins, which shares the weights."""
+        if len(sample_shape) != len(self.sample_shape) or sample_shape[0] != 1:
+            raise MaeError(
+                f"the model takes samples of shape (1, frames, mels), in batches; got samples of shape {sample_shape}"
+            )
+        num_t, num_f = _count_patches((sample_shape[1], sample_shape[2]), self.patch_size, self.stride)
+        other = copy.copy(self)
+        other.grid, other.sample_shape = Grid(t=num_t, f=num_f), sample_shape
+        return other
 
     def _add_up(self, patches: Tensor) -> Tensor:
         return F.fold(patches.transpose(1, 2), self.sample_shape[1:], self.patch_size, stride=self.stride)

@@ -113,9 +113,7 @@ def center_crop(
 
 def _central_share(sample_shape: tuple[int, ...], share: float | None) -> float:
     """See `center_crop`."""
-    if share is not None:
-        return share
-    return CROP_SHARE if max(sample_shape[1:]) <= MAX_CROPPED else 1.0
+    return usual_share(*sample_shape[1:]) if share is None else share
 
 
 def usual_share(height: int, width: int) -> float:

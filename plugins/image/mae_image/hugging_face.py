@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from mae_core.interfaces import Found
+from mae_core.layouts.forms import PositionTable
 from mae_core.layouts.hugging_face import (
     BLOCK,
     COMMON,
@@ -19,7 +20,7 @@ from mae_core.layouts.hugging_face import (
     values_of,
 )
 from mae_core.layouts.shapes import FAMILY_HEADS, has, take_heads
-from mae_core.layouts.table import DECODER, ENCODER, INPUT, PositionTable, TableLayout
+from mae_core.layouts.table import DECODER, ENCODER, INPUT, TableLayout
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.model.backbone import Backbone
 from mae_core.parts.pixels import Pixels

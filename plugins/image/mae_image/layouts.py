@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from mae_core.interfaces import Found, Grid
 from mae_core.layouts.classifier import ClassifierLayout
+from mae_core.layouts.forms import PositionTable
 from mae_core.layouts.hugging_face import described as describe_blocks
 from mae_core.layouts.hugging_face import values_of
 from mae_core.layouts.shapes import FAMILY_HEADS, has, patches, rounding, square_sides, take_heads, transformer
-from mae_core.layouts.table import DECODER, ENCODER, INPUT, PositionTable, TableLayout
+from mae_core.layouts.table import DECODER, ENCODER, INPUT, TableLayout
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.model.backbone import Backbone
 from mae_core.parts.positions import sincos_table

@@ -8,8 +8,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from mae_core.interfaces import Decoder, Found
+from mae_core.layouts.forms import Convolution, Form, PositionTable
 from mae_core.layouts.shapes import FAMILY_HEADS, depth, has, mlp_ratio, patches, transformer
-from mae_core.layouts.table import DECODER, ENCODER, INPUT, Convolution, Form, PositionTable, Table, TableLayout
+from mae_core.layouts.table import DECODER, ENCODER, INPUT, Table, TableLayout
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.model.backbone import Backbone
 from mae_core.parts.cross_decoder import CrossDecoder

@@ -16,7 +16,6 @@ from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.runs.logs import read_metrics
 from mae_methods.hiera.certificate import certify
 from mae_methods.hiera.encoder import HieraEncoder
-from mae_methods.hiera.maps import feature_map
 from mae_registry import MaeError
 
 CERTIFICATE = "mae_methods.hiera.certificate:certify"
@@ -152,5 +151,5 @@ def test_the_demo_trains_shows_pictures_and_leaves_a_backbone(tmp_path: Path) ->
     backbone = load_backbone(tmp_path / "run")
     latent = backbone.encode({"image": torch.randn(2, 3, 64, 64)}, layers=[1, 2])
     assert latent.tokens.shape == (2, 256, 128)
-    maps = [feature_map(latent, backbone.input("image").tokenizer.grid, layer=layer) for layer in (1, 2)]
+    maps = backbone.features({"image": torch.randn(2, 3, 64, 64)})[:2]
     assert [tuple(features.shape) for features in maps] == [(2, 32, 32, 32), (2, 64, 16, 16)]

@@ -14,10 +14,10 @@ from mae_core import Grid, Mask, build_model, import_state_dict, load_config
 from mae_core.interfaces import Seen
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.model.backbone import Backbone
+from mae_core.model.maps import feature_map
 from mae_core.testing import check_encoder, check_target
 from mae_methods.hiera.blocks import pool
 from mae_methods.hiera.encoder import HieraEncoder, make_convolution
-from mae_methods.hiera.maps import feature_map
 from mae_methods.hiera.sizes import TokenSizes
 from mae_methods.hiera.units import MaskUnits
 from mae_registry import ConfigError, MaeError

@@ -4,19 +4,24 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import skimage
 import torch
 from golden_files import change_one_number, checks_of, failing, random_model, write_numbers
 from running import run
 
 from mae_core import Mask, build_model, export_state_dict, import_state_dict, load_config
+from mae_core.cli import main
 from mae_core.interfaces import Published, Query
+from mae_core.runs.backbone import load_backbone, save_backbone
 from mae_core.runs.checkpoint import load_newest
 from mae_core.runs.logs import read_metrics
 from mae_core.testing import check_modality
+from mae_core.training.preflight import build_task
 from mae_methods.collapse import spread
 from mae_methods.jepa.certificate import STATE_DICTS, certify
-from mae_registry import MaeError
+from mae_registry import ConfigError, MaeError
 
 CERTIFICATE = "mae_methods.jepa.certificate:certify"
 TOKENIZER = {"input_size": [48, 64], "patch_size": [8, 16]}
@@ -182,3 +187,37 @@ def test_a_run_moves_the_teacher_and_raises_weight_decay_and_resumes_to_the_bit(
     resumed = load_newest(tmp_path / "run")
     assert resumed is not None
     assert all(torch.equal(tensor, checkpoint.model[name]) for name, tensor in resumed.model.items())
+
+
+def test_commands_and_runs_take_the_teacher_of_a_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    recipe = {
+        "extends": "methods/jepa_vit_base",
+        "model": SECTIONS | {"modalities": {"image": {**IMAGE, "masker": {"min_keep": 4}}}},
+        "data": {"image": {"name": "photographs", "repeats": 2}},
+        "schedule": {"warmup_epochs": 0},
+        "train": {"epochs": 1, "batch_size": 10, "num_workers": 0, "num_pictures": 0},
+    }
+    config, folder = load_config(recipe), tmp_path / "run"
+    run(config, folder)
+    teacher = load_backbone(folder, teacher=True)
+    save_backbone(teacher, config, tmp_path / "teacher.safetensors")
+
+    def embed(checkpoint: Path, *options: str) -> np.ndarray:
+        photograph, output = Path(skimage.__file__).parent / "data" / "coffee.png", tmp_path / "features.npy"
+        with pytest.raises(SystemExit) as stop:
+            main(["embed", str(checkpoint), str(photograph), "-o", str(output), "--overwrite", *options])
+        assert not stop.value.code, capfd.readouterr().err
+        return np.load(output)
+
+    assert np.array_equal(embed(folder, "--teacher"), embed(tmp_path / "teacher.safetensors"))
+    assert not np.allclose(embed(folder, "--teacher"), embed(folder), atol=1e-4)
+    with pytest.raises(AssertionError, match="no teacher, only the encoder"):
+        embed(tmp_path / "teacher.safetensors", "--teacher")
+
+    init = f"checkpoint: {folder}, teacher: true"
+    task = build_task(load_config(recipe, [f"init={{{init}, backbone_only: true}}"]))
+    task.build_model(fresh=True)
+    begun: Any = task.model
+    assert all(torch.equal(tensor, begun.backbone.state_dict()[name]) for name, tensor in teacher.state_dict().items())
+    with pytest.raises(ConfigError, match=r"init\.backbone_only=true"):
+        build_task(load_config(recipe, [f"init={{{init}}}"])).build_model(fresh=True)

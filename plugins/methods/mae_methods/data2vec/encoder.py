@@ -73,7 +73,7 @@ class Data2VecEncoder(Encoder):
     def forward(self, visible: Visible, *, layers: Sequence[int] = ()) -> Latent:
         """The extra token comes first; see the class for what the layers are."""
         x = visible.tokens()
-        x = self.norm(torch.cat([self.extra_token.expand(len(x), -1, -1).to(x.dtype), x], dim=1))
+        x = self.norm(torch.cat([self.extra_token.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1))
         outputs = {0: x}
         for number, block in enumerate((*self.prenet, *self.blocks), start=1):
             x, of_mlp = block(x)

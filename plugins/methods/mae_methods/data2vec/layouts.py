@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from mae_core.interfaces import Found
+from mae_core.layouts.forms import PositionTable
 from mae_core.layouts.shapes import FAMILY_HEADS, depth, has, patches, square_sides, transformer
-from mae_core.layouts.table import DECODER, ENCODER, INPUT, PositionTable, TableLayout
+from mae_core.layouts.table import DECODER, ENCODER, INPUT, TableLayout
 
 IMAGE = "modality_encoders.IMAGE."
 POSITIONS = IMAGE + "fixed_positional_encoder.positions"

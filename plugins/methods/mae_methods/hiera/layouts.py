@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from mae_core.interfaces import Found
+from mae_core.layouts.forms import Convolution, PositionTable
 from mae_core.layouts.shapes import depth, has, mlp_ratio, transformer
-from mae_core.layouts.table import DECODER, ENCODER, Convolution, PositionTable, Table, TableLayout
+from mae_core.layouts.table import DECODER, ENCODER, Table, TableLayout
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.model.backbone import Backbone
 from mae_methods.hiera.encoder import HieraEncoder

@@ -54,7 +54,7 @@ class MaskUnits(nn.Module):
 
     def take_patches(self, x: Tensor, units: Tensor, ids: Tensor) -> Tensor:
         """(rows, V, P, ...) of these units -> (rows, K, ...): the patches `ids` (rows, K), in their order."""
-        rank = units.new_zeros(len(units), len(self.patches_of))
+        rank = units.new_zeros(units.shape[0], len(self.patches_of))
         rank = rank.scatter(1, units, torch.arange(units.shape[1], device=units.device).expand_as(units))
         number = rank.gather(1, self.unit_of[ids]) * self.patches_each + self.place_of[ids]
         return gather_patches(x.flatten(1, 2), number)

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from mae_core.interfaces import Found, Tokenizer
+from mae_core.layouts.forms import PositionTable
 from mae_core.layouts.shapes import FAMILY_HEADS, depth, has, patches, square_sides, transformer
-from mae_core.layouts.table import DECODER, ENCODER, INPUT, PositionTable, Table, TableLayout, find_tokenizer
+from mae_core.layouts.table import DECODER, ENCODER, INPUT, Table, TableLayout, find_tokenizer
 from mae_methods.satmae.bands import GROUPS, require_groups
 from mae_methods.satmae.positions import NUM_UNITS
 

@@ -1,4 +1,4 @@
-"""The outputs of Hiera's stages as maps of features, for what looks at several resolutions."""
+"""The outputs of an encoder's layers as maps of features, for detection, segmentation and the like."""
 
 from torch import Tensor
 
@@ -7,22 +7,18 @@ from mae_registry import MaeError
 
 
 def feature_map(latent: Latent, grid: Grid, *, layer: int) -> Tensor:
-    """A layer of the latent of whole samples of one modality -> (rows, D, *sizes), D and sizes being those of the stage.
+    """A layer of the latent of whole samples of one modality -> (rows, D, *sizes), without prefix tokens.
 
-    `grid` is the tokenizer's. Of images whose patches have 32 pixels, layers 1 to 4 have a place every 4, 8, 16 and 32 pixels:
-
-        latent = backbone.encode({"image": x}, layers=[1, 2, 3, 4])
-        maps = [feature_map(latent, backbone.input("image").tokenizer.grid, layer=layer) for layer in (1, 2, 3, 4)]
-
-    Raises MaeError where some patches are hidden.
+    `grid` is the tokenizer's. Sizes are the grid's, or, where a patch has several tokens in this layer, as in the stages of a
+    Hiera, as many times finer. Raises MaeError where some patches are hidden.
     """
-    x = latent.layers[layer]
+    x = latent.layers[layer][:, latent.num_prefix :]
     if x.shape[1] != grid.num_patches:
         raise MaeError(f"a map needs all {grid.num_patches} patches of the grid {grid}; this latent has {x.shape[1]}")
     x = x.gather(1, latent.ids.argsort(dim=1).reshape(*latent.ids.shape, *[1] * (x.ndim - 2)).expand_as(x))
     axes, finer = len(grid.sizes), list(x.shape[2:-1]) or [1] * len(grid.sizes)
-    x = x.reshape(len(x), *grid.sizes, *finer, x.shape[-1])
+    x = x.reshape(x.shape[0], *grid.sizes, *finer, x.shape[-1])
     interleaved = [place for axis in range(axes) for place in (1 + axis, 1 + axes + axis)]
     sizes = [size * parts for size, parts in zip(grid.sizes, finer, strict=True)]
     by_place = x.permute(0, x.ndim - 1, *interleaved)
-    return by_place.reshape(len(x), x.shape[-1], *sizes)
+    return by_place.reshape(x.shape[0], x.shape[-1], *sizes)
