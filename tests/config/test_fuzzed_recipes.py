@@ -128,7 +128,7 @@ def test_recipes_that_extend_each_other_in_many_ways_are_refused(tmp_path):
         ("model.encoder.mlp_ratio=1e30", "model.encoder .* cannot be built with these values"),
         ("model.modalities.image.tokenizer.input_size=[1600000,1600000]", "patches is too large"),
         ("optimizer.lr=.inf", "optimizer.lr: Infinity is not allowed"),
-        ("train.weights={image: .nan}", "train.weights: .* must be finite"),
+        ("train.weights={image: .inf}", "train.weights: .* must be finite"),
         ("train.num_workers=1000000", "train.num_workers: 1000000 is not allowed"),
         ("train.batch_size=1000000000000000000", "train.batch_size: 1000000000000000000 is not allowed"),
     ],
