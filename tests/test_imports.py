@@ -32,7 +32,7 @@ LAYERS = [
     {"cli"},
 ]
 """Of mae_core, lowest first. A module imports only from lower layers, and from its own package."""
-ALLOWED = re.compile(r"image/(png|mae_vit_base)|\bImage(Draw|Font)?\b|\bRGB\b")
+ALLOWED = re.compile(r"</?audio\b|\b(image/gif|audio/wav)\b|image/(png|mae_vit_base)|\bImage(Draw|Font)?\b|\bRGB\b")
 """A media type, the recipe that help texts give as their example, and Pillow's names: pictures of anything are images there."""
 BUILDS_ON = {"mae_methods": ("mae_image", "mae_video")}
 """The one plugin that imports others, as it says in its dependencies."""

@@ -32,7 +32,11 @@ def convert(
     ] = ...,  # pyright: ignore[reportArgumentType] - typer's way to say that it is required
     to_layout: Annotated[
         str | None,
-        typer.Option("--to", help="The layout to write, such as timm or mae.", show_default="this project's own"),
+        typer.Option(
+            "--to",
+            help="The layout to write, such as timm or mae; `mae plugins` lists them.",
+            show_default="this project's own",
+        ),
     ] = None,
     from_layout: Annotated[
         str | None, typer.Option("--from", help="The layout of published weights.", show_default="recognised")

@@ -81,13 +81,18 @@ def _say_what_next(config: "Config", folder: Path) -> None:
     pictures = sorted((folder / "pictures").glob("step-*.png"))
     lines = [f"run folder  {folder}/"]
     lines += [f"picture     {picture}" for picture in pictures[-len(modalities) :]]
-    lines += [f"report      {folder / 'report.html'}", "", "what to try next:"]
-    drawn = ["--modality", modalities[0]] if len(modalities) > 1 else []
+    lines += [f"encoder     {folder / 'encoder.safetensors'}", f"report      {folder / 'report.html'}", "", "what to try next:"]
+    chosen = ["--modality", modalities[0]] if len(modalities) > 1 else []
+    drawn = list(chosen)
     if config["model"]["modalities"][modalities[0]]["masker"].get("ratio") is not None:
         drawn += ["--mask-ratio", "0.5", "--mask-ratio", "0.9"]
     commands = [["config", "show", str(folder / "config.yaml")]]
     if pictures:  # some targets have none
         commands.insert(0, ["reconstruct", str(folder), "-o", "reconstruction.png", *drawn])
+    root = config.get(f"data.{modalities[0]}.root")
+    files = root if isinstance(root, str) else "FILES"
+    commands.append(["embed", str(folder), files, "-o", "features.safetensors", *chosen])
+    commands.append(["knn", str(folder), "DATA", *chosen])
     if certificates := _certificates(config):
         commands.append(["verify", *certificates])
     typer.echo("\n".join([*lines, *(f"  {shell(command)}" for command in commands)]))

@@ -9,11 +9,15 @@ from typing import Any
 from mae_core.files import write_atomically
 
 MAX_ITEMS = 20
+MEDIA = {".gif": "image/gif", ".wav": "audio/wav"}
+"""What moves or sounds in a page, by the endings of files."""
+MAX_MEDIA = 4 * 2**20
+"""In bytes, of one such file."""
 
 
 def write_page(path: Path, title: str, sections: Iterable[str]) -> Path:
     """Write the sections under a title that only the browser shows. Returns the path."""
-    page = _PAGE.format(title=escape(title), style=_STYLE, body="\n".join(sections))
+    page = _PAGE.format(title=escape(title), policy=_POLICY, style=_STYLE, body="\n".join(sections))
     content = page.encode("utf-8", errors="replace")  # a file name may hold what UTF-8 cannot say
     write_atomically(path, lambda file: file.write(content))
     return path
@@ -40,6 +44,21 @@ def figure(path: Path, caption: str) -> str:
     """A PNG with a line below it."""
     drawn = picture(path.read_bytes(), f"{path.name}: {caption}")
     return f"<figure>{drawn}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def media(paths: Iterable[Path]) -> str:
+    """Moving pictures, and players of sounds, inside the page; those that are too large for it are only named."""
+    parts: list[str] = []
+    for path in paths:
+        name, kind = escape(path.name), MEDIA[path.suffix]
+        if path.stat().st_size > MAX_MEDIA:
+            parts.append(f"<p>{name} is too large for this page</p>")
+            continue
+        source = f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+        player = f'<audio class="player" controls preload="none" src="{source}"></audio>'
+        shown = f'<img alt="{name}" src="{source}">' if path.suffix == ".gif" else player
+        parts.append(f"<figure>{shown}<figcaption>{name}</figcaption></figure>")
+    return f'<div class="media">{"".join(parts)}</div>' if parts else ""
 
 
 def facts_table(facts: Mapping[str, Any]) -> str:
@@ -75,11 +94,13 @@ def time(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
+_POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
+
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
@@ -122,6 +143,8 @@ ul { margin: .4rem 0; padding-left: 1.2rem; }
 .where, figcaption, .axis, summary { color: var(--faint); font-size: .85rem; }
 .summary { margin-top: .75rem; font-size: 1.05rem; font-variant-numeric: tabular-nums; }
 figure { margin: 0 0 1.25rem; break-inside: avoid; }
+.media { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(18rem, 100%), 1fr)); gap: 0 1rem; }
+.player { width: 100%; }
 figcaption b { margin-right: .5rem; color: var(--ink); font-size: .95rem; }
 img { display: block; max-width: 100%; height: auto; margin-bottom: .35rem; border: 1px solid var(--rule); background: #fff; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 0 1.5rem; }
@@ -144,7 +167,7 @@ table { border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--rule); text-align: left; vertical-align: top; }
 th { color: var(--faint); font-weight: 500; }
 .list td:first-child { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-.list td { min-width: 9rem; }
+.list td { min-width: 9rem; max-width: 28rem; }
 .list td:first-child { min-width: 0; }
 .facts .facts th, .facts .facts td { padding-block: .1rem; border: 0; }
 summary { cursor: pointer; }

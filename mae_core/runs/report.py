@@ -12,7 +12,7 @@ from mae_core.runs.curves import draw_curve, short, smooth
 from mae_core.runs.folder import not_a_run, read_facts
 from mae_core.runs.lock import is_being_written
 from mae_core.runs.logs import read_json_lines, read_metrics
-from mae_core.runs.page import cell, columns, counted, facts_table, figure, section, time, write_page
+from mae_core.runs.page import MEDIA, cell, columns, counted, facts_table, figure, media, section, time, write_page
 from mae_core.runs.results import read_results
 from mae_core.runs.results_page import results_section
 
@@ -124,7 +124,8 @@ def _pictures(folder: Path, metrics: Metrics) -> str:
         count = f"{len(chosen)} of {len(earlier)} earlier steps" if len(chosen) < len(earlier) else "Earlier steps"
         drawn = "".join(draw(step) for step in chosen)
         timeline = f'<details><summary>{count}, from the start</summary><div class="timeline">{drawn}</div></details>'
-    return section("Reconstructions", draw(newest) + timeline)
+    moving = media(path for path in sorted(folder.glob(f"step-{newest:08d}-*")) if path.suffix in MEDIA)
+    return section("Reconstructions", draw(newest) + moving + timeline)
 
 
 def _spread(steps: Sequence[int], num: int) -> list[int]:

@@ -56,7 +56,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing(run: Path):
     path = write_report(run)
     assert path == run / "report.html"
     page = Page(path)
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    policy = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
     assert {"http-equiv": "Content-Security-Policy", "content": policy} in page.all("meta")
     for tag, attributes in page.tags:
         assert tag not in ("script", "link", "iframe", "object")
@@ -246,3 +246,20 @@ def test_every_other_number_of_a_step_has_a_curve(run: Path):
     page = Page(write_report(run))
     for title in ("Loss", "Learning rate", "Samples per second", "grad_norm", "loss/<b>"):
         assert title in page.text
+
+
+def test_sounds_and_moving_pictures_of_the_last_step_are_inside_the_page(run: Path):
+    pictures, last = run / "pictures", "step-00000002-sound"
+    add_picture(run, f"{last}.png", b"png")
+    (pictures / f"{last}.gif").write_bytes(b"GIF89a-moves")
+    (pictures / f"{last}-1-original.wav").write_bytes(b"RIFF-sounds")
+    (pictures / f"{last}-2-long.wav").write_bytes(bytes(2**23))
+    page = write_report(run).read_text()
+    assert f'<img alt="{last}.gif" src="data:image/gif;base64,{base64.b64encode(b"GIF89a-moves").decode()}"' in page
+    assert (
+        f'<audio class="player" controls preload="none" src="data:audio/wav;base64,{base64.b64encode(b"RIFF-sounds").decode()}"'
+        in page
+    )
+    assert f"{last}-2-long.wav is too large for this page" in page
+    assert "media-src data:" in page
+    assert len(page) < 2**22
