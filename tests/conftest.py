@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 
 from mae_core import Config, load_config
+from mae_core.registry import registry
+from mae_registry import Component
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +48,11 @@ train: {{epochs: 4, batch_size: 8, num_workers: 0, checkpoint_steps: 2, num_pict
 @pytest.fixture
 def tiny_config(tiny_recipe) -> Config:
     return load_config(tiny_recipe)
+
+
+@pytest.fixture
+def largest_variance():
+    """The masker of that name, which looks at the samples, is registered meanwhile."""
+    registry().add(Component("maskers", "largest_variance", "largest_variance:LargestVariance", "core"))
+    yield
+    registry()._components.pop(("maskers", "largest_variance"))

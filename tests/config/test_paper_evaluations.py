@@ -15,7 +15,7 @@ from mae_core.training.preflight import check_recipe
 FOLDER = "image/paper/"
 EVALUATIONS = [name for name in list_recipes() if name.startswith(FOLDER) and load_config(name)["task.name"] == "classify"]
 INPUT = "model.modalities.image.tokenizer.input_size"
-INIT = {"init.checkpoint": None, "init.backbone_only": False}
+INIT = {"init.checkpoint": None, "init.backbone_only": False, "init.teacher": False}
 SCRATCH = {
     "task.erase": 0.0,
     "task.average": 0.9999,

@@ -14,9 +14,8 @@ from mae_core.cost.estimate import Cost, cost
 from mae_core.cost.model import Parameters
 from mae_core.cost.run import HARDWARE
 from mae_core.interfaces import Mask
-from mae_core.registry import registry
 from mae_core.training.preflight import build_task
-from mae_registry import Component, MaeError
+from mae_registry import MaeError
 
 DEMOS = [
     "demo/image",
@@ -155,12 +154,6 @@ def test_a_schedule_counts_with_its_average():
     low, high, ramp = encoder(0.5), encoder(0.75), encoder("{from: 0.5, to: 0.75}")
     assert high.forward < ramp.forward < low.forward
     assert ramp.saved > (low.saved + high.saved) / 2  # what must fit is the largest batch
-
-
-@pytest.fixture
-def largest_variance():
-    if "largest_variance" not in registry().names("maskers"):
-        registry().add(Component("maskers", "largest_variance", "largest_variance:LargestVariance", "core"))
 
 
 @pytest.mark.usefixtures("largest_variance")

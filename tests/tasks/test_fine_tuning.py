@@ -11,13 +11,12 @@ from tones import register_tones
 
 import mae_core
 from mae_core import load_config
-from mae_core.registry import registry
 from mae_core.runs.checkpoint import list_checkpoints, load_checkpoint
 from mae_core.runs.logs import read_metrics
 from mae_core.runs.results import read_results
 from mae_core.training.interrupts import Interrupted
 from mae_core.training.preflight import build_task
-from mae_registry import Component, ConfigError, MaeError
+from mae_registry import ConfigError, MaeError
 
 EVERYTHING = (
     "task.mix={}", "task.smoothing=0.1", "task.erase=0.5", "task.average=0.8", "task.tuned=1", "model.encoder.drop_path=0.2",
@@ -182,9 +181,8 @@ def test_samples_with_several_labels(tiny_recipe, tmp_path):
         (["task.masker={name: random, ratio: 0.5, over: [t]}"], "task.masker.*has no axis 't'"),
     ],
 )  # fmt: skip
+@pytest.mark.usefixtures("largest_variance")
 def test_what_cannot_be_trained_is_said_before_anything_is_written(tiny_recipe, tmp_path, overrides, problem):
-    if "largest_variance" not in registry().names("maskers"):
-        registry().add(Component("maskers", "largest_variance", "largest_variance:LargestVariance", "core"))
     with pytest.raises(ConfigError, match=problem):
         run(config_of(tiny_recipe, *overrides), tmp_path / "run")
     assert not (tmp_path / "run").exists()

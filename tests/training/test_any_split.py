@@ -9,8 +9,6 @@ from running import first_step
 from tones import register_tones
 
 from mae_core import Config, load_config
-from mae_core.registry import registry
-from mae_registry import Component
 
 BATCH = 12
 
@@ -28,11 +26,12 @@ MASKERS = {
 }
 
 
+pytestmark = pytest.mark.usefixtures("largest_variance")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def components():
     register_tones()
-    if "largest_variance" not in registry().names("maskers"):
-        registry().add(Component("maskers", "largest_variance", "largest_variance:LargestVariance", "core"))
 
 
 def one_step(recipe: Path, size: int, *overrides: str) -> Config:
