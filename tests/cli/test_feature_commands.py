@@ -12,7 +12,6 @@ from safetensors import safe_open
 
 from mae_core import load_backbone, load_config
 from mae_core.build import build_backbone
-from mae_core.cli import main
 from mae_core.evaluation.frozen import open_frozen
 from mae_core.interfaces import as_sample
 from mae_core.runs.backbone import save_backbone
@@ -20,19 +19,6 @@ from mae_core.runs.results import read_results
 from mae_image.reading import read_image
 
 COLOURS = {"blue": (20, 30, 220), "green": (30, 210, 40), "red": (225, 40, 30)}
-
-
-@pytest.fixture
-def mae(capfd):
-    """Runs a command in this process; returns (exit code, standard output, standard error)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
-        out, err = capfd.readouterr()
-        return stop.value.code or 0, out, err
-
-    return run
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from mae_core import Grid, load_config
-from mae_core.cli import main
 from mae_core.cli.reconstruct import _with_ratio
 from mae_core.config.operators import OPERATORS
 from mae_core.pictures.mask_samples import curve
@@ -35,17 +34,10 @@ extends: video/videomae_base
 
 
 @pytest.fixture
-def mae(capfd, monkeypatch):
-    """Runs a command in this process; returns (exit code, standard output, standard error)."""
+def mae(mae, monkeypatch):
+    """As elsewhere, in a terminal of 80 columns."""
     monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
-        out, err = capfd.readouterr()
-        return stop.value.code or 0, out, err
-
-    return run
+    return mae
 
 
 @pytest.fixture

@@ -1,28 +1,13 @@
 """`mae statistics`, and what is trained on what it measured."""
 
-import pytest
 import torch
 from running import run
 from safetensors.torch import load_file
 
 from mae_core import load_config
-from mae_core.cli import main
 from mae_core.runs.checkpoint import load_model
 
 TARGET = "model.modalities.image.target"
-
-
-@pytest.fixture
-def mae(capfd):
-    """Runs a command in this process; returns (exit code, standard output, standard error)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
-        out, err = capfd.readouterr()
-        return stop.value.code or 0, out, err
-
-    return run
 
 
 def test_principal_components_are_measured_trained_on_and_not_needed_again(mae, tiny_recipe, tmp_path):
