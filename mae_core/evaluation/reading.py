@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
-from mae_core.interfaces import BadSample, Dataset, Sample, as_sample
+from mae_core.interfaces import BadSample, Dataset, Sample, as_sample, first_view, with_views
 from mae_core.masking.sampling import derive_seed
 from mae_core.training.stream import Loaded, collate, explain_mistake, make_loader, running
 from mae_registry import MaeError
@@ -107,17 +107,14 @@ class _Reading(TorchDataset[Read]):
         """With views as the first axis of every tensor."""
         if not isinstance(self._view, int):
             return self._dataset.read_views(index)
-        sample = self._read_one(index, self._view)
-        return Sample(sample.x.unsqueeze(0), {name: extra.unsqueeze(0) for name, extra in sample.extras.items()})
+        return with_views(self._read_one(index, self._view))
 
     def _read_one(self, index: int, view: int) -> Sample:
         if view == 0:
             return as_sample(self._dataset.read(index))
         random = Random(derive_seed(self._seed, "view", view, index))
         sample = as_sample(self._dataset.load(index, random=random))
-        if self._dataset.num_views == 1:
-            return sample
-        return Sample(sample.x[0], {name: extra[0] for name, extra in sample.extras.items()})
+        return sample if self._dataset.num_views == 1 else first_view(sample)
 
 
 def _join(items: list[Read]) -> Read:

@@ -10,7 +10,7 @@ from mae_core.interfaces.learning import Head, MakeOptimizer, Schedule
 from mae_core.interfaces.mask import Mask, MaskSets, Query, each_mask, gather_patches
 from mae_core.interfaces.masker import Guide, JointMasker, Masker
 from mae_core.interfaces.quantizer import Quantizer
-from mae_core.interfaces.sample import NO_EXTRAS, Extras, Sample, as_sample, repeat_extras
+from mae_core.interfaces.sample import NO_EXTRAS, Extras, Sample, as_sample, first_view, repeat_extras, with_views
 from mae_core.interfaces.target import Momentum, Predicted, Seen, Target, TargetPlace, Teacher, Term
 from mae_core.interfaces.task import Batch, Losses, Source, StepInputs, Task
 from mae_core.interfaces.tokenizer import MakePositions, Positions, Tokenizer
@@ -67,7 +67,9 @@ __all__ = [
     "Visible",
     "as_sample",
     "each_mask",
+    "first_view",
     "gather_patches",
     "in_raster_order",
     "repeat_extras",
+    "with_views",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mae_core.interfaces.sample import Extras, Sample, as_sample
+from mae_core.interfaces.sample import Extras, Sample, as_sample, first_view, with_views
 from mae_registry import MaeError
 
 
@@ -88,9 +88,7 @@ class Dataset(ABC):
     def read(self, index: int) -> Tensor | Sample:
         """One sample of `sample_shape`, un-augmented as far as that goes: what statistics are measured on. Raises BadSample."""
         sample = as_sample(self.load(index, random=Random(0)))
-        if self.num_views == 1:
-            return sample
-        return Sample(sample.x[0], {name: extra[0] for name, extra in sample.extras.items()})
+        return sample if self.num_views == 1 else first_view(sample)
 
     def read_views(self, index: int) -> Sample:
         """What a sample is measured on, un-augmented: (num_test_views, *sample_shape), the extras with views as first axis too.
@@ -98,8 +96,7 @@ class Dataset(ABC):
         A model's scores of the views are averaged, as probabilities. Raises BadSample.
         """
         assert self.num_test_views == 1, f"{type(self).__name__} must say what its test views are"
-        sample = as_sample(self.read(index))
-        return Sample(sample.x.unsqueeze(0), {name: extra.unsqueeze(0) for name, extra in sample.extras.items()})
+        return with_views(as_sample(self.read(index)))
 
     def labelled(self, x: Tensor, index: int, *, num_views: int | None = None) -> Tensor | Sample:
         """What `load` or `read` returns of sample `index`: `x`, with its label where samples have labels.

@@ -11,7 +11,7 @@ from torch import Tensor
 from mae_core.build import build_model
 from mae_core.build import modality as find_modality
 from mae_core.config import Config, load_config
-from mae_core.interfaces import BadSample, Modality, Preview, Sample, Tokenizer, as_sample
+from mae_core.interfaces import BadSample, Modality, Preview, Sample, Tokenizer, as_sample, with_views
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.pictures.reconstruction import has_picture, reconstruct
 from mae_core.runs.checkpoint import Checkpoint, load_model, plugin_versions, write_checkpoint
@@ -52,7 +52,7 @@ def check_modality(
     _check_checkpoint(subject, model, config, samples)
     if file is not None:
         found = _check_reading(subject, modality, tokenizer, file)
-        loaded = Sample(found.x.unsqueeze(0), {key: extra.unsqueeze(0) for key, extra in found.extras.items()})
+        loaded = with_views(found)
     if has_picture(model, name):
         _check_picture(subject, modality, model, loaded)
 

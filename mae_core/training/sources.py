@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mae_core.build import sample_shape
 from mae_core.config import Config, load_config
-from mae_core.interfaces import Dataset, Draws, Sample, as_sample
+from mae_core.interfaces import Dataset, Draws, Sample, as_sample, with_views
 from mae_core.masking.sampling import derive_seed
 from mae_core.registry import build_component
 from mae_registry import ConfigError
@@ -58,7 +58,7 @@ class Source:
         """
         number = self._number(index)
         loaded = {name: as_sample(dataset.load(number, random=Random(seed))) for name, dataset in self.datasets.items()}
-        return loaded if self.num_views > 1 else {name: _one_view(sample) for name, sample in loaded.items()}
+        return loaded if self.num_views > 1 else {name: with_views(sample) for name, sample in loaded.items()}
 
     def describe(self, index: int) -> str:
         """The first modality's name of the sample."""
@@ -74,10 +74,6 @@ class Source:
 
     def _number(self, index: int) -> int:
         return index if self.indices is None else int(self.indices[index])
-
-
-def _one_view(sample: Sample) -> Sample:
-    return Sample(sample.x.unsqueeze(0), {name: tensor.unsqueeze(0) for name, tensor in sample.extras.items()})
 
 
 def build_datasets(config: Config) -> dict[str, Dataset]:
