@@ -109,11 +109,8 @@ def _require_own_labels(dataset: Dataset, indices: Sequence[int], sample: Sample
 
 def encode(backbone: Backbone, samples: Mapping[str, Sample], *, readouts: Sequence[Readout]) -> dict[Readout, Tensor]:
     """Features of one batch of one modality, as it was loaded, on the device of the backbone."""
-    given = {
-        entry: Sample(backbone.input(entry).tokenizer.normalize(sample.x), sample.extras) for entry, sample in samples.items()
-    }
     layers = sorted({readout.layer for readout in readouts if readout.layer is not None})
-    latent = backbone.encode(given, layers=layers)
+    latent = backbone.encode(backbone.normalize(samples), layers=layers)
     return {readout: _read_out(latent, readout) for readout in readouts}
 
 

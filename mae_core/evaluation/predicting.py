@@ -1,6 +1,6 @@
 """What a classifier says of held-out samples."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,7 +36,6 @@ def predict(model: Classifier, dataset: Dataset, *, entry: str, num_workers: int
     """
     assert dataset.labels is not None
     device = next(model.parameters()).device
-    normalize: Callable[[Tensor], Tensor] = model.backbone.input(entry).tokenizer.normalize
     seen = Seen()
     logits: list[Tensor] = []
     every, num_views = range(len(dataset)), dataset.num_test_views
@@ -50,7 +49,7 @@ def predict(model: Classifier, dataset: Dataset, *, entry: str, num_workers: int
             if seen.take(batch):
                 sample = samples[entry]
                 extras = {name: extra for name, extra in sample.extras.items() if name != LABEL}
-                found = model({entry: Sample(normalize(sample.x), extras)}).float().cpu()
+                found = model(model.backbone.normalize({entry: Sample(sample.x, extras)})).float().cpu()
                 logits.append(found.unflatten(0, (-1, num_views)))
     seen.require_any("held-out samples")
     targets = dataset.labels.targets[torch.tensor(seen.indices)]

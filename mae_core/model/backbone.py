@@ -79,6 +79,12 @@ class Backbone(nn.Module):
         assert isinstance(found, Input)
         return found
 
+    def normalize(self, samples: Mapping[str, Sample]) -> dict[str, Sample]:
+        """Samples as they were loaded, as the tokenizer of each modality normalises them."""
+        return {
+            entry: Sample(self.input(entry).tokenizer.normalize(sample.x), sample.extras) for entry, sample in samples.items()
+        }
+
     def encode(
         self,
         samples: Mapping[str, Tensor | Sample],

@@ -18,14 +18,14 @@ from mae_core.model.backbone import Backbone
 from mae_core.model.classifier import Classifier
 from mae_core.parts.erasing import erase
 from mae_core.parts.mixing import Mixing, MixSettings, draw_mixing, require_mixable
-from mae_core.parts.soft_targets import binary_cross_entropy, cross_entropy, soft_targets
+from mae_core.parts.soft_targets import soft_targets
 from mae_core.registry import build_component
 from mae_core.runs.backbone import save_backbone
 from mae_core.runs.card import write_card
 from mae_core.runs.init import start_from_checkpoint
 from mae_core.section import Section
 from mae_core.tasks.labelled import LabelledData, open_labelled_data
-from mae_core.tasks.measuring import Loss, Measuring
+from mae_core.tasks.measuring import ROWS, Loss, Measuring
 from mae_core.training.sources import Source, make_sources
 from mae_registry import ConfigError, MaeError
 
@@ -158,8 +158,7 @@ class Classification(Task[RowInputs]):
 
     def normalize(self, batch: Batch) -> Batch:
         """Samples as the tokenizer of each modality normalises them."""
-        tokenizers = {entry: self.model.backbone.input(entry).tokenizer for entry in batch}
-        return {entry: Sample(tokenizers[entry].normalize(sample.x), sample.extras) for entry, sample in batch.items()}
+        return self.model.backbone.normalize(batch)
 
     def losses(self, forward: Callable[..., Any], batch: Batch, inputs: RowInputs, weights: Mapping[str, Tensor]) -> Losses:
         """The loss, and the share of samples whose highest score is that of their label; of mixed ones, of the larger part."""
@@ -167,7 +166,7 @@ class Classification(Task[RowInputs]):
         if inputs.mixing is not None:
             targets = inputs.mixing.mix_targets(targets)
         scores = forward({entry: self._augment(sample, inputs) for entry, sample in batch.items()}, _masks(batch, inputs))
-        rows = cross_entropy(scores, targets) if self.loss == "cross_entropy" else binary_cross_entropy(scores, targets)
+        rows = ROWS[self.loss](scores, targets)
         best = targets.gather(1, scores.detach().argmax(dim=1, keepdim=True)).squeeze(1)
         accuracy = (best >= targets.amax(dim=1)).float().mean()
         return Losses({self.loss: rows.sum() / weights["rows"].to(rows.dtype)}, {"accuracy": accuracy})

@@ -12,7 +12,7 @@ from torch import Tensor
 from mae_core.build import build_model
 from mae_core.config import Config
 from mae_core.evaluation.online_probe import OnlineProbe, ProbeSettings
-from mae_core.interfaces import Batch, Losses, MaskSets, Sample, Task
+from mae_core.interfaces import Batch, Losses, MaskSets, Task
 from mae_core.masking.sampling import Drawn, Undrawn, take_rows
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.pictures.reconstruction import has_picture
@@ -99,8 +99,7 @@ class Pretraining(Task[StepMasks]):
 
     def normalize(self, batch: Batch) -> Batch:
         """Samples as the tokenizer of each modality normalises them."""
-        tokenizers = {entry: self.model.parts(entry).tokenizer for entry in batch}
-        return {entry: Sample(tokenizers[entry].normalize(sample.x), sample.extras) for entry, sample in batch.items()}
+        return self.model.backbone.normalize(batch)
 
     def losses(self, forward: Callable[..., Any], batch: Batch, inputs: StepMasks, weights: Mapping[str, Tensor]) -> Losses:
         """The errors of each modality and of each further term."""
