@@ -61,9 +61,9 @@ def _embed(
     from mae_core.build import modality as find_modality
     from mae_core.evaluation.feature_files import Files
     from mae_core.evaluation.features import encode_dataset
-    from mae_core.evaluation.frozen import best_device
     from mae_core.runs.backbone import load_backbone_and_config
     from mae_core.runs.published import Origin
+    from mae_core.training.devices import best_device
 
     backbone, config = load_backbone_and_config(checkpoint, Origin(say=say), teacher=teacher)
     chosen = _entry_of(config, inputs, entry)

@@ -115,15 +115,11 @@ def encode(backbone: Backbone, samples: Mapping[str, Sample], *, readouts: Seque
 
 
 def _read_out(latent: Latent, readout: Readout) -> Tensor:
-    x = latent.x if readout.layer is None else latent.layers[readout.layer]
-    if readout.pool == "cls":
-        if latent.num_prefix == 0:
-            raise MaeError("this encoder has no class token; pool its tokens with 'mean'")
-        return x[:, 0].clone()  # a view would keep the tokens of every batch in memory
-    tokens = x[:, latent.num_prefix :]
+    chosen = latent if readout.layer is None else latent.at(readout.layer)
     if readout.pool == "tokens":
-        return tokens
-    return tokens.flatten(1, -2).mean(dim=1)  # hierarchical encoders have several tokens of a patch
+        return chosen.tokens
+    pooled = chosen.pooled(readout.pool)
+    return pooled.clone() if readout.pool == "cls" else pooled  # a view would keep the tokens of every batch in memory
 
 
 def require_targets(features: Features) -> Tensor:

@@ -16,6 +16,7 @@ from mae_core.model.backbone import Backbone
 from mae_core.registry import build_component
 from mae_core.runs.backbone import load_backbone_and_config
 from mae_core.runs.published import Origin
+from mae_core.training.devices import best_device
 
 Say = Callable[[str], object]
 
@@ -84,11 +85,6 @@ def open_frozen(checkpoint: Path, data: str, *, entry: str | None, folder: Path,
     for note in check_data(train, held_out):
         say(note)
     return Frozen(backbone.to(best_device()), chosen, train, held_out, found, teacher)
-
-
-def best_device() -> torch.device:
-    """A GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _encode(

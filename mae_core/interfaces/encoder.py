@@ -70,10 +70,14 @@ class Latent:
             layers={layer: own(x) for layer, x in self.layers.items()},
         )
 
+    def at(self, layer: int) -> "Latent":
+        """The output of one of `layers`, in place of the encoder's own."""
+        return replace(self, x=self.layers[layer], layers={})
+
     def pooled(self, kind: Literal["mean", "cls"] = "mean") -> Tensor:
         """(rows, D): the mean of the patches' tokens, or the class token. Raises MaeError where there is none."""
         if kind == "mean":
-            return self.tokens.mean(dim=1)
+            return self.tokens.flatten(1, -2).mean(dim=1)  # layers of hierarchical encoders have several tokens of a patch
         if kind != "cls":
             raise MaeError(f"tokens can be pooled by 'mean' or 'cls', but not by {kind!r}")
         if self.num_prefix == 0:

@@ -24,9 +24,14 @@ class Autocast(MixedPrecision):
         return data
 
 
+def best_device() -> torch.device:
+    """A GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def make_fabric(settings: TrainSettings) -> Fabric:
     """One device, a GPU where there is one. Raises ConfigError for a precision that it does not have."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device().type
     match settings.precision:
         case "auto" if device == "cuda":
             precision = "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
