@@ -8,17 +8,9 @@ from torch import Tensor
 from mae_audio.tokenizer import SpectrogramPatches
 from mae_core.interfaces import Found, Tokenizer
 from mae_core.layouts.classifier import ClassifierLayout
-from mae_core.layouts.forms import PositionTable
 from mae_core.layouts.shapes import FAMILY_HEADS, has, transformer
-from mae_core.layouts.table import DECODER, ENCODER, INPUT, TableLayout
-
-ENCODER_NAMES = {
-    ENCODER + "cls_token": "cls_token",
-    ENCODER + "blocks.": "blocks.",
-    ENCODER + "norm.": "norm.",
-    INPUT + "tokenizer.": "patch_embed.",
-}
-ENCODER_POSITIONS = {INPUT + "positions": PositionTable("pos_embed", class_token=ENCODER + "cls_token")}
+from mae_core.layouts.table import TableLayout
+from mae_core.layouts.vit import DECODER_NAMES, DECODER_POSITIONS, ENCODER_NAMES, ENCODER_POSITIONS
 
 MEL_BINS = 128
 """Of the published spectrograms."""
@@ -30,15 +22,11 @@ class AudioMaeLayout(TableLayout):
     modality = "audio"
     names: ClassVar = {
         **ENCODER_NAMES,
-        DECODER + "embed.": "decoder_embed.",
-        DECODER + "mask_token": "mask_token",
-        DECODER + "blocks.": "decoder_blocks.",
-        DECODER + "norm.": "decoder_norm.",
-        DECODER + "head.": "decoder_pred.",
+        **DECODER_NAMES,
     }
     positions: ClassVar = {
         **ENCODER_POSITIONS,
-        DECODER + "positions": PositionTable("decoder_pos_embed"),
+        **DECODER_POSITIONS,
     }
 
     def recognize(self, weights: Mapping[str, Tensor], beside: Mapping[str, Any]) -> Found | None:

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from mae_core.interfaces import Found, Grid
 from mae_core.layouts.classifier import ClassifierLayout
-from mae_core.layouts.forms import PositionTable
 from mae_core.layouts.hugging_face import described as describe_blocks
 from mae_core.layouts.hugging_face import values_of
 from mae_core.layouts.shapes import FAMILY_HEADS, has, patches, rounding, square_sides, take_heads, transformer
-from mae_core.layouts.table import DECODER, ENCODER, INPUT, TableLayout
+from mae_core.layouts.table import ENCODER, TableLayout
+from mae_core.layouts.vit import DECODER_NAMES, DECODER_POSITIONS, ENCODER_NAMES, ENCODER_POSITIONS
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.model.backbone import Backbone
 from mae_core.parts.positions import sincos_table
@@ -24,14 +24,6 @@ TOKENIZER = "model.modalities.image.tokenizer"
 TARGET = "model.modalities.image.target"
 ENCODER_PARTS = ("cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias", "blocks.0.attn.qkv.bias")
 DECODER_PARTS = ("decoder_embed.", "mask_token", "decoder_pos_embed", "decoder_blocks.0.attn.qkv.weight", "decoder_pred.weight")
-
-ENCODER_NAMES = {
-    ENCODER + "cls_token": "cls_token",
-    ENCODER + "blocks.": "blocks.",
-    ENCODER + "norm.": "norm.",
-    INPUT + "tokenizer.": "patch_embed.",
-}
-ENCODER_POSITIONS = {INPUT + "positions": PositionTable("pos_embed", class_token=ENCODER + "cls_token")}
 
 
 class TimmLayout(TableLayout):
@@ -152,13 +144,9 @@ class MaeLayout(TableLayout):
     modality = "image"
     names: ClassVar = {
         **ENCODER_NAMES,
-        DECODER + "embed.": "decoder_embed.",
-        DECODER + "mask_token": "mask_token",
-        DECODER + "blocks.": "decoder_blocks.",
-        DECODER + "norm.": "decoder_norm.",
-        DECODER + "head.": "decoder_pred.",
+        **DECODER_NAMES,
     }
-    positions: ClassVar = {**ENCODER_POSITIONS, DECODER + "positions": PositionTable("decoder_pos_embed")}
+    positions: ClassVar = {**ENCODER_POSITIONS, **DECODER_POSITIONS}
     encoder_layout = "timm"
 
     def recognize(self, weights: Mapping[str, Tensor], beside: Mapping[str, Any]) -> Found | None:

@@ -39,9 +39,9 @@ def test_the_default_grid_has_1568_tokens():
 
 def test_tubelets_start_as_the_published_convolutions_do():
     weight = Tubelets(768, init="xavier").proj.weight.detach()
-    assert 0.99 < float(weight.abs().max()) / math.sqrt(6 / (768 + 1536)) <= 1
+    assert 0.99 < float(weight.abs().max()) / math.sqrt(6 / (768 + 1536)) < 1.000001  # the bound itself may be drawn
     weight = Tubelets(768).proj.weight.detach()
-    assert 0.99 < float(weight.abs().max()) * math.sqrt(1536) <= 1
+    assert 0.99 < float(weight.abs().max()) * math.sqrt(1536) < 1.000001
 
 
 def test_tube_masking_is_videomaes():
