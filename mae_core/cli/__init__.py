@@ -30,6 +30,7 @@ from mae_core.cli import (
     training,
     verify,
 )
+from mae_core.training.launch import is_first, place
 from mae_registry import MaeError
 
 app = typer.Typer(
@@ -96,6 +97,8 @@ app.add_typer(configs.app, name="config", rich_help_panel="Recipes")
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script `mae`. Every error becomes one message and exit code 1; wrong usage exits with 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if place() is not None:  # one of several processes, each of which would be told that no parameters are unused
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     with warnings.catch_warnings():
         warnings.showwarning = _warn
         try:
@@ -133,7 +136,8 @@ def _complain(error: Exception) -> None:
 
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:
-    _print(f"warning: {message}")
+    if is_first():
+        _print(f"warning: {message}")
 
 
 def _print(text: str) -> None:

@@ -36,9 +36,9 @@ WRITTEN = (
 FOLDERS = (FOLDER, "pictures", WRONG, "tensorboard")
 
 WITHOUT_EFFECT = re.compile(
-    r"train\.(num_workers|checkpoint_steps|keep_checkpoints|num_pictures|num_validations|max_bad_share)|task\.probe(\..*)?"
+    r"train\.(devices|nodes|strategy|device_batch_size|num_workers|checkpoint_steps|keep_checkpoints|num_pictures|num_validations|max_bad_share)|task\.probe(\..*)?"
 )
-"""Keys that do not change the weights."""
+"""Keys that do not change the weights, or by rounding alone."""
 PLACES = re.compile(r"(data\.\w+|task\.validation)\.(root|labels)")
 """Keys that say where data are. They may differ when a run is resumed, if the same files lie there."""
 
@@ -123,6 +123,8 @@ def remove_unfinished(folder: Path) -> None:
         for path in place.glob(".*"):
             if path.is_file() and path.name != LOCK:
                 path.unlink()
+            elif path.is_dir() and place.name == FOLDER:
+                shutil.rmtree(path)
 
 
 def write_config(folder: Path, config: Config) -> None:

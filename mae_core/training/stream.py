@@ -18,6 +18,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter  # pyrigh
 
 from mae_core.interfaces import BadSample, Sample, Source
 from mae_core.masking.sampling import derive_seed
+from mae_core.training.launch import place
 from mae_core.training.plan import Key
 from mae_registry import MaeError, cause_of
 
@@ -149,7 +150,8 @@ def make_loader(
 ) -> DataLoader[Joined]:
     """What `join` makes of the samples of each of `batches`, in their order. Touches no global generator."""
     if num_workers == "auto":
-        num_workers = min(12, max(1, (os.cpu_count() or 1) - 1))
+        num_local = found.num_local if (found := place()) else 1
+        num_workers = min(12, max(1, (os.cpu_count() or 1) // num_local - 1))
     loader: DataLoader[Any] = DataLoader(
         samples,
         batch_sampler=batches,  # pyright: ignore[reportArgumentType] - any iterable will do
