@@ -120,7 +120,7 @@ def run_training(
     except Interrupted as error:
         if error.signal != signal.SIGPIPE:  # then nobody reads it
             console.print(f"{error}\nto continue it:  {shell([*command, '--out', str(out or folder), '--resume'])}")
-        raise typer.Exit(SIGNALLED + error.signal) from None
+        raise SystemExit(SIGNALLED + error.signal) from None
     finally:
         if world.is_writer:
             give_back(folder)

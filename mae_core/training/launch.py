@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mae_core.training.settings import TrainSettings
 
-GRACE = 30.0
+GRACE = 15.0
 """Seconds that the other processes have to end when one of them has failed."""
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FAILURE = "failure"
@@ -141,22 +141,23 @@ def _passing_on(processes: Sequence["subprocess.Popen[bytes]"]) -> Generator[Non
 
 
 def _wait(processes: Sequence["subprocess.Popen[bytes]"], store: "Store") -> int:
-    code, deadline = 0, float("inf")
-    while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
-        time.sleep(0.05)
-        failed = {rank: process.returncode for rank, process in enumerate(processes) if process.returncode}
-        if failed and code == 0:
+    first, news, deadline = 0, "", float("inf")
+    while time.monotonic() < deadline:
+        codes = [process.poll() for process in processes]
+        if first == 0 and (failed := [(code, rank) for rank, code in enumerate(codes) if code]):
+            first, rank = failed[0]
+            news = _tell_of_signal(rank, -first, store) if first < 0 else ""
             deadline = time.monotonic() + GRACE
-            rank, code = next(iter(failed.items()))
-            if code < 0:
-                _tell_of_signal(rank, -code, store)
-    code = code or next((process.returncode for process in processes if process.returncode), 0)
-    return code if code >= 0 else 1
+        if None not in codes:
+            break
+        time.sleep(0.05)
+    if news:
+        raise MaeError(f"{news}; go on from the last checkpoint with --resume")
+    return 1 if first < 0 else first
 
 
-def _tell_of_signal(rank: int, number: int, store: "Store") -> None:
-    """Say it before the others find out by themselves. Raises MaeError."""
+def _tell_of_signal(rank: int, number: int, store: "Store") -> str:
+    """Say what ended a process before the others find out by themselves; empty: they have."""
     text = f"process {rank} of the run was ended by {signal.Signals(number).name}, "
     text += "as the system does when memory runs out" if number == signal.SIGKILL else "as when a library crashes"
-    if store.compare_set(FAILURE, "", text).decode() == text:
-        raise MaeError(f"{text}; go on from its last checkpoint with --resume")
+    return text if store.compare_set(FAILURE, "", text).decode() == text else ""

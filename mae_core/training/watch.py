@@ -17,7 +17,7 @@ from mae_registry import MaeError, cause_of
 
 BEAT = 2.0
 """Seconds between two signs of life."""
-SILENCE = 40.0
+SILENCE = 25.0
 """Seconds without one, after which a process is taken for dead."""
 NEWS = 5.0
 """Seconds to wait for the news of what went wrong elsewhere."""
