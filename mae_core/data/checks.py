@@ -34,6 +34,8 @@ def check_data(train: Dataset, held_out: Dataset) -> list[str]:
         return []
     pairs = [(index, places[1][real]) for real, index in places[0].items() if real in places[1]]
     _refuse_leak(folders, pairs, "the same as files that are trained on")
+    if any(folder.store.path(0) is None for folder in folders):
+        return ["copies among the held-out files were not looked for: not all data are files of their own"]
     if len(train) + len(held_out) > MAX_SIZES:
         return [f"copies among the held-out files were not looked for: there are more than {MAX_SIZES:,} files"]
     pairs, num_unread = _copies(*places)
@@ -103,11 +105,17 @@ def _real_places(folder: FileFolder) -> dict[str, int]:
 def _real_paths(folder: FileFolder) -> Iterator[tuple[int, str | None]]:
     """The number of each file and its path without symbolic links; None where there is no such file.
 
+    What has no path of its own is what it is called.
+
     Folders are listed, rather than each file asked for.
     """
     by_directory: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for index in range(len(folder)):
-        directory, name = os.path.split(folder.describe(index))
+        path = folder.store.path(index)
+        if path is None:
+            yield index, folder.describe(index)
+            continue
+        directory, name = os.path.split(path)
         by_directory[directory].append((name, index))
     for directory, files in by_directory.items():
         ordinary = _ordinary_files(directory)

@@ -7,40 +7,15 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 import torch
+from numbers_in_files import NumberFolder, save
 from torch import Tensor
 
-from mae_core.data.folders import FileFolder, spread
-from mae_core.interfaces import LABEL, BadSample, Modality, Sample
+from mae_core.data.folders import spread
+from mae_core.interfaces import LABEL, Sample
 from mae_registry import ConfigError
-
-NUMBERS = Modality(name="numbers", defaults={}, read="", picture="", file_suffixes=(".num", ".txt"))
-
-
-class NumberFolder(FileFolder):
-    """Files that hold one number."""
-
-    def __init__(self, root: str | None, **options: Any) -> None:
-        super().__init__(root, modality=NUMBERS, what="numbers", **options)
-
-    def load(self, index: int, *, random: Random) -> Tensor | Sample:
-        """The number."""
-        return self.read(index)
-
-    def read(self, index: int) -> Tensor | Sample:
-        """The number. Raises BadSample."""
-        text = Path(self.describe(index)).read_text(encoding="utf-8")
-        if not text:
-            raise BadSample(self.describe(index))
-        return self.labelled(torch.tensor(float(text)), index)
-
-
-def save(path: Path, number: float = 0) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(str(number), encoding="utf-8")
 
 
 def names(root: Path) -> list[str]:

@@ -12,7 +12,8 @@ import torchvision
 from pydantic import Field
 from torch import Tensor
 
-from mae_core.data.folders import FileFolder, absolute, spread
+from mae_core.data.folders import FileFolder, spread
+from mae_core.data.listing import absolute
 from mae_core.interfaces import Dataset, Labels, Preview, Sample
 from mae_core.interfaces.numbers import Positive, PositiveRange, Probability, Share, ShareRange
 from mae_image.augmentations import Augmentations
@@ -28,8 +29,8 @@ class ImageFolder(FileFolder):
     """The photographs of a folder and of the folders in it; see `FileFolder`.
 
     Args:
-        root: the folder.
-        labels, split, balanced: see `FileFolder`.
+        root: the folder, or where shards or Parquet files are.
+        labels, split, balanced, extras, in_memory, cache: see `FileFolder`.
         crop: "random_size" crops a random share of the photograph, "fixed_size" and "center" one of the size of the evaluation
             crop, at a random place or in the middle.
         crop_scale, crop_ratio: range of the area of a crop of random size, and of its width / height.
@@ -51,6 +52,9 @@ class ImageFolder(FileFolder):
         labels: str | None = None,
         split: str | None = None,
         balanced: Positive | None = None,
+        extras: tuple[str, ...] | None = None,
+        in_memory: bool = False,
+        cache: str | None = None,
         crop: Crop = "random_size",
         crop_scale: ShareRange = (0.2, 1.0),
         crop_ratio: PositiveRange = (3 / 4, 4 / 3),
@@ -74,7 +78,17 @@ class ImageFolder(FileFolder):
             auto_augment=auto_augment,
             crop_share=crop_share,
         )
-        super().__init__(root, modality=IMAGE, what="photographs", labels=labels, split=split, balanced=balanced)
+        super().__init__(
+            root,
+            modality=IMAGE,
+            what="photographs",
+            labels=labels,
+            split=split,
+            balanced=balanced,
+            extras=extras,
+            in_memory=in_memory,
+            cache=cache,
+        )
         self._max_pixels = max_pixels
 
     def load(self, index: int, *, random: Random) -> Tensor | Sample:
@@ -86,7 +100,7 @@ class ImageFolder(FileFolder):
         return self.labelled(self._augmentations.central(self._photograph(index)), index)
 
     def _photograph(self, index: int) -> Tensor:
-        return read_rgb(self.describe(index), max_pixels=self._max_pixels)
+        return read_rgb(self.file(index), max_pixels=self._max_pixels)
 
 
 class DepthFolder(FileFolder):
@@ -111,12 +125,12 @@ class DepthFolder(FileFolder):
 
     def load(self, index: int, *, random: Random) -> Tensor:
         """A random crop of one file, float32."""
-        return self._crop(read_depth_map(self.describe(index)), random=random)
+        return self._crop(read_depth_map(self.file(index)), random=random)
 
     def read(self, index: int) -> Tensor:
         """The central crop of one file, float32. Raises BadSample."""
         return center_crop(
-            read_depth_map(self.describe(index)), self._crop.sample_shape, share=self._share, interpolation="bilinear"
+            read_depth_map(self.file(index)), self._crop.sample_shape, share=self._share, interpolation="bilinear"
         )
 
 
@@ -156,7 +170,7 @@ class SemsegFolder(FileFolder):
         return center_labels(self._labels(index), self._crop.sample_shape[1:], share=self._share)
 
     def _labels(self, index: int) -> Tensor:
-        return read_labels(self.describe(index), num_classes=self._num_classes)
+        return read_labels(self.file(index), num_classes=self._num_classes)
 
 
 class Cifar10(Dataset):

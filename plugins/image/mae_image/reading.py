@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from mae_core.data.files import one_line, read_content
+from mae_core.data.files import File, name_of, one_line, read_content
 from mae_core.interfaces import BadSample, Tokenizer
 from mae_image.crops import center_crop
 
@@ -45,17 +45,17 @@ def read_image(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Tensor:
     return center_crop(read_rgb(path), tokenizer.sample_shape)
 
 
-def read_rgb(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS) -> Tensor:
-    """(3, H, W) uint8 of a file, or of a file's bytes: upright (EXIF), the first frame of an animation.
+def read_rgb(file: File, *, max_pixels: int = MAX_PIXELS) -> Tensor:
+    """(3, H, W) uint8 of a file: upright (EXIF), the first frame of an animation.
 
     Grey values fill all three channels; transparent pixels are laid over white; 16 bits are scaled to 8.
     Raises BadSample, with the path and the reason on one line, for what is no complete image of at most `max_pixels`.
     """
-    return read_upright(source, _rgb_pixels, max_pixels=max_pixels)
+    return read_upright(file, _rgb_pixels, max_pixels=max_pixels)
 
 
 def read_upright(
-    source: str | os.PathLike[str] | bytes,
+    file: File,
     pixels: Callable[[Image.Image, bytes], Tensor],
     *,
     formats: tuple[str, ...] = FORMATS,
@@ -65,8 +65,7 @@ def read_upright(
 
     Raises BadSample for whatever goes wrong, `pixels` raising anything included.
     """
-    name = f"image of {len(source)} bytes" if isinstance(source, bytes) else os.fspath(source)
-    data = source if isinstance(source, bytes) else read_content(source)
+    name, data = name_of(file), read_content(file)
     try:
         with warnings.catch_warnings(), _at_most(max_pixels):
             warnings.simplefilter("ignore")  # odd metadata: none of a training run's business

@@ -63,7 +63,7 @@ class BandFolder(FileFolder):
 
     def _planes(self, index: int) -> Tensor:
         """(bands, H, W) uint8 of one file."""
-        planes = read_planes(self.describe(index))
+        planes = read_planes(self.file(index))
         if max(self._bands) >= len(planes):
             raise BadSample(f"{self.describe(index)}: has {len(planes)} bands, and band {max(self._bands)} is asked for")
         planes = planes[list(self._bands)]
@@ -116,7 +116,7 @@ class DatedFolder(FileFolder):
         return Sample(self._crop.middle(archive.x[:, first]), {TIMESTAMPS: archive.extras[TIMESTAMPS][first]})
 
     def _archive(self, index: int) -> Sample:
-        archive = read_archive(self.describe(index))
+        archive = read_archive(self.file(index))
         if archive.x.shape[1] < self._num_images:
             raise BadSample(f"{self.describe(index)}: holds {archive.x.shape[1]} images; the model takes {self._num_images}")
         return archive
