@@ -1,6 +1,5 @@
 """What a recipe says of files -> where they lie."""
 
-import glob
 import os
 from collections.abc import Sequence
 
@@ -56,12 +55,18 @@ def is_shards(root: str) -> bool:
 
 
 def is_parquet(folder: str, suffixes: Sequence[str]) -> bool:
-    """Whether a folder is one of Parquet files alone, or has them in its only folder, data, as Hugging Face's have."""
-    try:
-        with os.scandir(folder) as entries:
-            shown = [entry for entry in entries if not entry.name.startswith(".")]
-    except (OSError, ValueError):  # which the list of files says
-        return False
-    if any(entry.name.lower().endswith(tuple(suffixes)) or (entry.is_dir() and entry.name != "data") for entry in shown):
-        return False
-    return any(glob.glob(os.path.join(glob.escape(folder), *inside, f"*{SUFFIX}")) for inside in ((), ("data",)))
+    """Whether a folder, or the folders in it, hold Parquet files, and no files with these suffixes."""
+    found = False
+    pending = [folder]
+    for place in pending:
+        try:
+            with os.scandir(place) as entries:
+                shown = [entry for entry in entries if not entry.name.startswith(".")]
+        except (OSError, ValueError):  # which the list of files says
+            return False
+        if any(entry.name.lower().endswith(tuple(suffixes)) for entry in shown):
+            return False
+        found = found or any(entry.name.endswith(SUFFIX) for entry in shown)
+        if place == folder:
+            pending += sorted(entry.path for entry in shown if entry.is_dir())
+    return found

@@ -1,0 +1,63 @@
+"""`mae shards`: files become shards, and a run on them is the run on the files."""
+
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+from running import run
+from safetensors.torch import load_file
+
+from mae_core import load_config
+
+
+def test_a_run_on_shards_is_the_run_on_the_files(mae, tiny_recipe, photos, tmp_path):
+    code, out, err = mae("shards", "make", photos, "-o", tmp_path / "shards", "--shard-size", 1, "--workers", 2)
+    assert code == 0, err
+    assert "24 samples in 1 shard" in out
+    folders = {"of files": [], "of shards": [f"data.image.root={tmp_path}/shards", "train.num_workers=2"]}
+    for name, overrides in folders.items():
+        run(load_config(tiny_recipe, ["train.epochs=2", *overrides]), tmp_path / name)
+    found, again = (load_file(tmp_path / name / "encoder.safetensors") for name in folders)
+    assert all(torch.equal(found[name], again[name]) for name in found)
+    assert mae("shards", "check", tmp_path / "shards")[0] == 0
+
+
+def test_what_is_refused(mae, photos, tmp_path):
+    for arguments, problem in (
+        (["make", tmp_path, "-o", tmp_path / "out"], "no modality is known to read"),
+        (["make", tmp_path / "none", "-o", tmp_path / "out", "--modality", "image"], "there is no folder"),
+        (["make", photos, "-o", photos], "other files than shards"),
+        (["make", photos, "-o", tmp_path / "out", "--modality", "depth", "--shorter-side", 64], "--shorter-side is for image"),
+        (["check", photos], "shards.json cannot be read"),
+        (["index", photos, "--modality", "image"], "contains no .tar files"),
+    ):
+        code, _, err = mae("shards", *arguments)
+        assert code == 1
+        assert problem in err
+        assert "Traceback" not in err
+
+
+@pytest.fixture
+def labelled(photos, tmp_path):
+    """Photographs in the folders of two classes, one of which cannot be read."""
+    for number, path in enumerate(sorted(photos.iterdir())):
+        (tmp_path / "labelled" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / "labelled" / "ab"[number % 2])
+    (tmp_path / "labelled" / "a" / "broken.jpg").write_bytes(next(photos.iterdir()).read_bytes()[:700])
+    return tmp_path / "labelled"
+
+
+def test_labelled_shards_of_a_bounded_size_are_classified(mae, tiny_config, labelled, tmp_path):
+    code, out, err = mae("shards", "make", labelled, "-o", tmp_path / "s", "--labels", "folders", "--shorter-side", 32)
+    assert code == 0, err
+    assert "24 samples in 1 shard" in out
+    assert "2 classes" in out
+    assert "broken.jpg: the image cannot be decoded" in err
+    assert "1 of 25 files could not be read" in err
+    shutil.unpack_archive(tmp_path / "s" / "000000.tar", tmp_path / "unpacked", filter="data")
+    with Image.open(next((tmp_path / "unpacked" / "b").glob("*.jpg"))) as image:
+        assert image.size == (38, 32)
+    run(tiny_config, tmp_path / "run")
+    code, out, err = mae("knn", tmp_path / "run", tmp_path / "s", "--out", tmp_path / "knn", "--k", 1)
+    assert code == 0, err
