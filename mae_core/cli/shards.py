@@ -161,7 +161,17 @@ def _encoder(modality: "Modality", shorter_side: int, quality: int) -> "Encode":
 
 def _report(place: str, manifest: "Manifest") -> None:
     num_samples = sum(shard.num_samples for shard in manifest.shards)
-    num_bytes = sum(shard.num_bytes for shard in manifest.shards)
+    size = _size(sum(shard.num_bytes for shard in manifest.shards))
+    samples, shards = _counted(num_samples, "sample"), _counted(len(manifest.shards), "shard")
     labels = f", {len(manifest.classes):,} classes" if manifest.classes is not None else ""
-    shards = f"{len(manifest.shards):,} shard{'s' if len(manifest.shards) > 1 else ''}"
-    typer.echo(f"{place}: {num_samples:,} samples in {shards} of {num_bytes / MEBIBYTE:,.1f} MiB{labels}")
+    typer.echo(f"{place}: {samples} in {shards} of {size}{labels}")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' if number > 1 else ''}"
+
+
+def _size(num_bytes: int) -> str:
+    """With the unit in which it has at most four digits."""
+    power = min(max(num_bytes.bit_length() - 1, 0) // 10, 4)
+    return f"{num_bytes / 1024**power:,.1f} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"

@@ -321,3 +321,27 @@ def test_files_in_memory_that_could_not_be_read_say_so_when_asked_for(folder: Pa
         dataset.read(0)
     (folder / "a" / "1.txt").unlink()
     assert float(as_sample(dataset.read(1)).x) == 1
+
+
+def test_requests_that_fail_are_repeated(folder: Path, elsewhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(folder, elsewhere)
+    dataset = NumberFolder(elsewhere)
+    files = type(fsspec.filesystem("memory"))
+    whole, failures = files.cat_file, [TimeoutError("slow"), RuntimeError("reset"), ConnectionError("gone")]
+
+    def fail_at_first(self: object, path: str, start: int, end: int) -> bytes:
+        if failures:
+            raise failures.pop()
+        return whole(self, path, start, end)
+
+    monkeypatch.setattr("mae_core.data.ranges.PAUSES", (0, 0, 0))
+    monkeypatch.setattr(files, "cat_file", fail_at_first)
+    assert float(as_sample(dataset.read(1)).x) == 1
+    failures += [RuntimeError("reset")] * 4
+    with pytest.raises(
+        BadSample, match=r"^memory://bucket/set/000000\.tar:a/1\.txt: the shard cannot be read: RuntimeError: reset"
+    ):
+        dataset.read(1)
+    monkeypatch.setattr(files, "cat_file", lambda self, path, start, end: whole(self, path))  # a server without ranges
+    with pytest.raises(BadSample, match="set a cache"):
+        dataset.read(1)
