@@ -7,8 +7,8 @@ and normalises it. `image_folder` gives uint8 and leaves the normalisation to th
 normalises on this core for comparison. Shards are made of the same files in a temporary folder, as they are and at a bounded
 size. Rounds alternate, and medians of processor time of one thread are compared, so that a busy machine matters little.
 
-The last lines say how far crops of equal boxes differ, in grey values of 0 to 255: those of the files from Pillow's, and those
-of the bounded size from those of the files.
+The last lines say how far crops of equal boxes differ, in grey values of 0 to 255: those of the files from Pillow's, and from
+these, those of the bounded size and of scaled decoding.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor, resized_crop
 from mae_core.data.make_shards import make_shards
 from mae_core.data.shard_writer import open_output
 from mae_core.data.stores import Selection
+from mae_core.interfaces import as_sample
 from mae_image.crops import RandomCrop
 from mae_image.datasets import ImageFolder
 from mae_image.reading import read_rgb
@@ -48,6 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     folder = ImageFolder((3, 224, 224), root=options.folder)
+    scaled = ImageFolder((3, 224, 224), root=options.folder, scaled_decoding=True)
     number = min(options.images, len(folder))
     files = Selection(folder.store, range(number))
     encode = functools.partial(shrink, shorter_side=options.shorter_side, quality=options.quality)
@@ -61,11 +63,12 @@ def main() -> None:
             PEER: functools.partial(load_as_published, folder),
             "image_folder, normalised here": lambda index: normalize(load(folder, index) / 255),
             "image_folder": functools.partial(load, folder),
+            "image_folder, scaled decoding": functools.partial(load, scaled),
             f"shards, {sizes[0]:.0f} MiB": functools.partial(load, whole),
             f"shards of {options.shorter_side} px, {sizes[1]:.0f} MiB": functools.partial(load, small),
         }
         compare(pipelines, number, options.rounds)
-        report_differences(folder, small, number)
+        report_differences(folder, small, scaled, number)
 
 
 def load(dataset: ImageFolder, index: int) -> object:
@@ -101,9 +104,9 @@ def compare(pipelines: dict[str, Callable[[int], object]], number: int, num_roun
         print(f"{name:34}{cost:6.2f} ms{1000 / cost:7.0f} a second  {base / cost:5.2f} x Pillow")
 
 
-def report_differences(folder: ImageFolder, small: ImageFolder, number: int) -> None:
+def report_differences(folder: ImageFolder, small: ImageFolder, scaled: ImageFolder, number: int) -> None:
     draw = RandomCrop((3, 224, 224), scale=(0.2, 1.0), ratio=(3 / 4, 4 / 3), flip=0, interpolation="bicubic").draw_box
-    ours, bounded = [], []
+    ours, bounded, decoded = [], [], []
     for index in range(number):
         image = read_rgb(folder.file(index))
         box = draw(*image.shape[1:], random=Random(index))
@@ -113,10 +116,16 @@ def report_differences(folder: ImageFolder, small: ImageFolder, number: int) -> 
         own = crop(image, *box)
         shrunken = read_rgb(small.file(index))
         share = shrunken.shape[1] / image.shape[1], shrunken.shape[2] / image.shape[2]
-        scaled = [round(side * share[place % 2]) for place, side in enumerate(box)]
+        scaled_box = [round(side * share[place % 2]) for place, side in enumerate(box)]
+        crops = [as_sample(dataset.load(index, random=Random(index))).x.int() for dataset in (folder, scaled)]
+        decoded.append((crops[0] - crops[1]).abs().float())
         ours.append((own.int() - pillow.int()).abs().float())
-        bounded.append((crop(shrunken, *scaled).int() - own.int()).abs().float())
-    for name, values in (("the files' from Pillow's", ours), ("the bounded size's from the files'", bounded)):
+        bounded.append((crop(shrunken, *scaled_box).int() - own.int()).abs().float())
+    for name, values in (
+        ("the files' from Pillow's", ours),
+        ("the bounded size's from the files'", bounded),
+        ("scaled decoding's from the files'", decoded),
+    ):
         mean, largest = statistics.mean(float(v.mean()) for v in values), max(float(v.max()) for v in values)
         print(f"crops differ, {name}: {mean:.3f} on average, {largest:.0f} at most")
 

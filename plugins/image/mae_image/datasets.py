@@ -3,6 +3,7 @@
 Folders of depth maps and of class labels are cropped as the photographs that they belong to.
 """
 
+import functools
 from collections.abc import Sequence
 from random import Random
 from typing import Annotated, Literal
@@ -42,6 +43,8 @@ class ImageFolder(FileFolder):
         crop_share: side of the central crop of evaluation over the side that the photograph is resized to before; null: 0.875,
             and 1 for samples of more than 224 pixels, as published.
         max_pixels: a photograph of more is a bad sample.
+        scaled_decoding: decode a JPEG at a half, a quarter or an eighth of its size where the random crop has pixels enough. It
+            is faster for large photographs, and crops differ by a few grey values.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class ImageFolder(FileFolder):
         auto_augment: str | None = None,
         crop_share: Share | None = None,
         max_pixels: Positive = MAX_PIXELS,
+        scaled_decoding: bool = False,
     ) -> None:
         self._augmentations = Augmentations(
             sample_shape,
@@ -90,9 +94,13 @@ class ImageFolder(FileFolder):
             cache=cache,
         )
         self._max_pixels = max_pixels
+        self._scaled_decoding = scaled_decoding
 
     def load(self, index: int, *, random: Random) -> Tensor | Sample:
         """A random crop of one file, uint8."""
+        if self._scaled_decoding:
+            read = functools.partial(read_rgb, self.file(index), max_pixels=self._max_pixels)
+            return self.labelled(self._augmentations.load(lambda scale: read(scale=scale), random=random), index)
         return self.labelled(self._augmentations.augmented(self._photograph(index), random=random), index)
 
     def read(self, index: int) -> Tensor | Sample:

@@ -1,8 +1,9 @@
 """Image files -> upright 8-bit RGB tensors.
 
-Ordinary JPEGs are decoded by torchvision, a third faster than by Pillow and to the same bits; all else by Pillow.
+Ordinary JPEGs are decoded by simplejpeg, in two thirds of the time that Pillow takes and to the same bits; all else by Pillow.
 """
 
+import contextlib
 import io
 import os
 import warnings
@@ -12,8 +13,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
+from simplejpeg import decode_jpeg
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from mae_core.data.files import File, name_of, one_line, read_content
@@ -25,6 +26,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 MAX_PIXELS = 2**28
 """The largest number of pixels, unless more are allowed: a damaged or malicious file of a few bytes may promise any number."""
 
+Scale = Callable[[int, int], int]
+"""Of an upright image of this height and width: by how much its sides may be divided when it is decoded, 1, 2, 4 or 8."""
+
 _UPRIGHT: dict[int, Callable[[Tensor], Tensor]] = {
     2: lambda image: image.flip(2),
     3: lambda image: image.flip(1, 2),
@@ -35,6 +39,8 @@ _UPRIGHT: dict[int, Callable[[Tensor], Tensor]] = {
     8: lambda image: image.transpose(1, 2).flip(1),
 }
 """How to turn a stored picture upright, by its EXIF orientation. The usual one, 1, is upright already."""
+_TURNED = (5, 6, 7, 8)
+"""The orientations whose width is the height of the upright picture."""
 
 
 def read_image(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Tensor:
@@ -45,13 +51,21 @@ def read_image(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Tensor:
     return center_crop(read_rgb(path), tokenizer.sample_shape)
 
 
-def read_rgb(file: File, *, max_pixels: int = MAX_PIXELS) -> Tensor:
+def read_rgb(file: File, *, max_pixels: int = MAX_PIXELS, scale: Scale | None = None) -> Tensor:
     """(3, H, W) uint8 of a file: upright (EXIF), the first frame of an animation.
 
-    Grey values fill all three channels; transparent pixels are laid over white; 16 bits are scaled to 8.
+    Grey values fill all three channels; transparent pixels are laid over white; 16 bits are scaled to 8. `scale`: is asked once
+    by how much the sides of the file's image may be divided; JPEGs are then decoded to that size, rounded up, and others whole.
     Raises BadSample, with the path and the reason on one line, for what is no complete image of at most `max_pixels`.
     """
-    return read_upright(file, _rgb_pixels, max_pixels=max_pixels)
+
+    def pixels(image: Image.Image, data: bytes) -> Tensor:
+        if scale is None:
+            return _rgb_pixels(image, data)
+        turned = _orientation(image) in _TURNED
+        return _rgb_pixels(image, data, divisor=scale(*(image.size if turned else image.size[::-1])))
+
+    return read_upright(file, pixels, max_pixels=max_pixels)
 
 
 def read_upright(
@@ -98,11 +112,11 @@ def _decode(data: bytes, pixels: Callable[[Image.Image, bytes], Tensor], formats
     return _UPRIGHT[orientation](tensor) if orientation in _UPRIGHT else tensor
 
 
-def _rgb_pixels(image: Image.Image, data: bytes) -> Tensor:
+def _rgb_pixels(image: Image.Image, data: bytes, *, divisor: int = 1) -> Tensor:
     if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
-        rgb = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
-        assert isinstance(rgb, Tensor)  # a list only for a list
-        return rgb
+        width, height = (-(-side // divisor) if divisor > 1 else 0 for side in image.size)  # 0: whole
+        with contextlib.suppress(ValueError):  # what is damaged a little is read by Pillow, and what is damaged more is refused
+            return torch.from_numpy(decode_jpeg(data, "RGB", min_height=height, min_width=width)).permute(2, 0, 1)
     return pil_to_tensor(_to_rgb(image))
 
 

@@ -183,6 +183,23 @@ def test_a_jpeg_without_its_last_bytes_is_bad_on_either_path(progressive, monkey
             slowly(patch, data[:-num_lost])
 
 
+def test_damaged_photographs_are_read_as_pillow_reads_them_or_refused():
+    whole = encoded(scene(), "JPEG", quality=90)
+    random = np.random.default_rng(0)
+    num_read = 0
+    for _ in range(300):
+        data = bytearray(whole)
+        data[random.integers(2, len(data))] ^= 1 << random.integers(8)
+        try:
+            found = decoded(bytes(data))
+        except BadSample:
+            continue
+        num_read += 1
+        with Image.open(io.BytesIO(bytes(data))) as image:
+            assert torch.equal(found, pixels(ImageOps.exif_transpose(image)))
+    assert 100 < num_read < 300
+
+
 def test_what_is_no_image(tmp_path):
     (tmp_path / "text.jpg").write_text("this is a letter")
     (tmp_path / "empty.jpg").touch()
