@@ -139,6 +139,7 @@ def test_shards_elsewhere(folder: Path, tmp_path: Path, elsewhere: str) -> None:
 def test_addresses_that_lead_nowhere(tmp_path: Path) -> None:
     for root, problem in (
         ("memory://nothing/there", r"data\.numbers\.root: memory://nothing/there/shards\.json cannot be read"),
+        ("memory://nothing/a.parquet", "Parquet files are read from this machine alone"),
         ("nonsense://bucket", r"data\.numbers\.root: nonsense://bucket is not an address"),
     ):
         with pytest.raises(ConfigError, match=problem):
