@@ -33,6 +33,8 @@ def find_store(
         cache: of shards elsewhere, the folder that they are copied to.
     """
     if root is not None and is_address(root):
+        if root.endswith(SUFFIX):
+            raise ConfigError(f"{key}.root: {root}: Parquet files are read from this machine alone; download them first")
         return ShardStore(root, key=f"{key}.root", cache=cache)
     place = absolute(root, key=f"{key}.root", what=f"a folder of {what}")
     if cache is not None:

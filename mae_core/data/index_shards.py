@@ -73,7 +73,7 @@ def check_shards(store: ShardStore, *, progress: Callable[[int, int], None] = la
     for index in range(len(store)):
         try:
             store.file(index)
-            for name in store.extras:
+            for name in store.extras or ():
                 store.extra(index, name)
         except BadSample as error:
             problems.append(str(error))

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mae_core.data.arrays import read_array
@@ -61,6 +63,10 @@ class ShardStore(Store):
     def num_bytes(self) -> int:
         """See `Store.num_bytes`."""
         return int(self._index.places.sizes.sum())
+
+    def fingerprints(self) -> NDArray[np.int64]:
+        """See `Store.fingerprints`: the size and the checksum of each file."""
+        return (self._index.places.sizes << 32) | self._index.places.checksums.astype(np.int64)
 
     def _shard(self, index: int) -> str:
         return self._manifest.shards[bisect.bisect_right(self._ends, index)].name

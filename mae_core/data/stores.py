@@ -72,6 +72,10 @@ class Store(ABC):
         """The absolute path of a file that has one of its own."""
         return None
 
+    def fingerprints(self) -> NDArray[np.int64] | None:
+        """A number for each file, the same for files of the same content and hardly ever for others; None: not known."""
+        return None
+
 
 class FolderStore(Store):
     """Files of a folder. An extra of the file a/b.xyz is the array in a/b.EXTRA.npy."""
@@ -133,6 +137,11 @@ class Selection(Store):
         """About: those of the other store, by the share of its files that are taken."""
         return self._store.num_bytes() * len(self) // len(self._store)
 
+    def fingerprints(self) -> NDArray[np.int64] | None:
+        """See `Store.fingerprints`."""
+        found = self._store.fingerprints()
+        return None if found is None else found[self._indices]
+
 
 class MemoryStore(Store):
     """The files of another store, read once and kept as they are, encoded, in one array that forked workers share."""
@@ -172,6 +181,10 @@ class MemoryStore(Store):
     def path(self, index: int) -> str | None:
         """See `Store.path`."""
         return self._store.path(index)
+
+    def fingerprints(self) -> NDArray[np.int64] | None:
+        """See `Store.fingerprints`."""
+        return self._store.fingerprints()
 
 
 def _read(store: Store, index: int) -> bytes:

@@ -37,6 +37,7 @@ FOLDERS = (FOLDER, "pictures", WRONG, "tensorboard")
 
 WITHOUT_EFFECT = re.compile(
     r"train\.(num_workers|checkpoint_steps|keep_checkpoints|num_pictures|num_validations|max_bad_share)|task\.probe(\..*)?"
+    r"|data\.\w+\.(cache|in_memory)"
 )
 """Keys that do not change the weights."""
 PLACES = re.compile(r"(data\.\w+|task\.validation)\.(root|labels)")

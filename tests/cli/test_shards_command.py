@@ -3,23 +3,26 @@
 import shutil
 
 import pytest
-import torch
 from PIL import Image
-from running import run
+from running import assert_same_bits, interrupt_at, run
 from safetensors.torch import load_file
 
 from mae_core import load_config
+from mae_core.training.interrupts import Interrupted
 
 
-def test_a_run_on_shards_is_the_run_on_the_files(mae, tiny_recipe, photos, tmp_path):
+def test_a_run_goes_on_from_files_to_shards_in_the_middle_of_an_epoch(mae, tiny_recipe, photos, tmp_path):
     code, out, err = mae("shards", "make", photos, "-o", tmp_path / "shards", "--shard-size", 1, "--workers", 2)
     assert code == 0, err
     assert "24 samples in 1 shard" in out
-    folders = {"of files": [], "of shards": [f"data.image.root={tmp_path}/shards", "train.num_workers=2"]}
-    for name, overrides in folders.items():
-        run(load_config(tiny_recipe, ["train.epochs=2", *overrides]), tmp_path / name)
-    found, again = (load_file(tmp_path / name / "encoder.safetensors") for name in folders)
-    assert all(torch.equal(found[name], again[name]) for name in found)
+    on_files = load_config(tiny_recipe, ["train.epochs=2"])
+    run(on_files, tmp_path / "whole")
+    with pytest.raises(Interrupted, match="interrupted after step 2 of 6"):
+        run(on_files, tmp_path / "parts", on_step=interrupt_at(1))
+    overrides = [f"data.image.root={tmp_path}/shards", "data.image.in_memory=true", "train.num_workers=2"]
+    run(load_config(tiny_recipe, ["train.epochs=2", *overrides]), tmp_path / "parts", resume=True)
+    whole, parts = (load_file(tmp_path / name / "encoder.safetensors") for name in ("whole", "parts"))
+    assert_same_bits(whole, parts)
     assert mae("shards", "check", tmp_path / "shards")[0] == 0
 
 

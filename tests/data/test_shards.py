@@ -139,6 +139,7 @@ def test_shards_elsewhere(folder: Path, tmp_path: Path, elsewhere: str) -> None:
 def test_addresses_that_lead_nowhere(tmp_path: Path) -> None:
     for root, problem in (
         ("memory://nothing/there", r"data\.numbers\.root: memory://nothing/there/shards\.json cannot be read"),
+        ("memory://nothing/a.parquet", "Parquet files are read from this machine alone"),
         ("nonsense://bucket", r"data\.numbers\.root: nonsense://bucket is not an address"),
     ):
         with pytest.raises(ConfigError, match=problem):
@@ -345,3 +346,14 @@ def test_requests_that_fail_are_repeated(folder: Path, elsewhere: str, monkeypat
     monkeypatch.setattr(files, "cat_file", lambda self, path, start, end: whole(self, path))  # a server without ranges
     with pytest.raises(BadSample, match="set a cache"):
         dataset.read(1)
+
+
+def crash(file: object) -> tuple[bytes, str]:
+    """A decoder that ends its process."""
+    os._exit(11)
+
+
+def test_a_crash_of_a_process_that_reads_is_said_and_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(MaeError, match="a process that reads files has ended.*--workers 0"):
+        make(folder, tmp_path / "shards", encode=crash, num_workers=1)
+    assert os.listdir(tmp_path / "shards") == []

@@ -131,15 +131,14 @@ class DepthFolder(FileFolder):
         self._crop = RandomCrop(sample_shape, scale=crop_scale, ratio=crop_ratio, flip=flip, interpolation="bilinear")
         super().__init__(root, modality=DEPTH, what="depth maps")
 
-    def load(self, index: int, *, random: Random) -> Tensor:
+    def load(self, index: int, *, random: Random) -> Tensor | Sample:
         """A random crop of one file, float32."""
-        return self._crop(read_depth_map(self.file(index)), random=random)
+        return self.labelled(self._crop(read_depth_map(self.file(index)), random=random), index)
 
-    def read(self, index: int) -> Tensor:
+    def read(self, index: int) -> Tensor | Sample:
         """The central crop of one file, float32. Raises BadSample."""
-        return center_crop(
-            read_depth_map(self.file(index)), self._crop.sample_shape, share=self._share, interpolation="bilinear"
-        )
+        depth = read_depth_map(self.file(index))
+        return self.labelled(center_crop(depth, self._crop.sample_shape, share=self._share, interpolation="bilinear"), index)
 
 
 class SemsegFolder(FileFolder):
@@ -169,13 +168,13 @@ class SemsegFolder(FileFolder):
         self._num_classes = num_classes
         super().__init__(root, modality=SEMSEG, what="label maps")
 
-    def load(self, index: int, *, random: Random) -> Tensor:
+    def load(self, index: int, *, random: Random) -> Tensor | Sample:
         """A random crop of one file, int64."""
-        return self._crop(self._labels(index), random=random)[0].long()
+        return self.labelled(self._crop(self._labels(index), random=random)[0].long(), index)
 
-    def read(self, index: int) -> Tensor:
+    def read(self, index: int) -> Tensor | Sample:
         """The central crop of one file, int64. Raises BadSample."""
-        return center_labels(self._labels(index), self._crop.sample_shape[1:], share=self._share)
+        return self.labelled(center_labels(self._labels(index), self._crop.sample_shape[1:], share=self._share), index)
 
     def _labels(self, index: int) -> Tensor:
         return read_labels(self.file(index), num_classes=self._num_classes)
