@@ -59,7 +59,7 @@ class Augmentations:
             self._augment = RandAugment(auto_augment, size=(height, width), fill=FILL)
 
     def load(self, read: Callable[[Scale], Tensor], *, random: Random) -> Tensor:
-        """As `augmented`, of what `read` gives when it is told by how much the sides of the image may be divided."""
+        """As `augmented`, of what `read` gives; it may ask once by how much the sides of the image may be divided."""
         cuts: list[Cut] = []
 
         def scale(height: int, width: int) -> int:
@@ -67,7 +67,8 @@ class Augmentations:
             return self._crop.divisor(cuts[0])
 
         image = read(scale)
-        return self._colored(self._crop.cut(image, cuts[0]), random)
+        cut = cuts[0] if cuts else self._crop.draw(*image.shape[1:], random=random)
+        return self._colored(self._crop.cut(image, cut), random)
 
     def augmented(self, image: Tensor, *, random: Random) -> Tensor:
         """(3, H, W) uint8 -> the sample's shape, for training."""

@@ -3,7 +3,7 @@
 Ordinary JPEGs are decoded by simplejpeg, in two thirds of the time that Pillow takes and to the same bits; all else by Pillow.
 """
 
-import contextlib
+import functools
 import io
 import os
 import warnings
@@ -13,11 +13,11 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
-from simplejpeg import decode_jpeg
+from simplejpeg import decode_jpeg, decode_jpeg_header
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from mae_core.data.files import File, name_of, one_line, read_content
+from mae_core.data.files import Content, File, name_of, one_line, read_content
 from mae_core.interfaces import BadSample, Tokenizer
 from mae_image.crops import center_crop
 
@@ -26,6 +26,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 MAX_PIXELS = 2**28
 """The largest number of pixels, unless more are allowed: a damaged or malicious file of a few bytes may promise any number."""
 
+APP1, SCAN = 0xE1, 0xDA
+"""Marks of the segments of a JPEG that hold EXIF and the like, and of the first one with pixels."""
 Scale = Callable[[int, int], int]
 """Of an upright image of this height and width: by how much its sides may be divided when it is decoded, 1, 2, 4 or 8."""
 
@@ -54,18 +56,25 @@ def read_image(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Tensor:
 def read_rgb(file: File, *, max_pixels: int = MAX_PIXELS, scale: Scale | None = None) -> Tensor:
     """(3, H, W) uint8 of a file: upright (EXIF), the first frame of an animation.
 
-    Grey values fill all three channels; transparent pixels are laid over white; 16 bits are scaled to 8. `scale`: is asked once
-    by how much the sides of the file's image may be divided; JPEGs are then decoded to that size, rounded up, and others whole.
+    Grey values fill all three channels; transparent pixels are laid over white; 16 bits are scaled to 8. `scale`: is asked once,
+    for a JPEG, by how much the sides of the file's image may be divided when it is decoded; they are rounded up.
     Raises BadSample, with the path and the reason on one line, for what is no complete image of at most `max_pixels`.
     """
 
-    def pixels(image: Image.Image, data: bytes) -> Tensor:
-        if scale is None:
-            return _rgb_pixels(image, data)
-        turned = _orientation(image) in _TURNED
-        return _rgb_pixels(image, data, divisor=scale(*(image.size if turned else image.size[::-1])))
+    name, data = name_of(file), read_content(file)
+    ask = functools.cache(scale or _whole)
+    if (plain := _plain_jpeg(data, max_pixels, ask)) is not None:
+        return plain
 
-    return read_upright(file, pixels, max_pixels=max_pixels)
+    def pixels(image: Image.Image, data: bytes) -> Tensor:
+        if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L"):
+            return pil_to_tensor(_to_rgb(image))
+        height, width = image.size[::-1]
+        divisor = ask(width, height) if _orientation(image) in _TURNED else ask(height, width)
+        decoded = _decode_jpeg(data, height, width, divisor)
+        return pil_to_tensor(_to_rgb(image)) if decoded is None else decoded
+
+    return read_upright(Content(name, data), pixels, max_pixels=max_pixels)
 
 
 def read_upright(
@@ -112,12 +121,44 @@ def _decode(data: bytes, pixels: Callable[[Image.Image, bytes], Tensor], formats
     return _UPRIGHT[orientation](tensor) if orientation in _UPRIGHT else tensor
 
 
-def _rgb_pixels(image: Image.Image, data: bytes, *, divisor: int = 1) -> Tensor:
-    if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
-        width, height = (-(-side // divisor) if divisor > 1 else 0 for side in image.size)  # 0: whole
-        with contextlib.suppress(ValueError):  # what is damaged a little is read by Pillow, and what is damaged more is refused
-            return torch.from_numpy(decode_jpeg(data, "RGB", min_height=height, min_width=width)).permute(2, 0, 1)
-    return pil_to_tensor(_to_rgb(image))
+def _whole(height: int, width: int) -> int:
+    """See `Scale`: nothing is divided."""
+    return 1
+
+
+def _plain_jpeg(data: bytes, max_pixels: int, scale: Scale) -> Tensor | None:
+    """An ordinary JPEG without EXIF, decoded; None for all else, which Pillow reads, or refuses with a reason."""
+    if not data.startswith(b"\xff\xd8\xff") or _may_be_turned(data):
+        return None
+    try:
+        height, width, colors, _ = (part if isinstance(part, str) else int(part) for part in decode_jpeg_header(data))
+    except ValueError:
+        return None
+    assert isinstance(height, int)
+    assert isinstance(width, int)
+    if colors not in ("YCbCr", "RGB", "Gray") or height * width > max_pixels:
+        return None
+    return _decode_jpeg(data, height, width, scale(height, width))
+
+
+def _may_be_turned(data: bytes) -> bool:
+    """Whether a JPEG has a segment that may say its orientation, or is unusual before its pixels begin."""
+    at = 2
+    while data[at : at + 1] == b"\xff":
+        marker = data[at + 1] if at + 1 < len(data) else APP1
+        if marker in (SCAN, APP1):
+            return marker == APP1
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    return True
+
+
+def _decode_jpeg(data: bytes, height: int, width: int, divisor: int) -> Tensor | None:
+    """(3, H, W) as it is stored, its sides divided and rounded up; None for what is damaged, of which Pillow may read more."""
+    least = (-(-height // divisor), -(-width // divisor)) if divisor > 1 else (0, 0)  # 0: whole
+    try:
+        return torch.from_numpy(decode_jpeg(data, "RGB", min_height=least[0], min_width=least[1])).permute(2, 0, 1)
+    except ValueError:
+        return None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -54,6 +54,7 @@ def png16(values, color):
 def slowly(monkeypatch, data):
     """The same bytes through Pillow alone."""
     monkeypatch.setattr(reading, "decode_jpeg", lambda *_, **__: pytest.fail("the fast path was taken"))
+    monkeypatch.setattr(reading, "_plain_jpeg", lambda *_: None)
     image = Image.open(io.BytesIO(data))
     monkeypatch.setattr(image, "format", "slow")
     monkeypatch.setattr(reading.Image, "open", lambda *_, **__: image)
@@ -232,7 +233,8 @@ def test_formats_that_are_not_documented_are_not_opened_whatever_a_file_is_calle
 @pytest.mark.parametrize("limit", [1000, 2000])  # Pillow warns above its limit and raises above twice that
 def test_decompression_bombs_are_refused_unread(limit, monkeypatch):
     before = Image.MAX_IMAGE_PIXELS
-    monkeypatch.setattr(reading, "_rgb_pixels", lambda *_: pytest.fail("its pixels were read"))
+    for decode in ("_decode_jpeg", "_to_rgb"):
+        monkeypatch.setattr(reading, decode, lambda *_: pytest.fail("its pixels were read"))
     for kind in ("JPEG", "PNG"):
         with pytest.raises(BadSample, match=f"more than {limit:,} pixels"):
             decoded(encoded(scene(), kind), max_pixels=limit)
