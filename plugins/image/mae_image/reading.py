@@ -56,8 +56,8 @@ def read_image(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Tensor:
 def read_rgb(file: File, *, max_pixels: int = MAX_PIXELS, scale: Scale | None = None) -> Tensor:
     """(3, H, W) uint8 of a file: upright (EXIF), the first frame of an animation.
 
-    Grey values fill all three channels; transparent pixels are laid over white; 16 bits are scaled to 8. `scale`: is asked once,
-    for a JPEG, by how much the sides of the file's image may be divided when it is decoded; they are rounded up.
+    Grey values fill all three channels; transparent pixels are laid over white; 16 bits are scaled to 8. `scale` is asked once
+    for a JPEG, and not for others, by how much the sides may be divided when it is decoded; they are rounded up.
     Raises BadSample, with the path and the reason on one line, for what is no complete image of at most `max_pixels`.
     """
 
