@@ -2,23 +2,29 @@
 
 import functools
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mae_core.cli.features import progress_bar, say
-from mae_registry import MaeError, some_of
+from mae_registry import ConfigError, MaeError, some_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mae_core.data.make_shards import Encode
     from mae_core.data.shard_index import Manifest
-    from mae_core.interfaces import Modality
+    from mae_core.data.stores import Store
+    from mae_core.interfaces import Labels, Modality
 
 app = typer.Typer(help="Pack files into large archives, index archives of others, and check them.", no_args_is_help=True)
 
 MODALITY = Annotated[str | None, typer.Option("--modality", help="The modality of the files.", show_default="by their names")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete the shards that are there.")]
+KEY = "SHARDS"
+"""What messages call the section of a recipe that there is none of."""
 NUM_SHOWN = 10
 MEBIBYTE = 2**20
 
@@ -26,7 +32,11 @@ MEBIBYTE = 2**20
 @app.command()
 def make(
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="A folder of files, a Parquet file or a folder of them, or other shards.")
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="A folder of files, a Parquet file or a folder of them, other shards, or a recipe (.yaml) that reads files.",
+        ),
     ],
     output: Annotated[
         str, typer.Option("-o", "--output", help="The folder to write, or an address such as s3://bucket/folder.")
@@ -53,13 +63,16 @@ def make(
     overwrite: Overwrite = False,
 ) -> None:
     """Write the files of a folder as shards: tar archives with an index."""
-    from mae_core.data.folders import open_files
     from mae_core.data.make_shards import make_shards
     from mae_core.data.shard_writer import open_output
 
-    kind = _modality(data, modality)
+    if data.endswith((".yaml", ".yml")):
+        if labels or split or extra:
+            raise typer.BadParameter("a recipe says which labels, split and extras its data have: leave these options out")
+        kind, opened = _of_recipe(data, modality)
+    else:
+        kind, opened = _of_files(data, modality, labels, split)
     encode = None if shorter_side is None else _encoder(kind, shorter_side, quality)
-    opened = open_files(data, labels, split, suffixes=kind.file_suffixes, what="files of this kind", key="DATA")
     notes: dict[str, Any] = {"modality": kind.name}
     if shorter_side is not None:
         notes |= {"shorter_side": shorter_side, "quality": quality}
@@ -68,7 +81,7 @@ def make(
             opened.store,
             open_output(output),
             labels=opened.labels,
-            extras=extra or opened.store.extras or (),
+            extras=extra or opened.extras,
             encode=encode,
             shard_bytes=shard_size * MEBIBYTE,
             num_workers=workers,
@@ -108,7 +121,7 @@ def check(
     from mae_core.data.shard_store import ShardStore, is_address
 
     place = folder if is_address(folder) else os.path.abspath(os.path.expanduser(folder))
-    store = ShardStore(place, key="SHARDS")
+    store = ShardStore(place, key=KEY)
     with progress_bar("reading") as progress:
         problems = check_shards(store, progress=progress)
     for problem in problems[:NUM_SHOWN]:
@@ -116,6 +129,45 @@ def check(
     if problems:
         raise MaeError(f"{len(problems):,} of {len(store):,} files are damaged; make these shards again, or copy them again")
     typer.echo(f"{folder}: all {len(store):,} files are as they were written")
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """Files that become shards."""
+
+    store: "Store"
+    labels: "Labels | None"
+    extras: "Sequence[str]"
+
+
+def _of_files(data: str, asked: str | None, labels: str | None, split: str | None) -> "tuple[Modality, _Opened]":
+    """The files of a folder, and their modality."""
+    from mae_core.data.folders import open_files
+
+    kind = _modality(data, asked)
+    try:
+        opened = open_files(data, labels, split, suffixes=kind.file_suffixes, what="files of this kind", key=KEY)
+    except ConfigError as error:  # which names keys of a recipe; here they are options
+        text = str(error).replace(f"{KEY}.root", "DATA").replace(f"{KEY}.split=", "--split ").replace(f"{KEY}.", "--")
+        raise MaeError(text) from error
+    return kind, _Opened(opened.store, opened.labels, opened.store.extras or ())
+
+
+def _of_recipe(recipe: str, asked: str | None) -> "tuple[Modality, _Opened]":
+    """The files of one modality of a recipe."""
+    from mae_core.build import modality, modality_of
+    from mae_core.config import load_config
+    from mae_core.data.folders import FileFolder
+    from mae_core.evaluation.adapt import only_entry
+    from mae_core.training.sources import build_datasets
+
+    config = load_config(recipe)
+    entry = only_entry(config, asked)
+    dataset = build_datasets(config)[entry]
+    if not isinstance(dataset, FileFolder):
+        name = config["data"][entry]["name"]
+        raise MaeError(f"{recipe}: data.{entry} is {name}, which does not read files; only files are stored in shards")
+    return modality(modality_of(config, entry)), _Opened(dataset.store, dataset.labels, dataset.extras)
 
 
 def _modality(data: str, asked: str | None) -> "Modality":

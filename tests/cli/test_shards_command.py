@@ -26,12 +26,35 @@ def test_a_run_goes_on_from_files_to_shards_in_the_middle_of_an_epoch(mae, tiny_
     assert mae("shards", "check", tmp_path / "shards")[0] == 0
 
 
+def test_the_data_of_a_recipe_become_shards(mae, labelled, tiny_recipe, tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(f"extends: {tiny_recipe}\ndata: {{image: {{root: {labelled}, labels: folders}}}}\n")
+    code, out, err = mae("shards", "make", recipe, "-o", tmp_path / "s")
+    assert code == 0, err
+    assert "25 samples in 1 shard" in out
+    assert "2 classes" in out
+    assert mae("shards", "make", recipe, "-o", tmp_path / "t", "--labels", "folders")[0] == 2
+    recipe.write_text(f"extends: {tiny_recipe}\ndata: {{image: {{name: photographs}}}}\n")
+    code, _, err = mae("shards", "make", recipe, "-o", tmp_path / "t")
+    assert code == 1
+    assert "data.image is photographs, which does not read files" in err
+
+
 def test_what_is_refused(mae, photos, tmp_path):
+    (tmp_path / "splits.csv").write_text("path,label,split\n1.jpg,b,val\n2.jpg,a,train\n", encoding="utf-8")
+    (tmp_path / "depth").mkdir()
+    (tmp_path / "depth" / "a.png").touch()
+    in_csv = ["make", photos, "-o", tmp_path / "out", "--labels", tmp_path / "splits.csv"]
     for arguments, problem in (
-        (["make", tmp_path, "-o", tmp_path / "out"], "no modality is known to read"),
+        (["make", tmp_path / "empty", "-o", tmp_path / "out"], "no modality is known to read"),
         (["make", tmp_path / "none", "-o", tmp_path / "out", "--modality", "image"], "there is no folder"),
+        (in_csv, "has several splits; add --split NAME, one of train, val"),
+        (["make", photos, "-o", tmp_path / "out", "--split", "val"], "--split val needs a CSV file"),
         (["make", photos, "-o", photos], "other files than shards"),
-        (["make", photos, "-o", tmp_path / "out", "--modality", "depth", "--shorter-side", 64], "--shorter-side is for image"),
+        (
+            ["make", tmp_path / "depth", "-o", tmp_path / "out", "--modality", "depth", "--shorter-side", 64],
+            "--shorter-side is for image",
+        ),
         (["check", photos], "shards.json cannot be read"),
         (["index", photos, "--modality", "image"], "contains no .tar files"),
     ):

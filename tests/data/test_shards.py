@@ -354,6 +354,6 @@ def crash(file: object) -> tuple[bytes, str]:
 
 
 def test_a_crash_of_a_process_that_reads_is_said_and_leaves_nothing(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(MaeError, match="a process that reads files has ended.*--workers 0"):
+    with pytest.raises(MaeError, match=r"a process that reads files has ended.*--workers 0"):
         make(folder, tmp_path / "shards", encode=crash, num_workers=1)
     assert os.listdir(tmp_path / "shards") == []
