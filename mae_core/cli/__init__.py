@@ -26,6 +26,7 @@ from mae_core.cli import (
     recipes,
     reconstruct,
     reports,
+    shards,
     tools,
     training,
     verify,
@@ -91,6 +92,7 @@ for panel, commands in {
 app.command("recipes", rich_help_panel="Recipes")(recipes.recipes)
 app.command("cost", rich_help_panel="Recipes")(cost.cost)
 app.add_typer(masks.app, name="masks", rich_help_panel="Recipes")
+app.add_typer(shards.app, name="shards", rich_help_panel="Runs and weights")
 app.add_typer(configs.app, name="config", rich_help_panel="Recipes")
 
 
