@@ -1,0 +1,131 @@
+"""What the trainer costs beside the bare step: masks, sums, decision, logs, and samples that lie in memory already.
+
+    python bench/trainer_overhead.py [--recipe image/mae_vit_base] [--batch 8] [--steps 10] [--workers 0] [--tiny]
+
+One run of the trainer, as `mae pretrain` makes it. After each of its steps, a bare one is taken with an equal model and
+optimizer: samples to floats, masks, forward, backward, AdamW. So both see the same machine, and the ratio is that of neighbours.
+The goal is at most 3% over the bare step. Checkpoints, pictures and the report come now and then and are not counted.
+"""
+
+import argparse
+import contextlib
+import copy
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from measuring import DEVICE, machine, ratio, small, table, wait
+from still import register_still
+
+import mae_core
+from mae_core import Config
+from mae_core.interfaces import Sample
+from mae_core.registry import build_component
+from mae_core.runs.folder import write_config
+from mae_core.training.devices import compile_blocks
+from mae_core.training.preflight import build_task
+from mae_core.training.trainer import Trainer
+
+NUM_WARM = 2
+
+
+def load(options: argparse.Namespace) -> Config:
+    entry = options.recipe.partition("/")[0]
+    count = options.batch * (options.steps + NUM_WARM)
+    overrides = [
+        f"data.{entry}=null",
+        f"data.{entry}={{name: still, count: {count}}}",
+        "train.epochs=1",
+        "schedule.warmup_epochs=0",
+        f"train.batch_size={options.batch}",
+        f"train.device_batch_size={options.batch}",
+        f"train.num_workers={options.workers}",
+        f"train.compile={str(options.compile).lower()}",
+        "train.num_pictures=0",
+    ]
+    return mae_core.load_config(options.recipe, [*overrides, *(small(options.recipe) if options.tiny else [])])
+
+
+def bare_step(trainer: Trainer, config: Config, *, compiled: bool) -> Callable[[], None]:
+    """With a model and an optimizer that are equal to the trainer's."""
+    settings = config["train"]
+    model = copy.deepcopy(trainer.task.model).to(DEVICE)
+    if compiled:
+        compile_blocks(model)
+    optimizer = build_component("optimizers", config["optimizer"], model, settings["batch_size"])
+    (name, source), generator = next(iter(trainer.task.sources.items())), torch.Generator().manual_seed(0)
+    samples = [source.load(index, seed=0)[name].x for index in range(settings["batch_size"])]
+    raw = {name: Sample(torch.cat(samples).to(DEVICE))}
+
+    def step() -> None:
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=DEVICE == "cuda"):
+            loss = model(model.backbone.normalize(raw), generator=generator).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+class TakesTurns:
+    """The display of a run, which takes a bare step after each of the trainer's, and notes the time of both."""
+
+    def __init__(self, bare: Callable[[], None]) -> None:
+        self.bare, self.left = bare, time.perf_counter()
+        self.of_trainer: list[float] = []
+        self.of_bare: list[float] = []
+
+    def update(self, *, step: int, epoch: int, loss: float, samples_per_s: float) -> None:
+        wait()
+        arrived = time.perf_counter()
+        self.bare()
+        wait()
+        done = time.perf_counter()
+        if step > NUM_WARM:
+            self.of_trainer.append(arrived - self.left)
+            self.of_bare.append(done - arrived)
+        self.left = time.perf_counter()
+
+    def message(self, text: str) -> None: ...
+
+
+def measure(config: Config, folder: Path, *, compiled: bool) -> TakesTurns:
+    task = build_task(config)
+    task.open_data()
+    write_config(folder, config)
+    trainer = Trainer(task, config, folder)
+    turns = TakesTurns(bare_step(trainer, config, compiled=compiled))
+    trainer.train(lambda *_, first_step: contextlib.nullcontext(turns))
+    return turns
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", default="image/mae_vit_base")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--tiny", action="store_true", help="a tiny model, to try this; its share says nothing of real ones")
+    options = parser.parse_args()
+    print(machine())
+    register_still()
+    with tempfile.TemporaryDirectory() as temporary:
+        turns = measure(load(options), Path(temporary), compiled=options.compile)
+    middle, low, high = ratio(turns.of_bare, turns.of_trainer)
+    rows = [
+        ["bare step", f"{statistics.median(turns.of_bare) * 1e3:.1f} ms", ""],
+        [
+            "step of the trainer",
+            f"{statistics.median(turns.of_trainer) * 1e3:.1f} ms",
+            f"{middle - 1:+.1%} ({low - 1:+.1%} to {high - 1:+.1%})",
+        ],
+    ]
+    print(table([f"{options.recipe}, batch {options.batch}", "median", "over the bare step"], rows))
+
+
+if __name__ == "__main__":
+    main()
