@@ -11,6 +11,7 @@ starts it, which takes some seconds more for each kill. It is needed for several
 """
 
 import argparse
+import contextlib
 import os
 import random
 import shutil
@@ -46,6 +47,8 @@ class Count:
     in_writing: int = 0
     before_start: int = 0
     runs: int = 0
+    killed: list[int] = field(default_factory=list)
+    """Main processes, which are the numbers of their sessions too."""
     problems: list[str] = field(default_factory=list)
 
 
@@ -54,19 +57,22 @@ class Setting:
     recipe: Path
     overrides: Sequence[str]
     fresh: bool
+    log: Path
+    """What the runs say."""
 
     def start(self, folder: Path) -> int:
         """Begins the run in this folder, or goes on with it, in a session of its own. Returns the main process."""
         resume = (folder / "config.yaml").exists()
-        if self.fresh:
-            words = [sys.executable, "-m", "mae_core.cli", "pretrain", str(self.recipe), *self.overrides, "--out", str(folder)]
-            log = (folder.parent / "log.txt").open("a")
-            return subprocess.Popen([*words, *["--resume"] * resume], stderr=log, stdout=log, start_new_session=True).pid
-        process = os.fork()
-        if process == 0:
+        with self.log.open("a") as log:
+            if self.fresh:
+                words = [sys.executable, "-m", "mae_core.cli", "pretrain", str(self.recipe), *self.overrides]
+                words += ["--out", str(folder), *["--resume"] * resume]
+                return subprocess.Popen(words, stderr=log, stdout=log, start_new_session=True).pid
+            if process := os.fork():
+                return process
             os.setsid()
+            os.dup2(log.fileno(), sys.stderr.fileno())
             os._exit(self._run(folder, resume=resume))
-        return process
 
     def _run(self, folder: Path, *, resume: bool) -> int:
         warnings.simplefilter("ignore")  # that there is no checkpoint yet
@@ -78,15 +84,15 @@ class Setting:
         return 0
 
 
-def members(session: int) -> list[int]:
-    """The processes that belong to a session, and are not yet done."""
-    found = []
+def members(sessions: Sequence[int]) -> list[int]:
+    """The processes that belong to these sessions, and are not yet done."""
+    found, wanted = [], set(sessions)
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            state, _, _, of = path.read_text().rpartition(")")[2].split()[:4]
+            state, _, _, session = path.read_text().rpartition(")")[2].split()[:4]
         except OSError:  # it has ended meanwhile
             continue
-        if int(of) == session and state != "Z":
+        if int(session) in wanted and state != "Z":
             found.append(int(path.parent.name))
     return found
 
@@ -111,27 +117,30 @@ def kill_once(setting: Setting, folder: Path, chance: random.Random, count: Coun
         if (code := ended(process)) is not None:
             return code
         time.sleep(0.0005)
-    if chance.random() < 0.5:
-        os.killpg(process, signal.SIGKILL) if os.getsid(process) == process else os.kill(process, signal.SIGKILL)
-    else:
-        os.kill(process, signal.SIGKILL)
+    everyone = chance.random() < 0.5
+    for member in {process, *(members([process]) if everyone else [])}:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(member, signal.SIGKILL)
     os.waitpid(process, 0)
     count.kills += 1
     count.in_writing += is_writing(folder)
     count.before_start += not (folder / "config.yaml").exists()
-    _wait_until_gone([process], count)
+    count.killed.append(process)
+    if setting.fresh:  # one of several main processes may have survived, and then the folder is still its own
+        _wait_until_gone(count)
     return None
 
 
-def _wait_until_gone(processes: Sequence[int], count: Count) -> None:
+def _wait_until_gone(count: Count) -> None:
+    """Workers find out by themselves that nobody needs them any more; the next session does not wait for that."""
     until = time.monotonic() + PATIENCE
-    while left := [member for process in processes for member in members(process)]:
+    while left := members(count.killed):
         if time.monotonic() > until:
-            count.problems.append(f"{len(left)} processes of a killed run were left after {PATIENCE:.0f} s")
+            count.problems.append(f"{len(left)} processes of killed runs were left after {PATIENCE:.0f} s")
             for member in left:
                 os.kill(member, signal.SIGKILL)
             return
-        time.sleep(0.02)
+        time.sleep(0.1)
 
 
 def to_the_end(setting: Setting, folder: Path) -> int:
@@ -160,6 +169,7 @@ def test(setting: Setting, place: Path, *, num_kills: int, seed: int) -> Count:
         what = [f"a resumed run ended with exit code {code}"] if code else differences(place / "undisturbed", folder)
         count.problems += what
         shutil.rmtree(folder)
+    _wait_until_gone(count)
     return count
 
 
@@ -215,10 +225,14 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as temporary:
             place = Path(temporary)
             recipe = tiny_recipe(place, epochs=options.epochs)
-            setting = Setting(recipe, [f"train.num_workers={num_workers}", *options.overrides], options.fresh)
+            setting = Setting(
+                recipe, [f"train.num_workers={num_workers}", *options.overrides], options.fresh, place / "log.txt"
+            )
             started = time.monotonic()
             count = test(setting, place, num_kills=options.kills, seed=options.seed + num_workers)
             problems += count.problems
+            if count.problems:
+                print(*setting.log.read_text().splitlines()[-30:], sep="\n")
             result = "; ".join(dict.fromkeys(count.problems)) or "same bits"
             seconds = time.monotonic() - started
             rows.append(

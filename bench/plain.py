@@ -129,7 +129,7 @@ class PlainMAE(nn.Module):
         }
         weights = {}
         for name, tensor in model.state_dict().items():
-            ours, theirs = next((pair for pair in names.items() if name.startswith(pair[0])))
+            ours, theirs = next(pair for pair in names.items() if name.startswith(pair[0]))
             weights[theirs + name.removeprefix(ours)] = tensor
         missing, unexpected = self.load_state_dict(weights, strict=False)
         assert not unexpected, unexpected

@@ -9,7 +9,7 @@ from PIL import Image
 from mae_core import Config, load_config
 from mae_core.training.run import train
 
-NUM_PHOTOS, NUM_TORN = 64, 2
+NUM_PHOTOS, NUM_TORN = 64, 1
 RECIPE = """
 extends: image/mae_vit_base
 task: {{held_out: 0.1}}
@@ -21,7 +21,7 @@ model:
       decoder: {{width: 32, depth: 2, heads: 2}}
 data: {{image: {{root: {root}}}}}
 schedule: {{warmup_epochs: 1}}
-train: {{epochs: {epochs}, batch_size: 8, num_workers: 0, checkpoint_steps: 5, num_pictures: 2, num_validations: 4, seed: 3, max_bad_share: 0.5}}
+train: {{epochs: {epochs}, batch_size: 8, num_workers: 0, checkpoint_steps: 5, num_pictures: 2, num_validations: 4, seed: 3}}
 """
 
 

@@ -3,8 +3,8 @@
     python bench/scaling.py [--recipe image/mae_vit_base] [--rounds 5] [--out scaling.png] [--tiny]
 
 Each curve changes one thing and takes all else from the recipe; without a GPU, from a small model. The points of a curve take
-turns. All numbers are multiples of the point in the middle of its curve: the measured time of a step (forward, backward, AdamW),
-and the FLOPs of its matrix products. Where time grows by less than FLOPs, something is paid for that is not multiplication.
+turns. All numbers are multiples of one point of the same curve: the measured time of a step (forward, backward, AdamW), and the
+FLOPs of its matrix products. Where time grows by less than FLOPs, something is paid for that is not multiplication.
 """
 
 import argparse
@@ -24,9 +24,9 @@ from mae_core.cost.run import HARDWARE
 from mae_core.parts.optimizers import adamw
 
 SMALL_MODEL = [
-    "model.encoder.width=192", "model.encoder.depth=6", "model.encoder.heads=3",
-    "model.modalities.image.decoder.width=96", "model.modalities.image.decoder.depth=2", "model.modalities.image.decoder.heads=3",
-]  # fmt: skip
+    *(f"model.encoder.{size}" for size in ("width=192", "depth=6", "heads=3")),
+    *(f"model.modalities.image.decoder.{size}" for size in ("width=96", "depth=2", "heads=3")),
+]
 """For a CPU."""
 RATIOS = (0.01, 0.25, 0.5, 0.75, 0.9, 0.95)
 """Where nothing at all is hidden, there is nothing to learn, and no such model can be built."""

@@ -15,7 +15,6 @@ import argparse
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from measuring import DEVICE, in_own_process, machine, peak_above, ratio, small, table, take_turns
@@ -76,7 +75,7 @@ def ours(subject: Subject, *, compiled: bool) -> tuple[nn.Module, Step]:
 
 def hugging_face(subject: Subject, *, compiled: bool) -> tuple[nn.Module, Step]:
     """Takes its weights over to our model. Raises LookupError where the library has no such model."""
-    from transformers import ViTMAEConfig, ViTMAEForPreTraining, VideoMAEConfig, VideoMAEForPreTraining
+    from transformers import VideoMAEConfig, VideoMAEForPreTraining, ViTMAEConfig, ViTMAEForPreTraining
 
     if subject.entry not in LAYOUTS:
         raise LookupError(f"there is no such model for {subject.entry}")

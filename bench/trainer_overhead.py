@@ -3,8 +3,8 @@
     python bench/trainer_overhead.py [--recipe image/mae_vit_base] [--batch 8] [--steps 10] [--workers 0] [--tiny]
 
 One run of the trainer, as `mae pretrain` makes it. After each of its steps, a bare one is taken with an equal model and
-optimizer: samples to floats, masks, forward, backward, AdamW. So both see the same machine, and the ratio is that of neighbours.
-The goal is at most 3% over the bare step. Checkpoints, pictures and the report come now and then and are not counted.
+optimizer: samples to floats, masks, forward, backward, AdamW. So both see the same machine, and the ratio is that of
+neighbours. The goal is at most 3% over the bare step. Checkpoints, pictures and the report are not counted.
 """
 
 import argparse

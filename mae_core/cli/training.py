@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from mae_core.cli.requeue import requeue
+
 if TYPE_CHECKING:
     from mae_core.config import Config
 
@@ -70,6 +72,8 @@ def run_training(
     except Interrupted as error:
         if error.signal != signal.SIGPIPE:  # then nobody reads it
             console.print(f"{error}\nto continue it:  {shell([*command, '--out', str(out or folder), '--resume'])}")
+        if answer := requeue(error.signal):
+            console.print(answer)
         raise typer.Exit(SIGNALLED + error.signal) from None
     finally:
         give_back(folder)

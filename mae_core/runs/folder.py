@@ -98,7 +98,7 @@ def _reserve(recipe: str) -> Path:
 
 def require_free(out: Path, *, overwrite: bool) -> None:
     """Raise MaeError if a run must not begin in this folder."""
-    if not out.exists() or (out.is_dir() and not any(path.name not in (LOCK, SPLIT) for path in out.iterdir())):
+    if not out.exists() or (out.is_dir() and all(_is_of_no_run(path) for path in out.iterdir())):
         return
     if not (out / CONFIG).is_file():
         raise MaeError(f"{out.absolute()} exists and is not a run's folder; choose another with --out")
@@ -109,8 +109,14 @@ def require_free(out: Path, *, overwrite: bool) -> None:
         )
 
 
+def _is_of_no_run(path: Path) -> bool:
+    """Whether this is what a run leaves where it ends before it has begun: killed in its very first file, for example."""
+    return path.name in (LOCK, SPLIT) or path.name.startswith(f".{CONFIG}.")
+
+
 def clear(folder: Path) -> None:
     """Delete what a run has written here, and nothing else."""
+    remove_unfinished(folder)
     for name in FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in WRITTEN:
