@@ -18,6 +18,7 @@ from mae_core.config.yaml_tree import parse_yaml, plain
 from mae_core.files import write_atomically
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.registry import registry
+from mae_core.runs.lock import require_still_locked
 from mae_core.runs.published import Origin, Say, published_model
 from mae_core.runs.weights import (
     DamagedCheckpoint,
@@ -59,6 +60,7 @@ def plugin_versions(config: Config) -> dict[str, str]:
 
 def save_checkpoint(run: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     """Write `run/checkpoints/step-N.pt` and delete all but the newest `keep`."""
+    require_still_locked(run)
     path = run / FOLDER / f"step-{checkpoint.step:08d}.pt"
     write_checkpoint(path, checkpoint)
     for old in list_checkpoints(run)[keep:]:

@@ -12,7 +12,7 @@ from mae_core.config import Config
 from mae_core.data.folders import FOLDERS as BY_FOLDERS
 from mae_core.files import write_atomically
 from mae_core.runs.checkpoint import FOLDER, Checkpoint, load_config_text
-from mae_core.runs.lock import LOCK
+from mae_core.runs.lock import LOCK, require_still_locked
 from mae_core.runs.results import RESULTS, WRONG
 from mae_registry import ConfigError, MaeError
 
@@ -116,7 +116,8 @@ def _is_of_no_run(path: Path) -> bool:
 
 def clear(folder: Path) -> None:
     """Delete what a run has written here, and nothing else."""
-    remove_unfinished(folder)
+    for half in folder.glob(f".{CONFIG}.*"):
+        half.unlink()
     for name in FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in WRITTEN:
@@ -138,6 +139,7 @@ def write_config(folder: Path, config: Config) -> None:
 
 def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
     """What the report tells of the run beside its curves."""
+    require_still_locked(folder)
     write_atomically(folder / FACTS, lambda file: file.write(json.dumps(facts, indent=2).encode()))
 
 
