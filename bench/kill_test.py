@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from measuring import machine, table
+from measuring import machine, note, table
 from runs_to_break import load, run_silently, tiny_recipe
 
 from mae_core.runs.checkpoint import load_newest
@@ -235,6 +235,8 @@ def main() -> None:
                 print(*setting.log.read_text().splitlines()[-30:], sep="\n")
             result = "; ".join(dict.fromkeys(count.problems)) or "same bits"
             seconds = time.monotonic() - started
+            what = f"{count.kills} kills with {num_workers} workers, {count.in_writing} of them in a checkpoint"
+            note(what, result, goal="same bits")
             rows.append(
                 [num_workers, count.kills, count.in_writing, count.before_start, count.runs, result, f"{seconds:.0f} s"]
             )

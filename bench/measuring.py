@@ -1,5 +1,6 @@
 """What the benchmarks share: variants that take turns, medians, tables, peaks of memory, and a line about the machine."""
 
+import json
 import os
 import platform
 import statistics
@@ -12,6 +13,8 @@ from pathlib import Path
 import torch
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+NOTES = "MAE_BENCH_NOTES"
+"""The environment variable that names the file for `note`."""
 SMALL = {
     "image": ["model.modalities.{entry}.tokenizer.input_size=[32, 32]", "model.modalities.{entry}.tokenizer.patch_size=[8, 8]"],
     "video": [
@@ -81,6 +84,13 @@ def table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def note(what: str, value: object, *, beside: str = "", goal: str = "") -> None:
+    """A row of the table that run_all.py makes of all benchmarks: `beside` compares the value with another one's."""
+    if path := os.environ.get(NOTES):
+        with open(path, "a") as file:
+            file.write(json.dumps([what, str(value), beside, goal]) + "\n")
 
 
 def resident() -> int:

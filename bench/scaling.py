@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
-from measuring import DEVICE, machine, table, take_turns
+from measuring import DEVICE, machine, note, table, take_turns
 
 import mae_core
 from mae_core import Config
@@ -37,6 +37,7 @@ SIZES = {
     "384, 8": (384, 8, 6),
     "384, 12": (384, 12, 6),
     "768, 12": (768, 12, 12),
+    "1024, 24": (1024, 24, 16),
 }
 
 
@@ -53,6 +54,8 @@ class Point:
 def curves(batch: int, *, tiny: bool) -> dict[str, tuple[list[Point], int]]:
     """Points by what is changed, and which of them is the unit."""
     step = 2 if tiny else 1
+    all_sizes = list(SIZES.items())
+    chosen = all_sizes[:3] if tiny else all_sizes[:5] if DEVICE == "cpu" else all_sizes[1:]
     ratios = [Point(f"{value:.0%}", value, [_masked(value)], batch) for value in RATIOS]
     sides = [
         Point(f"{(side // 16) ** 2} tokens", (side // 16) ** 2, [_sized(side)], batch) for side in SIDES[: 3 if tiny else 5]
@@ -67,7 +70,7 @@ def curves(batch: int, *, tiny: bool) -> dict[str, tuple[list[Point], int]]:
             [f"model.encoder.width={width}", f"model.encoder.depth={depth}", f"model.encoder.heads={heads}"],
             batch,
         )
-        for number, (label, (width, depth, heads)) in enumerate(list(SIZES.items())[: 3 if tiny else 5])
+        for number, (label, (width, depth, heads)) in enumerate(chosen)
     ]
     return {
         "mask ratio": (ratios[::step], 3 // step),
@@ -156,6 +159,9 @@ def main() -> None:
         for point, seconds, times, flops in measured
     ]
     print(table(["changed", "to", "step", "time", "FLOPs"], rows))
+    for name, measured in found.items():
+        ends = [f"{point.label}: {times:.2f} ({flops:.2f})" for point, _, times, flops in (measured[0], measured[-1])]
+        note(f"time (and FLOPs) of a step, by {name}", "; ".join(ends))
     draw(found, options.out)
     print(f"picture: {options.out}")
 

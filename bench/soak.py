@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import torch
-from measuring import machine, resident, table
+from measuring import machine, note, resident, table
 from runs_to_break import NUM_PHOTOS, Silent, load, run_silently, tiny_recipe
 
 from mae_core.runs.report import write_report
@@ -123,10 +123,16 @@ def main() -> None:
     if options.steps:
         started = time.monotonic()
         watch = soak(options.steps, options.intervals, options.workers)
-        print(table([f"{options.steps:,} steps", "second interval", "last interval", "growth"], growth(watch)))
+        rows = growth(watch)
+        print(table([f"{options.steps:,} steps", "second interval", "last interval", "growth"], rows))
+        for name, first, last, grown in rows:
+            note(f"{options.steps:,} steps: {name}", last, beside=f"{first} before, {grown}", goal="no growth")
         print(f"{NUM_PHOTOS} photographs, {time.monotonic() - started:.0f} s in all", flush=True)
     if options.lines:
-        print(table(["lines of metrics", "report written in", "its size", "memory that is left"], long_report(options.lines)))
+        rows = long_report(options.lines)
+        print(table(["lines of metrics", "report written in", "its size", "memory that is left"], rows))
+        lines, seconds, size, _ = rows[0]
+        note(f"report of {lines} lines of metrics", seconds, beside=size)
     sys.exit()
 
 

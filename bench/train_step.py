@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from measuring import DEVICE, in_own_process, machine, peak_above, ratio, small, table, take_turns
+from measuring import DEVICE, in_own_process, machine, note, peak_above, ratio, small, table, take_turns
 from plain import PlainMAE
 from torch import Tensor, nn
 
@@ -39,6 +39,13 @@ RECIPES = {
 }
 LAYOUTS = {"image": "hf-vitmae", "video": "hf-videomae"}
 PEERS = ("mae", "transformers", "transformers, compiled", "plain")
+GOALS = {
+    ("vit-b", "plain", "cpu"): "1.25",
+    ("vit-b", "transformers", "cpu"): "above 1",
+    ("videomae-b", "transformers", "cpu"): "above 1",
+    ("vit-b", "transformers", "cuda"): "2",
+}
+MFU_GOALS = {"vit-b": "30%", "vit-l": "45%", "vit-h": "45%"}
 Step = Callable[[], Tensor]
 
 
@@ -82,6 +89,7 @@ def hugging_face(subject: Subject, *, compiled: bool) -> tuple[nn.Module, Step]:
     layout, parts = LAYOUTS[subject.entry], subject.model.parts(subject.entry)
     (about,) = (content for name, content in files_beside(subject.model, layout=layout).items() if name == "config.json")
     generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(1)  # the same weights each time
     if subject.entry == "image":
         model = ViTMAEForPreTraining(ViTMAEConfig(**about))
         with torch.no_grad():  # it leaves zeros in its tables
@@ -147,18 +155,25 @@ def require_same_loss(subject: Subject, made: dict[str, tuple[nn.Module, Step]])
     return difference
 
 
-def training(model: nn.Module, loss_of: Step) -> Callable[[], None]:
-    """One step: forward, backward, fused AdamW."""
-    optimizer = torch.optim.AdamW(weight_decay_groups(model, 0.05), lr=1e-6, betas=(0.9, 0.95), fused=True)
+class Training:
+    """A model with its optimizer; a call is one step: forward, backward, fused AdamW."""
 
-    def step() -> None:
+    def __init__(self, model: nn.Module, loss_of: Step) -> None:
+        self.model, self.loss_of = model, loss_of
+        self.optimizer = torch.optim.AdamW(weight_decay_groups(model, 0.05), lr=1e-6, betas=(0.9, 0.95), fused=True)
+
+    def __call__(self) -> None:
         with torch.autocast(DEVICE, torch.bfloat16, enabled=DEVICE == "cuda"):
-            loss = loss_of()
+            loss = self.loss_of()
         loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
 
-    return step
+    @property
+    def kept(self) -> int:
+        """Bytes that are there between steps."""
+        states = [value for state in self.optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
+        return sum(tensor.nbytes for tensor in (*self.model.parameters(), *self.model.buffers(), *states))
 
 
 def peak(name: str, peer: str, batch: int, *, compiled: bool, tiny: bool) -> int:
@@ -170,7 +185,7 @@ def peak(name: str, peer: str, batch: int, *, compiled: bool, tiny: bool) -> int
         model, loss_of = make(subject, compiled=compiled, peers=[peer])[peer]
         if peer != "mae":
             subject.model.to("meta")
-        step = training(model, loss_of)
+        step = Training(model, loss_of)
         step()
         step()
 
@@ -191,6 +206,14 @@ def flops_of(config: Config) -> float:
     return sum(measured.training(source) for source in measured.samples)
 
 
+def memory_of(name: str, peer: str, step: Training, options: argparse.Namespace) -> int:
+    """The peak of a variant in bytes."""
+    if DEVICE == "cuda":
+        return step.kept + peak_above(step)
+    words = [name, "--peak", peer, "--batch", options.batch, *["--compile"] * options.compile, *["--tiny"] * options.tiny]
+    return int(in_own_process(__file__, *words))
+
+
 def compare(name: str, options: argparse.Namespace) -> list[list[str]]:
     """The rows of one model."""
     batch = options.batch
@@ -198,7 +221,7 @@ def compare(name: str, options: argparse.Namespace) -> list[list[str]]:
     made = make(subject, compiled=options.compile, peers=options.peers)
     difference = require_same_loss(subject, made)
     print(f"{name}: losses differ by {difference:.1e}", flush=True)
-    steps = {peer: training(model, loss_of) for peer, (model, loss_of) in made.items()}
+    steps = {peer: Training(model, loss_of) for peer, (model, loss_of) in made.items()}
     seconds = take_turns(steps, num_rounds=options.rounds)
     flops, device = flops_of(subject.config), hardware()
     rows = []
@@ -206,8 +229,14 @@ def compare(name: str, options: argparse.Namespace) -> list[list[str]]:
         rate = batch / statistics.median(times)
         used = f"{rate * flops / device.half:.1%}" if device else f"{rate * flops / 1e9:.0f} GFLOP/s"
         middle, low, high = ratio(seconds["mae"], times)
-        words = [name, "--peak", peer, "--batch", batch, *(["--compile"] * options.compile), *(["--tiny"] * options.tiny)]
-        memory = "" if options.no_memory else f"{int(in_own_process(__file__, *words)) / 2**30:.2f} GiB"
+        memory = "" if options.no_memory else f"{memory_of(name, peer, steps[peer], options) / 2**30:.2f} GiB"
+        what, goal = f"{name}, batch {batch}", GOALS.get((name, peer, DEVICE), "")
+        if peer != "mae":
+            note(f"{what}: mae beside {peer}", f"{middle:.2f} x as fast", beside=f"{low:.2f} to {high:.2f}", goal=goal)
+        elif device:
+            note(f"{what}: model FLOPs utilisation", used, goal=MFU_GOALS.get(name, ""))
+        if memory:
+            note(f"{what}: peak memory of {peer}", memory)
         rows.append([name, peer, f"{rate:.2f}", f"{middle:.2f} ({low:.2f} to {high:.2f})", used, memory])
     return rows
 
