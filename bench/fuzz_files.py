@@ -217,7 +217,7 @@ def main() -> None:
             if outcome.kind in (CRASHED, "failed"):
                 print(f"{kind} {outcome.number} ({outcome.name}): {outcome.result}", flush=True)
         slowest = max(outcome.seconds for outcome in outcomes)
-        memory = [outcome.memory for outcome in outcomes if outcome.memory]
+        memory = [outcome.memory for outcome in outcomes if outcome.memory] or [0]
         grown = f"{memory[0] / MIB:.0f} to {max(memory) / MIB:.0f} MiB"
         rows.append([kind, counts["read"], counts["refused"], counts[CRASHED], counts["failed"], f"{slowest:.2f} s", grown])
         what = f"{len(outcomes)} damaged files, {kind}"
