@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from mae_core import load_config
 from mae_core.runs.checkpoint import Checkpoint, list_checkpoints, load_newest, save_checkpoint
 from mae_core.runs.logs import MetricLog, read_metrics
+from mae_core.tasks.pretraining import Pretraining
 from mae_registry import MaeError
 
 
@@ -109,3 +110,17 @@ def test_a_clock_that_jumps_in_the_middle_of_a_run_changes_nothing(tiny_recipe, 
     entries = read_metrics(folder / "metrics.jsonl")
     assert all(entry["samples_per_s"] > 0 for entry in entries)
     assert [entry["wall_s"] for entry in entries] == sorted(entry["wall_s"] for entry in entries)
+
+
+def test_memory_that_is_not_sufficient_names_what_to_lower(tiny_recipe, tmp_path, monkeypatch):
+    true_losses = Pretraining.losses
+
+    def losses(self, forward, batch, inputs, weights):
+        if len(read_metrics(tmp_path / "run" / "metrics.jsonl")) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return true_losses(self, forward, batch, inputs, weights)
+
+    monkeypatch.setattr(Pretraining, "losses", losses)
+    with pytest.raises(MaeError, match=r"memory of the device.*train\.device_batch_size.*--resume"):
+        run(load_config(tiny_recipe), tmp_path / "run")
+    assert list_checkpoints(tmp_path / "run")
