@@ -1,9 +1,9 @@
 #!/bin/sh
 # All that is measured on one H100, in at most ten minutes: writes bench-gpu.md, one table with what was printed below it.
 #
-#   bench/gpu.sh                                        steps, memory, utilisation, trainer, scaling
-#   bench/gpu.sh --data '{name: shards, root: SHARDS}'  and how long the GPU is busy while it trains on these data
-#   bench/gpu.sh --tiny                                 tries it, on any machine
+#   bench/gpu.sh                    steps, memory, utilisation, the trainer, scaling
+#   bench/gpu.sh --photos SHARDS    and how much of the time the GPU is busy while it trains on these photographs
+#   bench/gpu.sh --tiny             tries it, on any machine
 #
 # PYTHON is the interpreter, .venv/bin/python by default. Needs no network and no installation of the project.
 set -eu

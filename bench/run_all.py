@@ -81,8 +81,8 @@ def chosen(options: argparse.Namespace) -> list[tuple[list[str], int]]:
     found = []
     for plan in plans:
         always, of_photos = PLANS[plan]
-        data = options.data or f"{{name: image_folder, root: {options.photos}}}"
-        for bench in (*always, *(of_photos if options.photos or options.data else ())):
+        data = f"{{name: image_folder, root: {options.photos}}}"
+        for bench in (*always, *(of_photos if options.photos else ())):
             text = bench.tiny if options.tiny else bench.full
             words = shlex.split(text.replace("{data}", shlex.quote(data)).replace("{photos}", shlex.quote(str(options.photos))))
             found.append((words, bench.seconds))
@@ -111,8 +111,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench.md"))
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--minutes", type=float, default=None, help="10 for `gpu`, else 90")
-    parser.add_argument("--photos", type=Path, help="a folder of photographs, for what reads some")
-    parser.add_argument("--data", default="", metavar="SECTION", help="of a recipe: what `gpu` trains on, such as shards")
+    parser.add_argument("--photos", type=Path, help="photographs in a folder or in shards, for what reads some")
     options = parser.parse_args()
     if unknown := set(options.plans) - set(PLANS):
         parser.error(f"unknown plans: {', '.join(sorted(unknown))}")
