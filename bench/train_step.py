@@ -51,7 +51,7 @@ Step = Callable[[], Tensor]
 
 @dataclass(frozen=True)
 class Subject:
-    """A model of ours with a batch for it, from which everything else is made."""
+    """A model of ours, on the CPU at first, with a batch for it on the device; everything else is made from them."""
 
     config: Config
     entry: str
@@ -63,7 +63,7 @@ class Subject:
         recipe = RECIPES[name]
         config = mae_core.load_config(recipe, small(recipe) if tiny else [])
         torch.manual_seed(0)
-        model = mae_core.build_model(config).to(DEVICE)
+        model = mae_core.build_model(config)
         entry = recipe.partition("/")[0]
         shape = model.parts(entry).tokenizer.sample_shape
         return cls(config, entry, model, torch.randn(batch, *shape, device=DEVICE))
@@ -74,10 +74,10 @@ class Subject:
 
 
 def ours(subject: Subject, *, compiled: bool) -> tuple[nn.Module, Step]:
+    model, generator = subject.model.to(DEVICE), torch.Generator().manual_seed(0)
     if compiled:
-        compile_blocks(subject.model)
-    generator = torch.Generator().manual_seed(0)
-    return subject.model, lambda: subject.model({subject.entry: subject.x}, generator=generator).loss
+        compile_blocks(model)
+    return model, lambda: model({subject.entry: subject.x}, generator=generator).loss
 
 
 def hugging_face(subject: Subject, *, compiled: bool) -> tuple[nn.Module, Step]:
@@ -252,7 +252,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="tiny models, to try this")
     parser.add_argument("--peak", choices=PEERS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    names = options.models or ["vit-b"]
+    names, options.peers = options.models or ["vit-b"], list(dict.fromkeys(["mae", *options.peers]))
     if unknown := set(names) - set(RECIPES):
         parser.error(f"unknown models: {', '.join(sorted(unknown))}")
     if options.peak:
