@@ -35,7 +35,11 @@ class Bench:
 
 
 SPEED = (
-    Bench("train_step.py vit-b --batch 8 --rounds 5", "train_step.py vit-b --batch 2 --rounds 2 --tiny", 900),
+    Bench(
+        "train_step.py vit-b --batch 8 --rounds 5 --peers mae transformers plain 'plain, default AdamW'",
+        "train_step.py vit-b --batch 2 --rounds 2 --tiny --peers mae transformers plain 'plain, default AdamW'",
+        900,
+    ),
     Bench("train_step.py videomae-b --batch 2 --rounds 3", "train_step.py videomae-b --batch 2 --rounds 2 --tiny", 900),
     Bench("trainer_overhead.py --batch 8 --steps 8", "trainer_overhead.py --batch 2 --steps 4 --tiny", 600),
     Bench("scaling.py --rounds 5", "scaling.py --rounds 2 --batch 4 --tiny", 600),

@@ -2,7 +2,7 @@
 
     python bench/train_step.py [vit-b vit-l vit-h videomae-b audiomae-b] [--batch 8] [--rounds 5] [--compile] [--tiny]
 
-All have the same weights, batch and AdamW, and hide equally many patches; that they compute the same loss is checked first.
+All have the same weights, batch and fused AdamW, and hide equally many patches; that the loss is the same is checked first.
 They take turns, and ratios are those of each round, because machines are never quiet. A CUDA device is used where there is
 one, in bf16. Memory is the peak of two steps in a process of their own, beyond what importing takes; on CUDA it is the GPU's.
 A peer that cannot do a model (or is not installed) is left out.
@@ -38,9 +38,12 @@ RECIPES = {
     "audiomae-b": "audio/audiomae_base",
 }
 LAYOUTS = {"image": "hf-vitmae", "video": "hf-videomae"}
-PEERS = ("mae", "transformers", "transformers, compiled", "plain")
+UNFUSED = "plain, default AdamW"
+"""The plain one with AdamW as torch has it by default, which is not fused."""
+PEERS = ("mae", "transformers", "transformers, compiled", "plain", UNFUSED)
 GOALS = {
     ("vit-b", "plain", "cpu"): "1.25",
+    ("vit-b", UNFUSED, "cpu"): "1.25",
     ("vit-b", "transformers", "cpu"): "above 1",
     ("videomae-b", "transformers", "cpu"): "above 1",
     ("vit-b", "transformers", "cuda"): "2",
@@ -121,6 +124,7 @@ def make(subject: Subject, *, compiled: bool, peers: Sequence[str]) -> dict[str,
         "transformers": lambda: hugging_face(subject, compiled=False),
         "transformers, compiled": lambda: hugging_face(subject, compiled=True),
         "plain": lambda: plain(subject),
+        UNFUSED: lambda: plain(subject),
         "mae": lambda: ours(subject, compiled=compiled),
     }
     made = {}
@@ -143,7 +147,7 @@ def require_same_loss(subject: Subject, made: dict[str, tuple[nn.Module, Step]])
         for name, (model, _) in made.items():
             if name == "mae":
                 losses.append(model({subject.entry: subject.x}, masks={subject.entry: mask}).loss)
-            elif name == "plain":
+            elif name in ("plain", UNFUSED):
                 losses.append(model(subject.x, mask.hidden))
             elif subject.entry == "image":
                 losses.append(model(subject.x, noise=noise).loss)
@@ -156,11 +160,12 @@ def require_same_loss(subject: Subject, made: dict[str, tuple[nn.Module, Step]])
 
 
 class Training:
-    """A model with its optimizer; a call is one step: forward, backward, fused AdamW."""
+    """A model with its optimizer; a call is one step: forward, backward, AdamW (fused, or as torch has it by default)."""
 
-    def __init__(self, model: nn.Module, loss_of: Step) -> None:
+    def __init__(self, model: nn.Module, loss_of: Step, *, fused: bool) -> None:
         self.model, self.loss_of = model, loss_of
-        self.optimizer = torch.optim.AdamW(weight_decay_groups(model, 0.05), lr=1e-6, betas=(0.9, 0.95), fused=True)
+        groups = weight_decay_groups(model, 0.05)
+        self.optimizer = torch.optim.AdamW(groups, lr=1e-6, betas=(0.9, 0.95), fused=True if fused else None)
 
     def __call__(self) -> None:
         with torch.autocast(DEVICE, torch.bfloat16, enabled=DEVICE == "cuda"):
@@ -185,7 +190,7 @@ def peak(name: str, peer: str, batch: int, *, compiled: bool, tiny: bool) -> int
         model, loss_of = make(subject, compiled=compiled, peers=[peer])[peer]
         if peer != "mae":
             subject.model.to("meta")
-        step = Training(model, loss_of)
+        step = Training(model, loss_of, fused=peer != UNFUSED)
         step()
         step()
 
@@ -221,7 +226,7 @@ def compare(name: str, options: argparse.Namespace) -> list[list[str]]:
     made = make(subject, compiled=options.compile, peers=options.peers)
     difference = require_same_loss(subject, made)
     print(f"{name}: losses differ by {difference:.1e}", flush=True)
-    steps = {peer: Training(model, loss_of) for peer, (model, loss_of) in made.items()}
+    steps = {peer: Training(model, loss_of, fused=peer != UNFUSED) for peer, (model, loss_of) in made.items()}
     seconds = take_turns(steps, num_rounds=options.rounds)
     flops, device = flops_of(subject.config), hardware()
     rows = []
