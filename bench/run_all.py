@@ -4,6 +4,7 @@
 
 `speed` and `reliability` are for a CPU and the default where there is no GPU; `gpu` is for one H100, within ten minutes.
 What would begin after the minutes have passed is left out, and the table says so. --tiny tries everything at the smallest size.
+The picture of scaling.py lies beside the table.
 """
 
 import argparse
@@ -42,7 +43,7 @@ SPEED = (
     ),
     Bench("train_step.py videomae-b --batch 2 --rounds 3", "train_step.py videomae-b --batch 2 --rounds 2 --tiny", 900),
     Bench("trainer_overhead.py --batch 8 --steps 8", "trainer_overhead.py --batch 2 --steps 4 --tiny", 600),
-    Bench("scaling.py --rounds 5", "scaling.py --rounds 2 --batch 4 --tiny", 600),
+    Bench("scaling.py --rounds 5 --out {picture}", "scaling.py --rounds 2 --batch 4 --tiny --out {picture}", 600),
     Bench("masks.py --rounds 5", "masks.py --rounds 1 --batch 8 --step-batch 1", 600),
     Bench("audio_loading.py --rounds 5", "audio_loading.py --rounds 1 --clips 4", 600),
 )
@@ -67,7 +68,7 @@ GPU = (
         "trainer_overhead.py --batch 2 --steps 4 --tiny",
         90,
     ),
-    Bench("scaling.py --rounds 5", "scaling.py --rounds 2 --batch 4 --tiny", 90),
+    Bench("scaling.py --rounds 5 --out {picture}", "scaling.py --rounds 2 --batch 4 --tiny --out {picture}", 90),
 )
 GPU_PHOTOS = (
     Bench(
@@ -88,7 +89,8 @@ def chosen(options: argparse.Namespace) -> list[tuple[list[str], int]]:
         data = f"{{name: image_folder, root: {options.photos}}}"
         for bench in (*always, *(of_photos if options.photos else ())):
             text = bench.tiny if options.tiny else bench.full
-            words = shlex.split(text.replace("{data}", shlex.quote(data)).replace("{photos}", shlex.quote(str(options.photos))))
+            given = {"data": data, "photos": options.photos, "picture": options.out.with_suffix(".png")}
+            words = shlex.split(text.format(**{name: shlex.quote(str(value)) for name, value in given.items()}))
             found.append((words, bench.seconds))
     return found
 
@@ -139,6 +141,7 @@ def main() -> None:
             sections.append(f"`python bench/{text}`\n\n```text\n{out.strip()}\n```\n")
         rows = [json.loads(line) for line in notes.read_text().splitlines()]
     summary = table(["what", "measured", "range, or beside", "goal"], rows)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(f"Measured on {described}.\n\n{summary}\n\n" + "\n".join(sections))
     print(f"{summary}\n\n{options.out}: {(time.monotonic() - began) / 60:.1f} minutes in all")
     sys.exit(bool(failed))
