@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from mae_core.cli.requeue import requeue
 from mae_registry import MaeError
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ def run_training(
     except Interrupted as error:
         if error.signal != signal.SIGPIPE:  # then nobody reads it
             console.print(f"{error}\nto continue it:  {shell([*command, '--out', str(out or folder), '--resume'])}")
+        if world.is_writer and (answer := requeue(error.signal)):
+            console.print(answer)
         raise SystemExit(SIGNALLED + error.signal) from None
     finally:
         if world.is_writer:

@@ -19,6 +19,7 @@ from mae_core.config.yaml_tree import parse_yaml, plain
 from mae_core.files import write_atomically
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.registry import registry
+from mae_core.runs.lock import require_still_locked
 from mae_core.runs.published import Origin, Say, published_model
 from mae_core.runs.sharded import SUFFIX, is_shared, read_parts, write_parts
 from mae_core.runs.weights import (
@@ -64,6 +65,8 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, *, keep: int, is_writer: 
 
     It is the folder `step-N.parts` where several devices share the weights. All processes call this, and one is the writer.
     """
+    if is_writer:
+        require_still_locked(run)
     if is_shared(checkpoint.model):
         path = run / FOLDER / f"step-{checkpoint.step:08d}{SUFFIX}"
         content = _content(checkpoint)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mae_core.training.interrupts import SIGNALS
 from mae_registry import ConfigError, MaeError
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 GRACE = 15.0
 """Seconds that the other processes have to end when one of them has failed."""
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FAILURE = "failure"
 """The key under which a run's processes find why it ends."""
 
@@ -131,7 +131,7 @@ def _passing_on(processes: Sequence["subprocess.Popen[bytes]"]) -> Generator[Non
         for process in processes:
             process.send_signal(number)
 
-    heeded = [number for number in FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
+    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     previous = {number: signal.signal(number, pass_on) for number in heeded}
     try:
         yield

@@ -18,6 +18,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter  # pyrigh
 
 from mae_core.interfaces import BadSample, Sample, Source
 from mae_core.masking.sampling import derive_seed
+from mae_core.training.interrupts import SIGNALS
 from mae_core.training.launch import place
 from mae_core.training.plan import Key
 from mae_registry import MaeError, cause_of
@@ -203,6 +204,6 @@ def _end(batches: Iterator[object], workers: Iterable[BaseProcess]) -> None:
 
 def _prepare_worker(worker: int) -> None:
     """Ctrl-C and a scheduler's SIGTERM reach every process of the group; the main one decides, and workers end with it."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
