@@ -2,6 +2,7 @@
 
 import functools
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from mae_core.cli.training import Out, Overrides, Overwrite, Resume, refuse_both, run_training, shell
+from mae_core.cli.training import (
+    Device,
+    DryRun,
+    Out,
+    Overrides,
+    Overwrite,
+    Resume,
+    on_device,
+    refuse_both,
+    rehearse_training,
+    run_training,
+    shell,
+)
 from mae_registry import MaeError
 
 if TYPE_CHECKING:
@@ -65,6 +78,7 @@ class _Asked:
     out: Path | None
     resume: bool
     overwrite: bool
+    dry_run: bool
 
     @functools.cached_property
     def pretrained(self) -> "Config":
@@ -117,10 +131,12 @@ def finetune(
     out: Out = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    device: Device = "auto",
+    dry_run: DryRun = False,
 ) -> None:
     """Fine-tune a pre-trained encoder on labelled data, and measure it on those that are held out."""
-    overrides = [*_of_teacher(teacher), *(overrides or [])]
-    _evaluate(_Asked("finetune", checkpoint, data, overrides, recipe, modality, seeds, out, resume, overwrite))
+    overrides = [*_of_teacher(teacher), *(overrides or []), *on_device(device)]
+    _evaluate(_Asked("finetune", checkpoint, data, overrides, recipe, modality, seeds, out, resume, overwrite, dry_run))
 
 
 def probe(
@@ -133,6 +149,8 @@ def probe(
     out: Out = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    device: Device = "auto",
+    dry_run: DryRun = False,
     fast: Annotated[
         bool,
         typer.Option(
@@ -153,8 +171,8 @@ def probe(
     if fast:
         from mae_core.cli.features import fast_probe
 
-        if overrides or recipe or resume:
-            raise typer.BadParameter("--fast has no recipe: leave out KEY=VALUE, --recipe and --resume")
+        if overrides or recipe or resume or dry_run:
+            raise typer.BadParameter("--fast has no recipe: leave out KEY=VALUE, --recipe, --resume and --dry-run")
         fast_probe(
             checkpoint,
             data,
@@ -165,12 +183,13 @@ def probe(
             num_seeds=seeds,
             out=out,
             overwrite=overwrite,
+            device=device,
         )
         return
     if layer or views > 1:
         raise typer.BadParameter("--layer and --views need --fast")
-    overrides = [*_of_teacher(teacher), *(overrides or [])]
-    _evaluate(_Asked("probe", checkpoint, data, overrides, recipe, modality, seeds, out, resume, overwrite))
+    overrides = [*_of_teacher(teacher), *(overrides or []), *on_device(device)]
+    _evaluate(_Asked("probe", checkpoint, data, overrides, recipe, modality, seeds, out, resume, overwrite, dry_run))
 
 
 def _of_teacher(teacher: bool) -> list[str]:
@@ -179,7 +198,11 @@ def _of_teacher(teacher: bool) -> list[str]:
 
 
 def _evaluate(asked: _Asked) -> None:
-    refuse_both(resume=asked.resume, overwrite=asked.overwrite)
+    refuse_both(resume=asked.resume, overwrite=asked.overwrite, dry_run=asked.dry_run)
+    if asked.dry_run:
+        with tempfile.TemporaryDirectory() as folder:  # for the split of the data
+            rehearse_training(_fresh(asked, Path(folder)), asked.out, overwrite=asked.overwrite)
+        return
     if asked.num_seeds > 1:
         folder = _evaluate_seeds(asked)
     else:

@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -28,26 +28,58 @@ INTERRUPTED = SIGNALLED + signal.SIGINT
 Out = Annotated[Path | None, typer.Option(help="The folder to write the run to.", show_default="runs/RECIPE, with a number")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the folder --out.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete the run in the folder --out, and start again.")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option("--device", help="What to compute on. auto: a GPU where there is one.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything, say what would be trained on what, and stop. Nothing is written.")
+]
 
 
 def pretrain(
-    recipe: Recipe, overrides: Overrides = None, out: Out = None, resume: Resume = False, overwrite: Overwrite = False
+    recipe: Recipe,
+    overrides: Overrides = None,
+    out: Out = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+    dry_run: DryRun = False,
 ) -> None:
     """Pre-train a masked autoencoder from a recipe."""
-    refuse_both(resume=resume, overwrite=overwrite)
+    refuse_both(resume=resume, overwrite=overwrite, dry_run=dry_run)
     from mae_core.config import load_config
     from mae_core.runs.folder import choose_folder
 
-    config = load_config(recipe, overrides or [])
+    overrides = [*(overrides or []), *on_device(device)]
+    config = load_config(recipe, overrides)
+    if dry_run:
+        rehearse_training(config, out, overwrite=overwrite)
+        return
     folder = choose_folder(config.name, out, resume=resume, overwrite=overwrite)
-    run_training(config, folder, ["pretrain", recipe, *(overrides or [])], resume=resume, overwrite=overwrite)
+    run_training(config, folder, ["pretrain", recipe, *overrides], resume=resume, overwrite=overwrite)
     _say_what_next(config, folder)
 
 
-def refuse_both(*, resume: bool, overwrite: bool) -> None:
-    """To go on with a run and to delete it exclude each other."""
-    if resume and overwrite:
-        raise typer.BadParameter("--resume and --overwrite cannot be used together")
+def refuse_both(*, resume: bool, overwrite: bool, dry_run: bool) -> None:
+    """To go on with a run excludes deleting it, and a dry run is a new one."""
+    if resume and (overwrite or dry_run):
+        raise typer.BadParameter(f"--resume and {'--overwrite' if overwrite else '--dry-run'} cannot be used together")
+
+
+def on_device(device: str) -> list[str]:
+    """The override that says so in the recipe of a run."""
+    return [] if device == "auto" else [f"train.device={device}"]
+
+
+def rehearse_training(config: "Config", out: Path | None, *, overwrite: bool) -> None:
+    """Check all that a training needs, and print what it would say when it begins."""
+    from mae_core.runs.folder import require_free
+    from mae_core.training.run import rehearse
+
+    if out is not None:
+        require_free(out, overwrite=overwrite)
+    said = rehearse(config, out or Path())
+    typer.echo(f"recipe  {config.name}\n{said}\neverything is ready; nothing was written")
 
 
 def run_training(

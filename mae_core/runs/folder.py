@@ -36,7 +36,7 @@ WRITTEN = (
 FOLDERS = (FOLDER, "pictures", WRONG, "tensorboard")
 
 WITHOUT_EFFECT = re.compile(
-    r"train\.(num_workers|checkpoint_steps|keep_checkpoints|num_pictures|num_validations|max_bad_share)|task\.probe(\..*)?"
+    r"train\.(device|num_workers|checkpoint_steps|keep_checkpoints|num_pictures|num_validations|max_bad_share)|task\.probe(\..*)?"
 )
 """Keys that do not change the weights."""
 PLACES = re.compile(r"(data\.\w+|task\.validation)\.(root|labels)")

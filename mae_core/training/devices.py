@@ -24,14 +24,16 @@ class Autocast(MixedPrecision):
         return data
 
 
-def best_device() -> torch.device:
-    """A GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def choose_device(asked: str = "auto") -> torch.device:
+    """The device that was asked for; "auto" is a GPU where there is one. Raises ConfigError where it is not there."""
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("there is no GPU that torch can use; `mae doctor` says why. Leave the device out, or take cpu")
+    return torch.device("cuda" if torch.cuda.is_available() and asked != "cpu" else "cpu")
 
 
 def make_fabric(settings: TrainSettings) -> Fabric:
-    """One device, a GPU where there is one. Raises ConfigError for a precision that it does not have."""
-    device = best_device().type
+    """One device, in its precision. Raises ConfigError for what this machine does not have."""
+    device = choose_device(settings.device).type
     match settings.precision:
         case "auto" if device == "cuda":
             precision = "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"

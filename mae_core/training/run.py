@@ -12,6 +12,17 @@ from mae_core.training.preflight import build_task, check_recipe
 from mae_core.training.trainer import Trainer
 
 
+def rehearse(config: Config, folder: Path) -> str:
+    """Check all that is checked before a training begins, and return what it would say then. Writes nothing to `folder`.
+
+    Raises MaeError for what a person must mend.
+    """
+    check_recipe(config)
+    task = build_task(config)
+    task.open_data()
+    return Trainer(task, config, folder).summary()
+
+
 def train(config: Config, folder: Path, *, make_display: MakeDisplay, resume: bool = False, overwrite: bool = False) -> None:
     """Train what `config` describes, and leave everything in `folder`.
 

@@ -25,6 +25,8 @@ class TrainSettings:
 
     auto: the largest that fits the GPU, found out by trying when the run starts; on a CPU at most 64.
     """
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train. auto: on a GPU where there is one."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """auto: bf16-mixed on a GPU that has it, 16-mixed on an older one, 32-true on a CPU."""
     compile: bool = False

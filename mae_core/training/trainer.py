@@ -102,7 +102,7 @@ class Trainer:
         num_steps, num_pictures = self.plan.num_steps, self.settings.num_pictures
         picture_steps = evenly_spaced(num_pictures, num_steps)
         remove_pictures(self.folder, after_step=self.steps_done)
-        journal.say(self._summary())
+        journal.say(self.summary())
         batches = MicroBatches(
             self.plan,
             device_batch=self.device_batch,
@@ -271,7 +271,7 @@ class Trainer:
     def _choose_device_batch(self, source: str) -> int:
         return choose_device_batch(self.task, source, self.settings, fabric=self.fabric, world=self.world, model=self.model)
 
-    def _summary(self) -> str:
+    def summary(self) -> str:
         """What begins here, for a person: one line each on data, device, model and steps."""
         data = ", ".join(f"{name} ({counted(len(source), 'sample')})" for name, source in self.task.sources.items())
         at_once = ", ".join(map(str, sorted(set(self.device_batch.values()))))
