@@ -73,7 +73,7 @@ def statistics(
         int | None, typer.Option(min=1, help="Read this many samples, spread evenly over the data, instead of all.")
     ] = None,
 ) -> None:
-    """Measure what the tokenizers need to know about the data, such as the mean, and print it as KEY=VALUE."""
+    """Measure what the tokenizers need to know about the data, such as the mean, and print it as KEY=VALUE and as YAML."""
     from mae_core.build import modality, modality_of
     from mae_core.config import load_config
     from mae_core.training.sources import build_datasets
@@ -90,9 +90,21 @@ def statistics(
             f"{', '.join(datasets)} has no statistics to measure; the constants of its tokenizer are part of the recipe"
         )
     for name, measure in measures.items():
-        for key, value in resolve(measure)(_read(datasets[name], num_samples)).items():
-            shown = f"[{','.join(f'{item:.7g}' for item in value)}]" if isinstance(value, list) else f"{value:.7g}"
-            typer.echo(f"model.modalities.{name}.tokenizer.{key}={shown}")
+        measured = resolve(measure)(_read(datasets[name], num_samples))
+        _print_section(name, "tokenizer", {key: _short(value) for key, value in measured.items()})
+
+
+def _short(value: "float | list[float]") -> str:
+    """A number, or a list of them, as YAML."""
+    return f"[{','.join(map(_short, value))}]" if isinstance(value, list) else f"{value:.7g}"
+
+
+def _print_section(entry: str, part: str, values: Mapping[str, str]) -> None:
+    """Print for other programs, on standard output, what a command line takes; and for people, what a recipe does."""
+    for key, value in values.items():
+        typer.echo(f"model.modalities.{entry}.{part}.{key}={value}")
+    section = ", ".join(f"{key}: {value}" for key, value in values.items())
+    typer.echo(f"in a recipe:\nmodel:\n  modalities:\n    {entry}:\n      {part}: {{{section}}}", err=True)
 
 
 def _write_basis(path: Path, config: "Config", datasets: "Mapping[str, Dataset]", num_samples: int | None) -> None:
@@ -111,7 +123,7 @@ def _write_basis(path: Path, config: "Config", datasets: "Mapping[str, Dataset]"
     shares = basis[VARIANCES].cumsum(0) / basis[VARIANCES].sum()
     for share in (0.9, 0.99, 0.999):
         typer.echo(f"{int((shares < share).sum()) + 1} components hold {share:.1%} of the variance", err=True)
-    typer.echo(f"model.modalities.{name}.target.file={path}")
+    _print_section(name, "target", {"file": str(path)})
 
 
 def _read(dataset: "Dataset", num_samples: int | None) -> "Iterator[Tensor]":
