@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
 
 from mae_core.cli.training import Overrides, Recipe
 from mae_registry import MaeError
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
 
     from mae_core.config import Config
     from mae_core.interfaces import Dataset
+
+
+class WithLayouts(TyperCommand):
+    """A command whose help ends with the layouts that plugins have."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print it. The registry is only asked for the names, so that no layout is imported."""
+        from mae_core.registry import registry
+
+        self.epilog = f"Layouts: {', '.join(registry().names('layouts'))}."
+        super().format_help(ctx, formatter)
 
 
 def convert(
@@ -34,7 +46,7 @@ def convert(
         str | None,
         typer.Option(
             "--to",
-            help="The layout to write, such as timm or mae; `mae plugins` lists them.",
+            help="The layout to write, such as timm or mae.",
             show_default="this project's own",
         ),
     ] = None,

@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from mae_core.cli import main
+from mae_core.registry import registry
 from mae_core.runs.weights import read_weights
 
 
@@ -444,6 +445,12 @@ def test_a_closed_pipe_is_no_error():
         text=True,
     )
     assert "Traceback" not in done.stderr
+
+
+def test_the_help_of_convert_lists_all_layouts(mae):
+    _, out, _ = mae("convert", "-h")
+    listed = out.partition("Layouts: ")[2].strip().removesuffix(".").replace(",", "").split()
+    assert listed == registry().names("layouts")
 
 
 def test_what_is_no_checkpoint_is_told_as_such(mae, trained, tmp_path):
