@@ -84,13 +84,17 @@ def statistics(
     num_samples: Annotated[
         int | None, typer.Option(min=1, help="Read this many samples, spread evenly over the data, instead of all.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file of --pca if it exists.")] = False,
 ) -> None:
     """Measure what the tokenizers need to know about the data, such as the mean, and print it as KEY=VALUE and as YAML."""
     from mae_core.build import modality, modality_of
     from mae_core.config import load_config
+    from mae_core.files import require_output
     from mae_core.training.sources import build_datasets
     from mae_registry import resolve
 
+    if pca is not None:
+        require_output(pca, suffixes=(".safetensors",), overwrite=overwrite)
     config = load_config(recipe, overrides or [])
     datasets = build_datasets(config)
     if pca is not None:

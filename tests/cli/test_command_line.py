@@ -247,6 +247,30 @@ def test_reconstruct_destroys_no_file(mae, trained, photos, tmp_path):
         image.load()
 
 
+@pytest.mark.parametrize(
+    ("words", "suffix"),
+    [
+        (["masks", "show", "random", "ratio=0.5", "--draws", "2", "-o"], ".png"),
+        (["report", "{run}", "{run}/../run/../run", "-o"], ".html"),
+        (["statistics", "{run}/config.yaml", "--pca"], ".safetensors"),
+        (["convert", "{run}", "-o"], ".safetensors"),
+        (["embed", "{run}", "{photo}", "-o"], ".npy"),
+    ],
+)
+def test_no_output_destroys_a_file(mae, trained, photos, tmp_path, words, suffix):
+    command = [word.format(run=trained, photo=next(photos.iterdir())) for word in words]
+    before = {path: path.read_bytes() for path in trained.iterdir() if path.is_file()}
+    (tmp_path / f"note{suffix}").write_text("to be kept")
+    assert_fails(mae(*command, trained / f"report{suffix}"), f"lies in the folder of the run {trained}")
+    assert_fails(mae(*command, trained / "config.yaml"), "must end in")
+    assert_fails(mae(*command, tmp_path / f"note{suffix}"), "replace it with --overwrite")
+    assert (tmp_path / f"note{suffix}").read_text() == "to be kept"
+    assert {path: path.read_bytes() for path in trained.iterdir() if path.is_file()} == before
+    code, _, err = mae(*command, tmp_path / f"note{suffix}", "--overwrite")
+    assert code == 0, err
+    assert (tmp_path / f"note{suffix}").read_bytes() != b"to be kept"
+
+
 def test_reconstruct_without_a_name_takes_a_free_one(mae, trained, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     photo = next(photos.iterdir())
