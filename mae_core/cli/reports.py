@@ -34,9 +34,9 @@ def report(
     from mae_core.runs.report import write_report
 
     runs = list(dict.fromkeys(runs))
+    groups = compare(runs) if as_json or len(runs) > 1 else []
     if len(runs) > 1:
         require_output(output, suffixes=(".html",), overwrite=overwrite)
-    groups = compare(runs) if as_json or len(runs) > 1 else []
     page = write_report(runs[0]) if len(runs) == 1 else write_comparison(groups, output)
     if as_json:
         typer.echo(json.dumps({"page": str(page), "groups": [group.to_json() for group in groups]}, indent=2))
