@@ -3,6 +3,7 @@
 #   make demo    train a small image MAE on bundled photographs (four to seven minutes), see what it reconstructs
 #   make demo-video, make demo-audio    the same for clips and sounds that it makes up
 #   make test    run every test
+#   make oldest-test    convert weights from and to the oldest transformers that is allowed
 #   make wheels-test    build the wheels and try them outside of the checkout
 #   make docs    build the documentation into site/
 #   make doc-tables    write the tables in docs/ again that are made from the code and the recipes
@@ -17,7 +18,7 @@ BIN := .venv/bin
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 SOURCES := mae_core registry plugins tests bench docs/hooks.py docs/tables.py docs/mask_pictures.py docs/architecture_picture.py docs/examples .ci
 
-.PHONY: demo demo-video demo-audio test wheels-test docs doc-tables mask-pictures architecture-picture bench check fix clean
+.PHONY: demo demo-video demo-audio test oldest-test wheels-test docs doc-tables mask-pictures architecture-picture bench check fix clean
 
 demo: .venv/installed
 	$(BIN)/mae pretrain demo/image
@@ -27,6 +28,10 @@ demo-video demo-audio: demo-%: .venv/installed
 
 test: .venv/installed-for-tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --durations 10
+
+oldest-test: .venv/installed-for-tests
+	$(BIN)/python -m pip install --quiet --upgrade --target .venv/oldest transformers==5.0.0
+	PYTHONPATH=.venv/oldest $(BIN)/python -m pytest plugins/*/tests/test_hugging_face*.py tests/runs/test_convert.py
 
 wheels-test: .venv/installed-for-tests
 	$(BIN)/python -m pytest .ci/test_wheels.py

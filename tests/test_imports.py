@@ -233,6 +233,7 @@ def command(*arguments: str) -> str:
         command("--help"),
         command("--version"),
         command("pretrain", "--help"),
+        command("convert", "--help"),
         command("plugins"),
         command("plugins", "--json"),
     ],

@@ -88,7 +88,8 @@ for panel, commands in {
     },
 }.items():
     for name, command in commands.items():
-        app.command(name, rich_help_panel=panel)(command)
+        kind = tools.WithLayouts if name == "convert" else None
+        app.command(name, cls=kind, rich_help_panel=panel)(command)
 app.command("recipes", rich_help_panel="Recipes")(recipes.recipes)
 app.command("cost", rich_help_panel="Recipes")(cost.cost)
 app.add_typer(masks.app, name="masks", rich_help_panel="Recipes")

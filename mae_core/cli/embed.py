@@ -10,6 +10,7 @@ import typer
 
 from mae_core.cli.evaluation import Checkpoint, Teacher
 from mae_core.cli.features import Layer, progress_bar, say
+from mae_core.cli.training import Device
 from mae_registry import MaeError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def embed(
         typer.Option(help="The modality of the files, if the model has several.", show_default="the one that reads them"),
     ] = None,
     teacher: Teacher = False,
+    device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write what the encoder makes of files: one vector each, with their names."""
@@ -45,7 +47,9 @@ def embed(
         require_output(path, suffixes=suffixes, inputs=[checkpoint, *inputs], overwrite=overwrite)
     require_writer(output, has_tokens=pool == "tokens")
     readout = Readout(pool, layer)
-    features = _embed(checkpoint, inputs, readout, entry=modality, outputs=files_written(output), teacher=teacher)
+    features = _embed(
+        checkpoint, inputs, readout, entry=modality, outputs=files_written(output), teacher=teacher, device=device
+    )
     facts = {"checkpoint": str(checkpoint), "readout": str(readout)}
     vectors = features.vectors[readout]
     write_features(output, features.names, vectors, facts=facts)
@@ -56,16 +60,24 @@ def embed(
 
 
 def _embed(
-    checkpoint: Path, inputs: Sequence[Path], readout: "Readout", *, entry: str | None, outputs: Sequence[Path], teacher: bool
+    checkpoint: Path,
+    inputs: Sequence[Path],
+    readout: "Readout",
+    *,
+    entry: str | None,
+    outputs: Sequence[Path],
+    teacher: bool,
+    device: str,
 ) -> "Features":
     from mae_core.build import modality as find_modality
     from mae_core.evaluation.feature_files import Files
     from mae_core.evaluation.features import encode_dataset
     from mae_core.runs.backbone import load_backbone_and_config
     from mae_core.runs.published import Origin
-    from mae_core.training.devices import best_device
+    from mae_core.training.devices import choose_device
 
     backbone, config = load_backbone_and_config(checkpoint, Origin(say=say), teacher=teacher)
+    backbone = backbone.to(choose_device(device))
     chosen = _entry_of(config, inputs, entry)
     modality = find_modality(backbone.types[chosen])
     paths = _list_files(inputs, modality.file_suffixes)
@@ -74,7 +86,7 @@ def _embed(
             raise MaeError(f"cannot write {output}: it is one of the files that are read; choose another name")
     files = Files(paths, read=modality.read, tokenizer=copy.deepcopy(backbone.input(chosen).tokenizer))
     with progress_bar("encoding") as progress:
-        features = encode_dataset(backbone.to(best_device()), files, entry=chosen, readouts=[readout], progress=progress)
+        features = encode_dataset(backbone, files, entry=chosen, readouts=[readout], progress=progress)
     for skipped in features.skipped:
         say(f"skipped: {skipped.reason}")
     return features

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,13 +12,17 @@ import typer
 from rich.console import Console
 
 from mae_core.cli.training import (
+    Device,
+    DryRun,
     Out,
     Overrides,
     Overwrite,
     Resume,
-    chosen_folder,
+    is_restarted,
     on_all_devices,
+    on_device,
     refuse_both,
+    rehearse_training,
     run_training,
     shell,
 )
@@ -76,6 +81,7 @@ class _Asked:
     out: Path | None
     resume: bool
     overwrite: bool
+    dry_run: bool
 
     @functools.cached_property
     def pretrained(self) -> "Config":
@@ -128,10 +134,12 @@ def finetune(
     out: Out = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    device: Device = "auto",
+    dry_run: DryRun = False,
 ) -> None:
     """Fine-tune a pre-trained encoder on labelled data, and measure it on those that are held out."""
-    overrides = [*_of_teacher(teacher), *(overrides or [])]
-    _evaluate(_Asked("finetune", checkpoint, data, overrides, recipe, modality, seeds, out, resume, overwrite))
+    overrides = [*_of_teacher(teacher), *(overrides or []), *on_device(device)]
+    _evaluate(_Asked("finetune", checkpoint, data, overrides, recipe, modality, seeds, out, resume, overwrite, dry_run))
 
 
 def probe(
@@ -144,6 +152,8 @@ def probe(
     out: Out = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    device: Device = "auto",
+    dry_run: DryRun = False,
     fast: Annotated[
         bool,
         typer.Option(
@@ -164,8 +174,8 @@ def probe(
     if fast:
         from mae_core.cli.features import fast_probe
 
-        if overrides or recipe or resume:
-            raise typer.BadParameter("--fast has no recipe: leave out KEY=VALUE, --recipe and --resume")
+        if overrides or recipe or resume or dry_run:
+            raise typer.BadParameter("--fast has no recipe: leave out KEY=VALUE, --recipe, --resume and --dry-run")
         fast_probe(
             checkpoint,
             data,
@@ -176,12 +186,13 @@ def probe(
             num_seeds=seeds,
             out=out,
             overwrite=overwrite,
+            device=device,
         )
         return
     if layer or views > 1:
         raise typer.BadParameter("--layer and --views need --fast")
-    overrides = [*_of_teacher(teacher), *(overrides or [])]
-    _evaluate(_Asked("probe", checkpoint, data, overrides, recipe, modality, seeds, out, resume, overwrite))
+    overrides = [*_of_teacher(teacher), *(overrides or []), *on_device(device)]
+    _evaluate(_Asked("probe", checkpoint, data, overrides, recipe, modality, seeds, out, resume, overwrite, dry_run))
 
 
 def _of_teacher(teacher: bool) -> list[str]:
@@ -190,10 +201,15 @@ def _of_teacher(teacher: bool) -> list[str]:
 
 
 def _evaluate(asked: _Asked) -> None:
-    refuse_both(resume=asked.resume, overwrite=asked.overwrite)
+    refuse_both(resume=asked.resume, overwrite=asked.overwrite, dry_run=asked.dry_run)
+    if asked.dry_run:
+        with tempfile.TemporaryDirectory() as folder:  # for the split of the data
+            rehearse_training(_fresh(asked, Path(folder)), asked.out, overwrite=asked.overwrite)
+        return
     from mae_core.config import load_config
 
     with on_all_devices(load_config(asked.chosen_recipe, asked.overrides)) as world:
+        asked = replace(asked, resume=asked.resume or is_restarted(asked.out))
         folder = _evaluate_seeds(asked, world) if asked.num_seeds > 1 else _train(asked, world)
         if world.is_writer:
             _say_what_was_found(asked, folder)
@@ -235,8 +251,10 @@ def _evaluate_seeds(asked: _Asked, world: "World") -> Path:
 
 
 def _folder(asked: _Asked) -> Path:
+    from mae_core.runs.folder import choose_folder
+
     name = "" if asked.out else _name(asked)
-    return chosen_folder(name, asked.out, resume=asked.resume, overwrite=asked.overwrite)
+    return choose_folder(name, asked.out, resume=asked.resume, overwrite=asked.overwrite)
 
 
 def _name(asked: _Asked) -> str:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from mae_core.cli.evaluation import Checkpoint, Data, Entry, Teacher
+from mae_core.cli.training import Device
 from mae_registry import MaeError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def knn(
     teacher: Teacher = False,
     out: Out = None,
     overwrite: Overwrite = False,
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Classify held-out samples by their nearest neighbours among the features of the others: no training at all."""
@@ -51,7 +53,7 @@ def knn(
     readout = Readout(pool, layer)
     with _folder("knn", out, overwrite=overwrite) as folder:
         started = time.monotonic()
-        frozen = _open(checkpoint, data, entry=modality, folder=folder, teacher=teacher)
+        frozen = _open(checkpoint, data, entry=modality, folder=folder, teacher=teacher, device=device)
         require_one_label(frozen.train, frozen.held_out)
         train, held_out = _encode_both(frozen, [readout])
         votes = classify(
@@ -77,6 +79,7 @@ def fast_probe(
     num_seeds: int = 1,
     out: Path | None = None,
     overwrite: bool = False,
+    device: str = "auto",
 ) -> None:
     """`mae probe --fast`: features are computed once, and a grid of linear heads is trained on them.
 
@@ -86,12 +89,13 @@ def fast_probe(
         layers: outputs of these layers of the encoder are tried, beside that of the whole encoder.
         num_views: how often training samples are encoded: once as they are, and augmented for all further times.
         num_seeds: seeds of the validation split and of the order of samples, from 0 on.
+        device: auto, cpu or cuda.
     """
     from mae_core.evaluation.fast_probe import fast_probe as probe
 
     with _folder("fast_probe", out, overwrite=overwrite) as folder:
         started = time.monotonic()
-        frozen = _open(checkpoint, data, entry=entry, folder=folder, teacher=teacher)
+        frozen = _open(checkpoint, data, entry=entry, folder=folder, teacher=teacher, device=device)
         readouts = _readouts(frozen, layers)
         train, held_out = _encode_both(frozen, readouts)
         views = [train]
@@ -112,10 +116,10 @@ def fast_probe(
     _report_probed(results, probed, folder)
 
 
-def _open(checkpoint: Path, data: str, *, entry: str | None, folder: Path, teacher: bool) -> "Frozen":
+def _open(checkpoint: Path, data: str, *, entry: str | None, folder: Path, teacher: bool, device: str) -> "Frozen":
     from mae_core.evaluation.frozen import open_frozen
 
-    return open_frozen(checkpoint, data, entry=entry, folder=folder, say=say, teacher=teacher)
+    return open_frozen(checkpoint, data, entry=entry, folder=folder, say=say, teacher=teacher, device=device)
 
 
 def _readouts(frozen: "Frozen", layers: Sequence[int]) -> "list[Readout]":

@@ -101,6 +101,7 @@ def show(
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a picture (PNG) to this file.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
     seed: Annotated[int, typer.Option(help="The seed for sampling the masks.")] = 0,
     progress: Annotated[
         float | None,
@@ -112,9 +113,12 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show some masks, and how often each position is hidden."""
+    from mae_core.files import require_output
     from mae_core.pictures.mask_samples import look, require_no_samples
     from mae_core.pictures.mask_subjects import find_subjects, parse_grid
 
+    if output is not None:
+        require_output(output, suffixes=(".png",), overwrite=overwrite)
     subjects = find_subjects(what, changes or [], grid=parse_grid(grid) if grid is not None else None)
     if progress is not None and not any(subject.is_scheduled for subject in subjects):
         raise ConfigError("--progress is for maskers with a `schedule`; this one does not change during training")

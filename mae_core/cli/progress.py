@@ -1,5 +1,6 @@
 """The progress of a training run: a moving line on a terminal, and plain lines from time to time elsewhere."""
 
+import math
 import time
 from types import TracebackType
 from typing import Self
@@ -11,6 +12,10 @@ from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 10.0
 LOSS_DECAY = 0.95
+SECONDS_BEFORE_ESTIMATE = 10.0
+"""For how long the speed is measured before it is said how long the whole run will take."""
+SHORT_RUN = 120.0
+"""Seconds of a run of which that is not worth a line."""
 
 
 class TrainingProgress:
@@ -28,6 +33,7 @@ class TrainingProgress:
         self._console = console or Console(stderr=True)
         self._loss_sum = self._loss_weight = 0.0
         self._first_update: tuple[int, float] | None = None
+        self._is_estimated = False
         self._unprinted = ""
         self._bar = Progress(
             _text("before"),
@@ -65,6 +71,7 @@ class TrainingProgress:
         smoothed = f"loss {self._loss_sum / self._loss_weight:.4f}"
         speed = f"{_short(samples_per_s)} samples/s"
         left = f"{self._left(step, now)} left"
+        self._say_once_how_long(step, now)
         self._bar.update(self._task, completed=step, before=epochs, behind=f"{steps} {smoothed} {speed}", left=left)
         if self._bar.disable:
             elapsed = f"{duration(now - self._started)} elapsed"
@@ -87,6 +94,16 @@ class TrainingProgress:
             return "?"
         return duration((now - first_time) / (step - first_step) * (self._num_steps - step))
 
+    def _say_once_how_long(self, step: int, now: float) -> None:
+        if self._is_estimated or self._first_update is None:
+            return
+        first_step, first_time = self._first_update
+        if step > first_step and now - first_time >= SECONDS_BEFORE_ESTIMATE:
+            self._is_estimated = True
+            seconds = now - self._started + (now - first_time) / (step - first_step) * (self._num_steps - step)
+            if seconds >= SHORT_RUN:
+                self.message(f"this takes about {in_words(seconds)} in all")
+
 
 class _ElapsedColumn(ProgressColumn):
     """Moves on between two steps too, so that a slow one is not taken for a dead one."""
@@ -107,6 +124,14 @@ def duration(seconds: float) -> str:
     if days:
         return f"{days}d{hours:02}h"
     return f"{hours}h{minutes:02}m" if hours else f"{minutes}:{seconds:02}"
+
+
+def in_words(seconds: float) -> str:
+    """From two minutes on, rounded to minutes, hours or days: "12 minutes"."""
+    for unit, size, limit in (("minutes", 60, 90 * 60), ("hours", 3600, 48 * 3600), ("days", 24 * 3600, math.inf)):
+        if seconds < limit:
+            return f"{round(seconds / size)} {unit}"
+    raise AssertionError(seconds)
 
 
 def _short(rate: float) -> str:

@@ -24,15 +24,19 @@ def report(
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the comparison of several runs.")] = Path(
         "comparison.html"
     ),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the comparison if it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON, for other programs.")] = False,
 ) -> None:
     """Write the report.html of a run again, or compare several runs in a table and a plot."""
+    from mae_core.files import require_output
     from mae_core.runs.comparison import compare
     from mae_core.runs.comparison_page import write_comparison
     from mae_core.runs.report import write_report
 
     runs = list(dict.fromkeys(runs))
     groups = compare(runs) if as_json or len(runs) > 1 else []
+    if len(runs) > 1:
+        require_output(output, suffixes=(".html",), overwrite=overwrite)
     page = write_report(runs[0]) if len(runs) == 1 else write_comparison(groups, output)
     if as_json:
         typer.echo(json.dumps({"page": str(page), "groups": [group.to_json() for group in groups]}, indent=2))

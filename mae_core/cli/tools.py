@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
 
 from mae_core.cli.training import Overrides, Recipe
 from mae_registry import MaeError
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
 
     from mae_core.config import Config
     from mae_core.interfaces import Dataset
+
+
+class WithLayouts(TyperCommand):
+    """A command whose help ends with the layouts that plugins have."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print it. The registry is only asked for the names, so that no layout is imported."""
+        from mae_core.registry import registry
+
+        self.epilog = f"Layouts: {', '.join(registry().names('layouts'))}."
+        super().format_help(ctx, formatter)
 
 
 def convert(
@@ -34,7 +46,7 @@ def convert(
         str | None,
         typer.Option(
             "--to",
-            help="The layout to write, such as timm or mae; `mae plugins` lists them.",
+            help="The layout to write, such as timm or mae.",
             show_default="this project's own",
         ),
     ] = None,
@@ -72,13 +84,17 @@ def statistics(
     num_samples: Annotated[
         int | None, typer.Option(min=1, help="Read this many samples, spread evenly over the data, instead of all.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file of --pca if it exists.")] = False,
 ) -> None:
-    """Measure what the tokenizers need to know about the data, such as the mean, and print it as KEY=VALUE."""
+    """Measure what the tokenizers need to know about the data, such as the mean, and print it as KEY=VALUE and as YAML."""
     from mae_core.build import modality, modality_of
     from mae_core.config import load_config
+    from mae_core.files import require_output
     from mae_core.training.sources import build_datasets
     from mae_registry import resolve
 
+    if pca is not None:
+        require_output(pca, suffixes=(".safetensors",), overwrite=overwrite)
     config = load_config(recipe, overrides or [])
     datasets = build_datasets(config)
     if pca is not None:
@@ -90,9 +106,21 @@ def statistics(
             f"{', '.join(datasets)} has no statistics to measure; the constants of its tokenizer are part of the recipe"
         )
     for name, measure in measures.items():
-        for key, value in resolve(measure)(_read(datasets[name], num_samples)).items():
-            shown = f"[{','.join(f'{item:.7g}' for item in value)}]" if isinstance(value, list) else f"{value:.7g}"
-            typer.echo(f"model.modalities.{name}.tokenizer.{key}={shown}")
+        measured = resolve(measure)(_read(datasets[name], num_samples))
+        _print_section(name, "tokenizer", {key: _short(value) for key, value in measured.items()})
+
+
+def _short(value: "float | list[float]") -> str:
+    """A number, or a list of them, as YAML."""
+    return f"[{','.join(map(_short, value))}]" if isinstance(value, list) else f"{value:.7g}"
+
+
+def _print_section(entry: str, part: str, values: Mapping[str, str]) -> None:
+    """Print for other programs, on standard output, what a command line takes; and for people, what a recipe does."""
+    for key, value in values.items():
+        typer.echo(f"model.modalities.{entry}.{part}.{key}={value}")
+    section = ", ".join(f"{key}: {value}" for key, value in values.items())
+    typer.echo(f"in a recipe:\nmodel:\n  modalities:\n    {entry}:\n      {part}: {{{section}}}", err=True)
 
 
 def _write_basis(path: Path, config: "Config", datasets: "Mapping[str, Dataset]", num_samples: int | None) -> None:
@@ -111,7 +139,7 @@ def _write_basis(path: Path, config: "Config", datasets: "Mapping[str, Dataset]"
     shares = basis[VARIANCES].cumsum(0) / basis[VARIANCES].sum()
     for share in (0.9, 0.99, 0.999):
         typer.echo(f"{int((shares < share).sum()) + 1} components hold {share:.1%} of the variance", err=True)
-    typer.echo(f"model.modalities.{name}.target.file={path}")
+    _print_section(name, "target", {"file": str(path)})
 
 
 def _read(dataset: "Dataset", num_samples: int | None) -> "Iterator[Tensor]":

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -34,20 +34,37 @@ INTERRUPTED = SIGNALLED + signal.SIGINT
 Out = Annotated[Path | None, typer.Option(help="The folder to write the run to.", show_default="runs/RECIPE, with a number")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the folder --out.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete the run in the folder --out, and start again.")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option("--device", help="What to compute on. auto: a GPU where there is one.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything, say what would be trained on what, and stop. Nothing is written.")
+]
 
 
 def pretrain(
-    recipe: Recipe, overrides: Overrides = None, out: Out = None, resume: Resume = False, overwrite: Overwrite = False
+    recipe: Recipe,
+    overrides: Overrides = None,
+    out: Out = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+    dry_run: DryRun = False,
 ) -> None:
     """Pre-train a masked autoencoder from a recipe."""
-    refuse_both(resume=resume, overwrite=overwrite)
+    refuse_both(resume=resume, overwrite=overwrite, dry_run=dry_run)
     from mae_core.config import load_config
+    from mae_core.runs.folder import choose_folder
 
-    config = load_config(recipe, overrides or [])
+    overrides = [*(overrides or []), *on_device(device)]
+    config = load_config(recipe, overrides)
+    if dry_run:
+        rehearse_training(config, out, overwrite=overwrite)
+        return
     with on_all_devices(config) as world:
-        resume = resume or _is_restarted(out)
-        folder = world.first(lambda: chosen_folder(config.name, out, resume=resume, overwrite=overwrite))
-        command = ["pretrain", recipe, *(overrides or [])]
+        resume = resume or is_restarted(out)
+        folder = world.first(lambda: choose_folder(config.name, out, resume=resume, overwrite=overwrite))
+        command = ["pretrain", recipe, *overrides]
         run_training(config, folder, command, world=world, resume=resume, overwrite=overwrite)
         if world.is_writer:
             _say_what_next(config, folder)
@@ -72,7 +89,7 @@ def on_all_devices(config: "Config") -> "Generator[World]":
         yield world
 
 
-def _is_restarted(out: Path | None) -> bool:
+def is_restarted(out: Path | None) -> bool:
     """Whether torchrun has started this run again, which then goes on where it was. Raises MaeError if it could not."""
     if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) and out is None:
         raise MaeError("with torchrun --max-restarts, name the run's folder with --out, where it goes on after a restart")
@@ -81,17 +98,26 @@ def _is_restarted(out: Path | None) -> bool:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and out is not None and (out / CONFIG).is_file()
 
 
-def chosen_folder(name: str, out: Path | None, *, resume: bool, overwrite: bool) -> Path:
-    """See `mae_core.runs.folder.choose_folder`."""
-    from mae_core.runs.folder import choose_folder
+def refuse_both(*, resume: bool, overwrite: bool, dry_run: bool) -> None:
+    """To go on with a run excludes deleting it, and a dry run is a new one."""
+    if resume and (overwrite or dry_run):
+        raise typer.BadParameter(f"--resume and {'--overwrite' if overwrite else '--dry-run'} cannot be used together")
 
-    return choose_folder(name, out, resume=resume, overwrite=overwrite)
+
+def on_device(device: str) -> list[str]:
+    """The override that says so in the recipe of a run."""
+    return [] if device == "auto" else [f"train.device={device}"]
 
 
-def refuse_both(*, resume: bool, overwrite: bool) -> None:
-    """To go on with a run and to delete it exclude each other."""
-    if resume and overwrite:
-        raise typer.BadParameter("--resume and --overwrite cannot be used together")
+def rehearse_training(config: "Config", out: Path | None, *, overwrite: bool) -> None:
+    """Check all that a training needs, and print what it would say when it begins."""
+    from mae_core.runs.folder import require_free
+    from mae_core.training.run import rehearse
+
+    if out is not None:
+        require_free(out, overwrite=overwrite)
+    said = rehearse(config, out or Path())
+    typer.echo(f"recipe  {config.name}\n{said}\neverything is ready; nothing was written")
 
 
 def run_training(

@@ -1,1 +1,1 @@
-"""What datasets of different modalities have in common: folders of files, and boxes to crop."""
+"""What datasets of different modalities have in common: folders of files, boxes to crop, and the statistics of channels."""

@@ -16,7 +16,7 @@ from mae_core.model.backbone import Backbone
 from mae_core.registry import build_component
 from mae_core.runs.backbone import load_backbone_and_config
 from mae_core.runs.published import Origin
-from mae_core.training.devices import best_device
+from mae_core.training.devices import choose_device
 
 Say = Callable[[str], object]
 
@@ -66,10 +66,19 @@ class Frozen:
         return _encode(self.backbone, self.train, self.entry, readouts, view=view, say=say, progress=progress)
 
 
-def open_frozen(checkpoint: Path, data: str, *, entry: str | None, folder: Path, say: Say, teacher: bool = False) -> Frozen:
+def open_frozen(
+    checkpoint: Path,
+    data: str,
+    *,
+    entry: str | None,
+    folder: Path,
+    say: Say,
+    teacher: bool = False,
+    device: str = "auto",
+) -> Frozen:
     """Load a backbone, find the data and check them. A split that has to be made is recorded in `folder`.
 
-    `teacher`: the backbone is the moving average that a run's targets learn from.
+    `teacher`: the backbone is the moving average that a run's targets learn from. `device`: as in `choose_device`.
 
     Raises MaeError for what is wrong with any of them.
     """
@@ -84,7 +93,7 @@ def open_frozen(checkpoint: Path, data: str, *, entry: str | None, folder: Path,
     held_out: Dataset = build_component("datasets", {**section, **found.validation}, shape)
     for note in check_data(train, held_out):
         say(note)
-    return Frozen(backbone.to(best_device()), chosen, train, held_out, found, teacher)
+    return Frozen(backbone.to(choose_device(device)), chosen, train, held_out, found, teacher)
 
 
 def _encode(

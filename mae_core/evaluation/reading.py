@@ -7,11 +7,11 @@ from random import Random
 from typing import Literal, NamedTuple
 
 import torch
-from torch.utils.data import Dataset as TorchDataset
 
 from mae_core.interfaces import BadSample, Dataset, Sample, as_sample, first_view, with_views
 from mae_core.masking.sampling import derive_seed
 from mae_core.training.stream import Loaded, collate, explain_mistake, make_loader, running
+from mae_core.training.workers import Crashes, Watched
 from mae_registry import MaeError
 
 View = int | Literal["test"]
@@ -76,8 +76,8 @@ def read_batches(
     """The samples with these numbers, in their order, on the CPU; `device` is where they will go.
 
     `view` 0 is `Dataset.read`, "test" all views of `Dataset.read_views`, one after the other; from 1 on samples are augmented
-    by random numbers of `seed`, of the number of the view and of that of the sample. Raises MaeError where a process that reads
-    has died.
+    by random numbers of `seed`, of the number of the view and of that of the sample. Raises MaeError where processes that read
+    die again and again.
     """
     batches = [list(indices[first : first + batch_size]) for first in range(0, len(indices), batch_size)]
     reading = _Reading(dataset, entry, view=view, seed=seed)
@@ -86,15 +86,17 @@ def read_batches(
         yield read
 
 
-class _Reading(TorchDataset[Read]):
+class _Reading(Watched[Read]):
     """One sample at a time, in a worker process."""
 
     def __init__(self, dataset: Dataset, entry: str, *, view: View, seed: int) -> None:
         self._dataset, self._entry, self._view, self._seed = dataset, entry, view, seed
+        self.crashes = Crashes({entry: dataset.describe})
 
     def __getitem__(self, index: int) -> Read:
         try:
-            sample = self._read(index)
+            with self.crashes.reading(self._entry, index):
+                sample = self._read(index)
         except BadSample as error:
             return Read(Loaded(), [], [Skipped(self._dataset.describe(index), str(error))])
         except Exception as error:

@@ -123,7 +123,10 @@ class Table:
             raise MaeError(f"the checkpoint lacks {some_of(missing)}{self._why(model, state_dict, missing)}")
         elsewhere = (*self._elsewhere(model), *self.left_out)
         if extra := sorted(name for name in set(state_dict) - wanted if not (elsewhere and name.startswith(elsewhere))):
-            raise MaeError(f"the checkpoint has {some_of(extra)}, for which this model has no place")
+            raise MaeError(
+                f"the checkpoint has {some_of(extra)}, for which this model has no place: name the recipe of a model that has, "
+                "or take out of the file what is not needed"
+            )
 
     def _elsewhere(self, model: nn.Module) -> list[str]:
         """Published names, or their beginnings, of what a backbone alone does not have."""

@@ -76,8 +76,6 @@ class _Page:
 
 def write_picture(subjects: Sequence[tuple[Subject, Sequence[Look]]], path: Path, *, seed: int) -> None:
     """A PNG of maskers and their draws, one below the other. Raises MaeError if the file cannot be written."""
-    if path.suffix.lower() != ".png":
-        raise MaeError(f"{path}: the picture is a PNG file, so its name must end in .png")
     figure = compose(subjects, seed=seed)
     write_atomically(path, lambda file: figure.savefig(file, format="png"))
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import save
@@ -27,7 +27,7 @@ from mae_core.runs.checkpoint import (
     write_checkpoint,
 )
 from mae_core.runs.classifier import classifier_of
-from mae_core.runs.published import Origin, published_model, published_whole_or_backbone
+from mae_core.runs.published import Origin, published_backbone, published_model, published_whole_or_backbone
 from mae_core.runs.resize import published_resized
 from mae_core.runs.weights import Weights
 from mae_registry import MaeError
@@ -78,7 +78,8 @@ def convert(
     inputs = [source, *(source.glob("*") if source.is_dir() else [])]
     main = _main_file(output, to)
     require_output(main, suffixes=OWN if to is None else PUBLISHED, inputs=inputs, overwrite=overwrite)
-    loaded = _load(source, origin, whole=main.suffix == ".pt", head=to is not None and has_head(to), interpolate=interpolate)
+    wanted = "backbone" if to is None and main.suffix == ".safetensors" else "whole" if to is None else "all there is"
+    loaded = _load(source, origin, wanted, head=to is not None and has_head(to), interpolate=interpolate)
     files = _own(loaded, main, source) if to is None else _published(loaded, main, source, to)
     for path in files:
         require_output(path, suffixes=(path.suffix,), inputs=inputs, overwrite=overwrite)
@@ -96,13 +97,17 @@ def _main_file(output: Path, to: str | None) -> Path:
     return output / (name or IN_FOLDER) if is_folder else output
 
 
-def _load(source: Path, origin: Origin, *, whole: bool, head: bool, interpolate: bool) -> _Loaded:
+def _load(
+    source: Path, origin: Origin, wanted: Literal["backbone", "whole", "all there is"], *, head: bool, interpolate: bool
+) -> _Loaded:
     opened = open_checkpoint(source, averaged=origin.averaged)
     if isinstance(opened, Weights) and "config" not in opened.metadata:
         if interpolate:
             return _Loaded(*published_resized(opened, source, origin))
         try:
-            if whole:
+            if wanted == "backbone":
+                return _Loaded(*published_backbone(opened, source, origin))
+            if wanted == "whole":
                 return _Loaded(*published_model(opened, source, origin, partial=True))
             return _Loaded(*published_whole_or_backbone(opened, source, origin))
         except OtherGrid as error:

@@ -36,7 +36,7 @@ WRITTEN = (
 FOLDERS = (FOLDER, "pictures", WRONG, "tensorboard")
 
 WITHOUT_EFFECT = re.compile(
-    r"train\.(devices|nodes|strategy|device_batch_size|recompute|num_workers|checkpoint_steps|keep_checkpoints)"
+    r"train\.(device|devices|nodes|strategy|device_batch_size|recompute|num_workers|checkpoint_steps|keep_checkpoints)"
     r"|train\.(num_pictures|num_validations|max_bad_share)|task\.probe(\..*)?|data\.\w+\.(cache|in_memory)"
 )
 """Keys that do not change the weights, or by rounding alone."""

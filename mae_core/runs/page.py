@@ -134,8 +134,9 @@ ul { margin: .4rem 0; padding-left: 1.2rem; }
 .matrix th, .matrix td { min-width: 2rem; padding: .15rem .3rem; border: 1px solid var(--rule); text-align: center;
   vertical-align: middle; white-space: nowrap; }
 .matrix th:first-child { text-align: right; }
+.matrix th, .matrix .up span { max-width: 16rem; max-height: 16rem; overflow: hidden; text-overflow: ellipsis; }
 .matrix .up { vertical-align: bottom; }
-.matrix .up span { writing-mode: vertical-rl; transform: rotate(180deg); }
+.matrix .up span { display: inline-block; writing-mode: vertical-rl; transform: rotate(180deg); }
 .matrix .right { background: color-mix(in srgb, var(--line) calc(.5 * var(--share)), transparent); }
 .matrix .wrong { background: color-mix(in srgb, var(--error) calc(.9 * var(--share)), transparent); }
 .status { padding: .15rem .6rem; border: 1px solid var(--line); border-radius: 1rem; color: var(--line);
@@ -166,6 +167,7 @@ img { display: block; max-width: 100%; height: auto; margin-bottom: .35rem; bord
 table { border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--rule); text-align: left; vertical-align: top; }
 th { color: var(--faint); font-weight: 500; }
+.list th { white-space: nowrap; }
 .list td:first-child { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .list td { min-width: 9rem; max-width: 28rem; }
 .list td:first-child { min-width: 0; }

@@ -78,8 +78,12 @@ def _model(
     """Also the names of the tensors that keep random values."""
     config, layout = _settle(recognized, path, origin, backbone=False)
     model = build_model(config, fresh=False)
-    missing = import_state_dict(model, weights.tensors, layout=layout)
-    return model.eval(), config, missing
+    if recognized is None or recognized.found.complete:
+        return model.eval(), config, import_state_dict(model, weights.tensors, layout=layout)
+    missing = import_state_dict(model.backbone, weights.tensors, layout=layout)
+    model.teachers.copy_from(model.backbone)
+    others = [name for name in model.state_dict() if not name.startswith(("backbone.", "teachers."))]
+    return model.eval(), config, [*missing, *others]
 
 
 def _recognize(weights: Weights, path: Path, origin: Origin) -> Recognized | None:

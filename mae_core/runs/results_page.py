@@ -82,9 +82,9 @@ def _matrix(results: Results) -> str:
         count = len(results.classes)
         return f"{heading}<p>It has {count} classes, too many to be drawn. All numbers are in results.json.</p>"
     names = [escape(name) for name in results.classes]
-    head = "".join(f'<th class="up"><span>{name}</span></th>' for name in names)
+    head = "".join(f'<th class="up"><span title="{name}">{name}</span></th>' for name in names)
     rows = "".join(
-        f"<tr><th>{name}</th>{_shaded(row, number)}</tr>"
+        f'<tr><th title="{name}">{name}</th>{_shaded(row, number)}</tr>'
         for number, (name, row) in enumerate(zip(names, results.confusion, strict=True))
     )
     note = "<p>Rows are the true classes, and columns the predicted ones. A cell is as dark as its share of the row.</p>"

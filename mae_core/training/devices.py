@@ -40,14 +40,16 @@ class Autocast(MixedPrecision):
         return data
 
 
-def best_device() -> torch.device:
-    """A GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def choose_device(asked: str = "auto") -> torch.device:
+    """The device that was asked for; "auto" is a GPU where there is one. Raises ConfigError where it is not there."""
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("there is no GPU that torch can use; `mae doctor` says why. Leave the device out, or take cpu")
+    return torch.device("cuda" if torch.cuda.is_available() and asked != "cpu" else "cpu")
 
 
 def make_fabric(settings: TrainSettings) -> Fabric:
     """GPUs where there are any, in the recipe's precision. Raises ConfigError for what this machine does not have."""
-    device = best_device().type
+    device = choose_device(settings.device).type
     devices, nodes = count_devices(settings)
     if device == "cuda" and devices > torch.cuda.device_count():
         raise ConfigError(

@@ -71,7 +71,7 @@ def count_devices(settings: "TrainSettings") -> tuple[int, int]:
                 f"train.nodes={nodes}: start the run on every machine, with torchrun or srun; docs/many-devices.md has the "
                 "commands"
             )
-        return (_all_devices() if devices == "auto" else devices), 1
+        return (_all_devices(settings) if devices == "auto" else devices), 1
     local, machines = found.num_local, found.num_processes // found.num_local
     if devices not in ("auto", local) or nodes not in ("auto", machines):
         raise ConfigError(
@@ -81,10 +81,10 @@ def count_devices(settings: "TrainSettings") -> tuple[int, int]:
     return local, machines
 
 
-def _all_devices() -> int:
+def _all_devices(settings: "TrainSettings") -> int:
     import torch
 
-    return max(1, torch.cuda.device_count())
+    return 1 if settings.device == "cpu" else max(1, torch.cuda.device_count())
 
 
 def supervise(num_processes: int, command: Sequence[str] | None = None) -> int:

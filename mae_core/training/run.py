@@ -2,6 +2,7 @@
 
 import contextlib
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 from mae_core.config import Config
@@ -10,8 +11,21 @@ from mae_core.runs.folder import clear, remove_unfinished, require_free, require
 from mae_core.runs.lock import run_lock
 from mae_core.training.journal import MakeDisplay
 from mae_core.training.preflight import build_task, check_recipe
+from mae_core.training.settings import TrainSettings
 from mae_core.training.trainer import Trainer
 from mae_core.training.world import World
+
+
+def rehearse(config: Config, folder: Path) -> str:
+    """Check all that is checked before a training begins, and return what it would say then. Writes nothing to `folder`.
+
+    Raises MaeError for what a person must mend.
+    """
+    check_recipe(config)
+    task = build_task(config)
+    task.open_data()
+    settings = replace(TrainSettings(**config["train"]), devices=1, nodes=1)
+    return Trainer(task, config, folder, world=World.join(settings)).summary()
 
 
 def train(

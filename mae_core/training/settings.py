@@ -25,6 +25,8 @@ class TrainSettings:
 
     auto: the largest that fits the GPU, found out by trying when the run starts; on a CPU at most 64.
     """
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train. auto: on a GPU where there is one."""
     devices: Positive | Literal["auto"] = "auto"
     """Devices of each machine, with a process each. auto: all GPUs; without one, a single process.
 

@@ -1,32 +1,26 @@
 """Loading the samples of a plan: augmented by their own random numbers, replaced where they cannot be read."""
 
-import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from multiprocessing.process import BaseProcess
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter  # pyright: ignore[reportPrivateUsage] - to end workers
 
 from mae_core.interfaces import BadSample, Sample, Source
 from mae_core.masking.sampling import derive_seed
-from mae_core.training.interrupts import SIGNALS
+from mae_core.training import workers
 from mae_core.training.launch import place
 from mae_core.training.plan import Key
+from mae_core.training.workers import SECONDS_BETWEEN_LOOKS, Batches, Crashes, Unloaded, Watched, prepare_worker
 from mae_registry import MaeError, cause_of
 
 MAX_REPLACEMENTS = 10
 """Unreadable samples in a row, after which the data as a whole is taken to be unreadable."""
-GRACE = 3.0
-"""Seconds that workers have to end by themselves."""
 
 T = TypeVar("T")
 Joined = TypeVar("Joined")
@@ -71,12 +65,13 @@ class Loaded:
         }
 
 
-class Samples(TorchDataset[Loaded]):
+class Samples(Watched[Loaded]):
     """Loads a key's sample with its own random numbers; replaces what cannot be read by one drawn from the same seed."""
 
     def __init__(self, sources: Mapping[str, Source], seed: int) -> None:
         self.sources = sources
         self.seed = seed
+        self.crashes = Crashes({name: source.describe for name, source in sources.items()})
 
     def __getitem__(self, key: Key) -> Loaded:
         name, epoch, index = key
@@ -87,7 +82,8 @@ class Samples(TorchDataset[Loaded]):
             if attempt:
                 chosen = derive_seed(self.seed, "replacement", *key, attempt) % len(source)
             try:
-                samples = source.load(chosen, seed=derive_seed(self.seed, "augment", name, epoch, chosen))
+                with self.crashes.reading(name, chosen):
+                    samples = source.load(chosen, seed=derive_seed(self.seed, "augment", name, epoch, chosen))
             except BadSample as error:
                 failures.append((chosen, error))
                 continue
@@ -141,69 +137,49 @@ def _cat(what: str, entry: str, tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(tensors))
 
 
+@dataclass(frozen=True)
+class Loader(Generic[Joined]):
+    """Batches that are to be loaded; see `running`."""
+
+    torch: DataLoader[Joined]
+    crashes: Crashes
+    unloaded: Unloaded[Any]
+
+
 def make_loader(
-    samples: TorchDataset[T],
+    samples: Watched[T],
     batches: Iterable[list[Any]],
     *,
     num_workers: int | Literal["auto"],
     pin_memory: bool,
     join: Callable[[list[T]], Joined] = collate,
-) -> DataLoader[Joined]:
+) -> Loader[Joined]:
     """What `join` makes of the samples of each of `batches`, in their order. Touches no global generator."""
     if num_workers == "auto":
         num_local = found.num_local if (found := place()) else 1
         num_workers = min(12, max(1, (os.cpu_count() or 1) // num_local - 1))
+    unloaded = Unloaded(batches)
     loader: DataLoader[Any] = DataLoader(
         samples,
-        batch_sampler=batches,  # pyright: ignore[reportArgumentType] - any iterable will do
+        batch_sampler=unloaded,  # pyright: ignore[reportArgumentType] - any iterable will do
         num_workers=num_workers,
         pin_memory=pin_memory,
         collate_fn=join,
-        worker_init_fn=_prepare_worker if num_workers else None,
+        worker_init_fn=prepare_worker if num_workers else None,
+        timeout=SECONDS_BETWEEN_LOOKS if num_workers else 0,
         generator=torch.Generator(),  # else the loader draws a seed for its workers from the global one
     )
-    return loader
+    return Loader(loader, samples.crashes, unloaded)
 
 
 @contextmanager
-def running(loader: DataLoader[T]) -> Generator[Iterator[T]]:
-    """The loader's batches. Its workers have ended when this is left, whatever they were doing.
-
-    Raises MaeError where one of them ended by itself.
-    """
-    others = set(multiprocessing.active_children())
-    batches = iter(loader)
-    workers = set(multiprocessing.active_children()) - others
+def running(loader: Loader[T]) -> Generator[Iterator[T]]:
+    """The loader's batches. Its workers have ended when this is left, whatever they were doing."""
+    batches = Batches(loader.torch, loader.crashes, loader.unloaded)
+    # torch's handler would raise in the middle of whatever the main process does when a worker dies
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         yield batches
-    except RuntimeError as error:  # which torch raises wherever the main process is when a worker dies
-        if all(worker.is_alive() for worker in workers):
-            raise
-        raise MaeError(
-            f"a process that loads data has ended ({str(error).splitlines()[0]}): the machine ran out of memory, or a decoder "
-            "crashed on a file. With train.num_workers=0 data is loaded in the main process, which shows where"
-        ) from error
     finally:
-        _end(batches, workers)
-
-
-def _end(batches: Iterator[object], workers: Iterable[BaseProcess]) -> None:
-    """Ask workers to end, and kill those that have not after a while, e.g. in a decoder that hangs."""
-    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's would raise for a worker that was killed
-    timer = threading.Timer(GRACE, lambda: [worker.kill() for worker in workers])
-    timer.start()
-    if isinstance(batches, _MultiProcessingDataLoaderIter):
-        # torch would do it when it collects garbage, which may be never
-        batches._shutdown_workers()  # pyright: ignore[reportPrivateUsage]
-    timer.cancel()
-    for worker in workers:
-        worker.kill()
-        worker.join()
-    signal.signal(signal.SIGCHLD, handler)
-
-
-def _prepare_worker(worker: int) -> None:
-    """Ctrl-C and a scheduler's SIGTERM reach every process of the group; the main one decides, and workers end with it."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    torch.set_num_threads(1)
+        batches.close(grace=workers.GRACE)
+        signal.signal(signal.SIGCHLD, handler)

@@ -110,7 +110,7 @@ class Trainer:
         picture_steps = evenly_spaced(num_pictures, num_steps)
         if self.world.is_writer:
             remove_pictures(self.folder, after_step=self.steps_done)
-        journal.say(self._summary())
+        journal.say(self.summary())
         batches = MicroBatches(
             self.plan,
             device_batch=self.device_batch,
@@ -259,7 +259,7 @@ class Trainer:
     def _choose_device_batch(self, source: str) -> int:
         return choose_device_batch(self.task, source, self.settings, fabric=self.fabric, world=self.world, model=self.model)
 
-    def _summary(self) -> str:
+    def summary(self) -> str:
         """What begins here, for a person: one line each on data, device, model and steps."""
         data = ", ".join(f"{name} ({counted(len(source), 'sample')})" for name, source in self.task.sources.items())
         device, precision = (

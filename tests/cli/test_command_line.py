@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from mae_core.cli import main
+from mae_core.registry import registry
 from mae_core.runs.weights import read_weights
 
 
@@ -246,6 +247,30 @@ def test_reconstruct_destroys_no_file(mae, trained, photos, tmp_path):
         image.load()
 
 
+@pytest.mark.parametrize(
+    ("words", "suffix"),
+    [
+        (["masks", "show", "random", "ratio=0.5", "--draws", "2", "-o"], ".png"),
+        (["report", "{run}", "{run}/../run/../run", "-o"], ".html"),
+        (["statistics", "{run}/config.yaml", "--pca"], ".safetensors"),
+        (["convert", "{run}", "-o"], ".safetensors"),
+        (["embed", "{run}", "{photo}", "-o"], ".npy"),
+    ],
+)
+def test_no_output_destroys_a_file(mae, trained, photos, tmp_path, words, suffix):
+    command = [word.format(run=trained, photo=next(photos.iterdir())) for word in words]
+    before = {path: path.read_bytes() for path in trained.iterdir() if path.is_file()}
+    (tmp_path / f"note{suffix}").write_text("to be kept")
+    assert_fails(mae(*command, trained / f"report{suffix}"), f"lies in the folder of the run {trained}")
+    assert_fails(mae(*command, trained / "config.yaml"), "must end in")
+    assert_fails(mae(*command, tmp_path / f"note{suffix}"), "replace it with --overwrite")
+    assert (tmp_path / f"note{suffix}").read_text() == "to be kept"
+    assert {path: path.read_bytes() for path in trained.iterdir() if path.is_file()} == before
+    code, _, err = mae(*command, tmp_path / f"note{suffix}", "--overwrite")
+    assert code == 0, err
+    assert (tmp_path / f"note{suffix}").read_bytes() != b"to be kept"
+
+
 def test_reconstruct_without_a_name_takes_a_free_one(mae, trained, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     photo = next(photos.iterdir())
@@ -270,7 +295,9 @@ def test_a_damaged_checkpoint_is_named(mae, trained, tmp_path):
     }.items():
         path = tmp_path / f"{name}.pt"
         path.write_bytes(data)
-        assert_fails(mae("reconstruct", path), f"{path} is damaged")
+        result = mae("reconstruct", path)
+        assert_fails(result, f"{path} is damaged")
+        assert "(" not in result[2].replace(str(path), ""), "what torch says of such bytes means nothing to a person"
 
 
 def test_published_files_hold_arguments_and_may_be_of_the_old_format(tmp_path):
@@ -442,6 +469,12 @@ def test_a_closed_pipe_is_no_error():
         text=True,
     )
     assert "Traceback" not in done.stderr
+
+
+def test_the_help_of_convert_lists_all_layouts(mae):
+    _, out, _ = mae("convert", "-h")
+    listed = out.partition("Layouts: ")[2].strip().removesuffix(".").replace(",", "").split()
+    assert listed == registry().names("layouts")
 
 
 def test_what_is_no_checkpoint_is_told_as_such(mae, trained, tmp_path):

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from running import assert_same_bits
 
@@ -69,6 +70,34 @@ def weights(folder):
     checkpoint = load_newest(folder)
     assert checkpoint is not None
     return checkpoint.model
+
+
+@pytest.mark.parametrize("command", ["pretrain", "finetune", "probe"])
+def test_a_dry_run_says_what_would_begin_and_writes_nothing(mae, pretrained, labelled, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    recipe = [pretrained / "config.yaml"] if command == "pretrain" else [pretrained, labelled]
+    code, out, err = mae(command, *recipe, *SHORT, "--device", "cpu", "--dry-run")
+    assert code == 0, err
+    assert "16 samples" in out
+    assert "CPU" in out
+    assert "8 of 4 samples" in out  # steps
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_finds_what_a_run_would_find(mae, pretrained, labelled, tmp_path):
+    assert_fails(mae("finetune", pretrained, labelled, "train.batch_size=64", "--dry-run"), "train.batch_size=64")
+    assert_fails(mae("pretrain", pretrained / "config.yaml", "--out", pretrained, "--dry-run"), "--overwrite")
+    code, _, err = mae("pretrain", pretrained / "config.yaml", "--out", pretrained, "--dry-run", "--resume")
+    assert (code, "--dry-run" in err) == (2, True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+@pytest.mark.parametrize("command", ["pretrain", "knn", "embed"])
+def test_a_device_that_is_not_there_is_refused(mae, pretrained, labelled, tmp_path, command):
+    words = {"pretrain": [pretrained / "config.yaml"], "knn": [pretrained, labelled], "embed": [pretrained, labelled]}[command]
+    out = ["--output", tmp_path / "a.npy"] if command == "embed" else ["--out", tmp_path / "run"]
+    assert_fails(mae(command, *words, *out, "--device", "cuda"), "no GPU")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_finetune_from_a_run_to_a_table(mae, pretrained, labelled, tmp_path):

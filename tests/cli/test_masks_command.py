@@ -376,7 +376,7 @@ def test_a_recipe_with_several_maskers_is_one_picture(show, tmp_path):
         (["grid", "--grid", "h=1000000,w=1000000"], "a grid of 1,000,000,000,000 patches is too large"),
         (["grid", "--grid", "h=" + "9" * 5000], "is not AXIS=PATCHES"),
         (["grid", "--progress", "0.5"], "--progress is for maskers with a `schedule`"),
-        (["grid", "-o", "mask.jpg"], "mask.jpg: the picture is a PNG file, so its name must end in .png"),
+        (["grid", "-o", "mask.jpg"], "cannot write mask.jpg: the name of the file must end in .png"),
         (["grid", "-o", "/proc/mask.png"], "cannot write /proc/mask.png"),
         (["grid", "--grid", "h=512,w=2", "--draws", "2", "-o", "x.png"], "which can show at most 256 patches"),
         (["{any: [grid, {name: random, ratio: 0.5}]}"], "any: two of its parts vary along h, w, so samples would hide"),

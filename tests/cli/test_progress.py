@@ -9,7 +9,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from mae_core.cli.progress import TrainingProgress, duration
+from mae_core.cli.progress import TrainingProgress, duration, in_words
 
 
 @pytest.fixture
@@ -49,6 +49,23 @@ def test_a_terminal_of_80_columns_shows_everything_on_one_line(pass_seconds: Cal
     assert len(last) <= 80
     assert re.fullmatch(r"epoch 401/800 ━+ +250002/500000 loss 0\.4321 12346 samples/s 0:00, 13h53m left", last)
     assert all(line.startswith(("epoch 401/800", "starting")) for line in written(console)), "a wrapped line"
+
+
+def test_how_long_it_takes_in_all_is_said_once(pass_seconds: Callable[[float], None]):
+    console = terminal()
+    with TrainingProgress(1000, 10, console=console) as progress:
+        for step in range(1, 30):
+            pass_seconds(1)
+            progress.update(step=step, epoch=1, loss=0.5, samples_per_s=8)
+    assert [line for line in written(console) if "in all" in line] == ["this takes about 17 minutes in all"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(120, "2 minutes"), (5340, "89 minutes"), (5500, "2 hours"), (47 * 3600, "47 hours"), (60 * 3600, "2 days")],
+)
+def test_durations_in_words(seconds: float, words: str):
+    assert in_words(seconds) == words
 
 
 def test_what_does_not_fit_is_cut_and_never_wrapped():

@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+from running import world_of
 
 from mae_core import load_config
 from mae_core.cli.requeue import requeue
@@ -53,9 +54,7 @@ def test_the_job_is_requeued_after_the_run_was_saved(slurm, monkeypatch, tiny_re
     assert "job 17" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "changed", [{"MAE_SLURM_REQUEUE": ""}, {"SLURM_JOB_ID": ""}], ids=str
-)
+@pytest.mark.parametrize("changed", [{"MAE_SLURM_REQUEUE": ""}, {"SLURM_JOB_ID": ""}], ids=str)
 def test_nothing_is_asked_unless_wanted_and_by_the_first_process_alone(slurm, monkeypatch, changed):
     asked = slurm()
     for name, value in changed.items():

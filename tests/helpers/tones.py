@@ -1,5 +1,7 @@
 """A data set that is made up on the fly, with labels."""
 
+import os
+import signal
 from collections.abc import Sequence
 from random import Random
 
@@ -19,6 +21,7 @@ class Tones(Dataset):
         labels: the number of classes; 0: the samples have no labels.
         mistakes: numbers of samples whose loading raises what no dataset should.
         bad: numbers of samples that cannot be read.
+        fatal: numbers of samples at which the process that reads them ends by signal `fatal_signal`.
     """
 
     def __init__(
@@ -28,10 +31,13 @@ class Tones(Dataset):
         labels: int = NUM_CLASSES,
         mistakes: Sequence[int] = (),
         bad: Sequence[int] = (),
+        fatal: Sequence[int] = (),
+        fatal_signal: int = signal.SIGSEGV,
         num_views: int = 1,
         num_test_views: int = 1,
     ) -> None:
         self.num_test_views = num_test_views
+        self.fatal, self.fatal_signal = fatal, fatal_signal
         self.sample_shape, self.mistakes, self.bad, self.num_views = sample_shape, mistakes, bad, num_views
         names = tuple(f"tone {number}" for number in range(labels))
         self.labels = Labels(names, torch.arange(len(self)) % labels) if labels else None
@@ -42,6 +48,8 @@ class Tones(Dataset):
     def load(self, index: int, *, random: Random) -> torch.Tensor | Sample:
         if index in self.mistakes:
             raise ZeroDivisionError("one by nothing")
+        if index in self.fatal:
+            os.kill(os.getpid(), self.fatal_signal)
         if index in self.bad:
             raise BadSample(f"tone {index} is torn")
         if self.num_views == 1:

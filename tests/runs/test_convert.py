@@ -234,3 +234,12 @@ def test_a_card_tells_what_there_is_to_know_and_not_where_data_lay(tmp_path: Pat
     for fact in ("1,234", "width 48", "3 x 32 x 32", "hf-vitmae", "license:", "mae verify", "image_folder"):
         assert fact in card
     assert "secret-project" not in card
+
+
+def test_what_an_encoder_does_not_need_to_know_is_not_asked_for(tmp_path: Path) -> None:
+    """No published decoder has this width, so that only the user knows its heads."""
+    torch.save({"model": mae_core.export_state_dict(make_model(), layout="mae")}, tmp_path / "mae.pth")
+    convert(tmp_path / "mae.pth", tmp_path / "encoder.safetensors", origin=Origin(overrides=HEADS))
+    close(features(mae_core.load_backbone(tmp_path / "encoder.safetensors")), features(make_model()))
+    with pytest.raises(MaeError, match=r"neither names nor shapes say model\.modalities\.image\.decoder\.heads"):
+        convert(tmp_path / "mae.pth", tmp_path / "whole.pt", origin=Origin(overrides=HEADS))

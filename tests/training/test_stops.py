@@ -7,11 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from running import interrupt_at, run
+from running import assert_same_bits, interrupt_at, run
 from tones import register_tones
 
 from mae_core import load_config
-from mae_core.runs.checkpoint import list_checkpoints
+from mae_core.runs.checkpoint import list_checkpoints, load_checkpoint
 from mae_core.runs.lock import is_being_written, run_lock
 from mae_core.tasks.pretraining import Pretraining
 from mae_core.training.interrupts import Interrupted, interrupts
@@ -94,6 +94,20 @@ def test_bad_samples_are_told_once_when_met_and_once_at_the_end(tiny_recipe, tmp
     assert "bad_samples.jsonl" in first
     assert "bad_samples.jsonl" in last
     assert last.startswith(str(len((tmp_path / "run" / "bad_samples.jsonl").read_text().splitlines())))
+
+
+def test_a_crash_at_a_sample_is_as_if_it_could_not_be_read(tiny_recipe, tmp_path):
+    register_tones()
+    weights, listed = [], []
+    for how in ("bad", "fatal"):
+        keys = [*TONES, f"data.image.{how}=[5]", "train.num_workers=2", "train.max_bad_share=0.5"]
+        run(load_config(tiny_recipe, keys), tmp_path / how)
+        lines = (tmp_path / how / "bad_samples.jsonl").read_text().splitlines()
+        listed.append([{**json.loads(line), "reason": ""} for line in lines])
+        weights.append(load_checkpoint(list_checkpoints(tmp_path / how)[0]).model)
+    assert listed[0] == listed[1]
+    assert "the worker that read it ended by signal 11" in lines[0]
+    assert_same_bits(*weights)
 
 
 def test_what_ends_a_run_in_the_middle_keeps_what_was_learned(tiny_recipe, tmp_path):

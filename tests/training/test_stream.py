@@ -1,7 +1,9 @@
 """From data sets to micro-batches: extras, replacements, and loaders whose workers fail, hang or die."""
 
 import contextlib
+import multiprocessing
 import os
+import signal
 import time
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 from tones import Tones
 
 from mae_core.interfaces import Sample
-from mae_core.training import stream
+from mae_core.training import workers
 from mae_core.training.plan import Key, MicroBatches, Plan
 from mae_core.training.sources import Source
 from mae_core.training.stream import Loaded, Samples, collate, make_loader, running
@@ -89,18 +91,52 @@ def test_a_sample_that_cannot_be_read_is_replaced():
     assert loaded.names != ["tone 2"]
 
 
-class Dies(Tones):
-    """Its worker ends without a word."""
+def assert_read_as_if_bad(loaded, *, number):
+    """Every batch is the same as if sample `number` could not be read."""
+    expected = load_all(Tones(SHAPE, bad=[number]), num_workers=0)
+    assert [batch.names for batch in loaded] == [batch.names for batch in expected]
+    assert all(torch.equal(*(each.samples["image"].x for each in pair)) for pair in zip(loaded, expected, strict=True))
+    assert [each["sample"] for batch in loaded for each in batch.replaced] == [f"tone {number}"] * 2  # once an epoch
 
-    def load(self, index, *, random):
-        if index == 3:
-            os._exit(7)
-        return super().load(index, random=random)
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_sample_at_which_a_worker_crashes_is_replaced_as_a_bad_one_is(num_workers):
+    loaded = load_all(Tones(SHAPE, fatal=[3]), num_workers=num_workers)
+    assert_read_as_if_bad(loaded, number=3)
+    assert {each["reason"] for batch in loaded for each in batch.replaced} == {
+        "tone 3: the worker that read it ended by signal 11 (SIGSEGV)"
+    }
 
 
-def test_a_worker_that_dies_ends_the_run_with_a_reason():
-    with pytest.raises(MaeError, match=r"a process that loads data has ended .*train\.num_workers=0"):
-        load_all(Dies(SHAPE), num_workers=2)
+def test_a_sample_at_which_a_worker_is_killed_is_read_once_more_before_it_is_blamed():
+    with pytest.warns(UserWarning, match="the worker that read tone 3 was killed") as warned:
+        loaded = load_all(Tones(SHAPE, fatal=[3], fatal_signal=signal.SIGKILL), num_workers=2)
+    assert len(warned) == 1
+    assert_read_as_if_bad(loaded, number=3)
+
+
+def test_killing_workers_changes_nothing():
+    with running(loader(Tones(SHAPE), num_workers=2)) as batches:
+        loaded = [next(batches)]
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        with pytest.warns(UserWarning, match="signal 9|was killed"):
+            loaded += batches
+    expected = load_all(Tones(SHAPE), num_workers=0)
+    assert [batch.names for batch in loaded] == [batch.names for batch in expected]
+
+
+def end_the_process(items):
+    os._exit(7)
+
+
+@pytest.mark.filterwarnings("ignore:a process that loads data")
+def test_workers_that_always_die_end_the_run_with_a_reason():
+    batches = [[Key("image", 0, 2)]]
+    samples = Samples({"image": Source({"image": Tones(SHAPE)})}, 0)
+    dying = make_loader(samples, batches, num_workers=1, pin_memory=False, join=end_the_process)
+    with pytest.raises(MaeError, match=r"with exit code 7 .*train\.num_workers=0"), running(dying) as loaded:
+        next(loaded)
 
 
 class Hangs(Tones):
@@ -111,7 +147,7 @@ class Hangs(Tones):
 
 
 def test_workers_that_hang_do_not_keep_a_run_from_ending(monkeypatch):
-    monkeypatch.setattr(stream, "GRACE", 0.5)
+    monkeypatch.setattr(workers, "GRACE", 0.5)
     started = time.monotonic()
     with contextlib.suppress(KeyboardInterrupt), running(loader(Hangs(SHAPE), num_workers=2)) as batches:
         next(batches)

@@ -12,6 +12,7 @@ from mae_core.layouts.shapes import FAMILY_HEADS, has, transformer
 from mae_core.layouts.table import TableLayout
 from mae_core.layouts.vit import DECODER_NAMES, DECODER_POSITIONS, ENCODER_NAMES, ENCODER_POSITIONS
 
+ENCODER_PARTS = ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight")
 MEL_BINS = 128
 """Of the published spectrograms."""
 
@@ -30,16 +31,20 @@ class AudioMaeLayout(TableLayout):
     }
 
     def recognize(self, weights: Mapping[str, Tensor], beside: Mapping[str, Any]) -> Found | None:
-        """The published decoder of local windows; spectrograms of the published number of mel bins."""
-        if not has(weights, "cls_token", "pos_embed", "decoder_blocks.0.attn.tau", "blocks.0.attn.qkv.weight", "decoder_pred."):
-            return None
-        encoder, decoder = transformer(weights, "blocks"), transformer(weights, "decoder_blocks")
-        tokenizer = _tokenizer(weights)
+        """The published decoder of local windows, or none; spectrograms of the published number of mel bins."""
+        tokenizer = _tokenizer(weights) if has(weights, *ENCODER_PARTS, "norm.weight") else None
         if tokenizer is None:
             return None
+        encoder = transformer(weights, "blocks")
+        assumed = {"model.encoder.heads": FAMILY_HEADS.get(encoder["width"])}
+        if not has(weights, "decoder_embed."):
+            model = {"encoder": encoder, "modalities": {"audio": {"tokenizer": tokenizer}}}
+            return Found("the encoder of an Audio-MAE", "audio/audiomae_base", model, assumed, complete=False)
+        if not has(weights, "decoder_blocks.0.attn.tau", "decoder_pred."):
+            return None
+        decoder = transformer(weights, "decoder_blocks")
         decoder["heads"] = weights["decoder_blocks.0.attn.tau"].numel()
         model = {"encoder": encoder, "modalities": {"audio": {"tokenizer": tokenizer, "decoder": decoder}}}
-        assumed = {"model.encoder.heads": FAMILY_HEADS.get(encoder["width"])}
         return Found("an Audio-MAE, encoder and decoder", "audio/audiomae_base", model, assumed)
 
     def patch_sides(self, tokenizer: Tokenizer) -> tuple[int, ...]:
@@ -56,15 +61,16 @@ class AudioMaeVitLayout(ClassifierLayout):
 
     def recognize(self, weights: Mapping[str, Tensor], beside: Mapping[str, Any]) -> Found | None:
         """The backbone of a classifier of spectrograms of the published number of mel bins."""
-        marks = ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "fc_norm.", "head.")
-        tokenizer = _tokenizer(weights) if has(weights, *marks) else None
-        if tokenizer is None:
+        tokenizer = _tokenizer(weights) if has(weights, *ENCODER_PARTS, "fc_norm.") else None
+        if tokenizer is None or has(weights, "norm.weight"):
             return None
         encoder = {**transformer(weights, "blocks"), "final_norm": False}
         audio = {"tokenizer": tokenizer, "positions": {"name": "learned", "class_token": True}}
         assumed = {"model.encoder.heads": FAMILY_HEADS.get(encoder["width"])}
         model = {"encoder": encoder, "modalities": {"audio": audio}}
-        title = "the encoder of a classifier fine-tuned from an Audio-MAE (its head is left out)"
+        title = "the encoder of a classifier fine-tuned from an Audio-MAE"
+        if has(weights, "head."):
+            title += " (its head is left out)"
         return Found(title, "audio/audiomae_base", model, assumed, complete=False)
 
     def patch_sides(self, tokenizer: Tokenizer) -> tuple[int, ...]:

@@ -41,10 +41,3 @@ def test_nothing_to_measure(tmp_path):
     assert f"error: data.audio.root: there is no folder {tmp_path}/none" in missing.stderr.replace("\n", "")
     (tmp_path / "bad.wav").touch()
     assert "error: there is no spectrogram to measure" in measure(f"data.audio.root={tmp_path}").stderr
-
-
-def test_other_modalities_have_none(tmp_path):
-    command = [sys.executable, "-m", "mae_core.cli", "statistics", "demo/image"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "error: image has no statistics to measure" in done.stderr

@@ -32,7 +32,7 @@ class TimmLayout(TableLayout):
     modality = "image"
     names: ClassVar = {**ENCODER_NAMES, ENCODER + "mask_token": None}
     positions: ClassVar = ENCODER_POSITIONS
-    left_out: ClassVar = ("head.",)
+    left_out: ClassVar = ("head.", "mask_token")  # which stays behind where a decoder is taken out of an MAE
 
     def recognize(self, weights: Mapping[str, Tensor], beside: Mapping[str, Any]) -> Found | None:
         """Square samples of the published family; a `config.json` of timm's says how they are normalised."""

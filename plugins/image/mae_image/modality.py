@@ -14,6 +14,7 @@ IMAGE = Modality(
     read="mae_image.reading:read_image",
     picture="mae_image.pictures:write_picture",
     show="mae_image.pictures:write_sample",
+    measure="mae_core.data.channels:measure_channels",
     file_suffixes=(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"),
     labelled_folder="image_folder",
     shrink="mae_image.shrinking:shrink",

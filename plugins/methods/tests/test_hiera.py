@@ -12,6 +12,7 @@ from running import run
 
 from mae_core import Mask, build_model, export_state_dict, import_state_dict, load_backbone, load_config
 from mae_core.interfaces import Published, gather_patches
+from mae_core.layouts.recognize import recognize
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.runs.logs import read_metrics
 from mae_methods.hiera.certificate import certify
@@ -127,6 +128,28 @@ def test_models_of_published_sizes_compute_what_is_visible_only(recipe: str, mod
     tokens = [64] * (sum(encoder.depths[:1]) + 1) + [16] * encoder.depths[1] + [4] * (sum(encoder.depths[2:]) - 1)
     assert seen == [(1, kept, number) for number in tokens]
     assert out.pred[modality].shape == (1, 4 * (num_units - kept), 768)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(
+    ("recipe", "overrides"),
+    [
+        ("base", ["model.encoder.depths=[1,1,2,1]", "model.encoder.width=64"]),
+        ("base", ["model.modalities.image.tokenizer.input_size=[448,448]"]),
+        ("video_base", ["model.modalities.video.tokenizer.input_size=[32,224,224]", "model.modalities.video.decoder.depth=2"]),
+    ],
+)
+def test_other_sizes_are_recognised_with_and_without_a_decoder(recipe: str, overrides: list[str], whole: bool) -> None:
+    model = meta_model(recipe, *overrides)
+    weights = export_state_dict(model, layout="hiera_video" if "video" in recipe else "hiera")
+    if not whole:
+        weights = {name: x for name, x in weights.items() if not name.startswith(("decoder", "mask_token"))}
+    found = recognize(weights)
+    assert found.found.complete == whole
+    again = load_config(found.recipe(["model.encoder.heads=1"], backbone=not whole), ["model.encoder.heads=1"])
+    with torch.device("meta"):
+        shapes = [{name: x.shape for name, x in built.backbone.state_dict().items()} for built in (build_model(again), model)]
+    assert shapes[0] == shapes[1]
 
 
 def test_another_encoder_is_refused_by_name() -> None:

@@ -14,6 +14,7 @@ VIDEO = Modality(
     read="mae_video.clips:read_clip",
     picture="mae_video.pictures:write_picture",
     show="mae_video.pictures:write_sample",
+    measure="mae_core.data.channels:measure_channels",
     file_suffixes=(".mp4", ".webm", ".mkv", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ogv"),
     labelled_folder="video_folder",
     recipes={"finetune": ("video/finetune_base",), "probe": ("video/attentive_probe_base",)},

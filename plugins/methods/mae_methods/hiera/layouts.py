@@ -29,7 +29,7 @@ NAMES = {
 }
 DECODER_POSITIONS = {DECODER + "positions": PositionTable("decoder_pos_embed", class_rows=0)}
 
-MARKS = ("patch_embed.proj.weight", "blocks.0.mlp.", "multi_scale_fusion_heads.0.weight", "encoder_norm.", "decoder_blocks.")
+MARKS = ("patch_embed.proj.weight", "blocks.0.mlp.", "multi_scale_fusion_heads.0.weight", "encoder_norm.")
 HEADS = {96: 1, 112: 2, 144: 2, 256: 4}
 """The published encoders' heads of the first stage, by its width."""
 DECODER_HEADS = {512: 16}
@@ -53,7 +53,7 @@ class HieraLayout(TableLayout):
         side = math.isqrt(weights["pos_embed"].shape[1])
         if side**2 != weights["pos_embed"].shape[1]:
             return None
-        return _found("a Hiera of images, encoder and decoder", "methods/hiera_base", weights, "image", [side, side])
+        return _found("a Hiera of images", "methods/hiera_base", weights, "image", [side, side])
 
     def table(self, model: nn.Module, entry: str) -> Table:
         """The heads that fuse stages are published as convolutions over the tokens of a patch."""
@@ -82,7 +82,7 @@ class HieraVideoLayout(HieraLayout):
         if side**2 != num_places:
             return None
         grid = [num_times, side, side]
-        return _found("a Hiera of videos, encoder and decoder", "methods/hiera_video_base", weights, "video", grid)
+        return _found("a Hiera of videos", "methods/hiera_video_base", weights, "video", grid)
 
 
 def _encoder(model: nn.Module) -> HieraEncoder:
@@ -106,8 +106,6 @@ def _found(title: str, recipe: str, weights: Mapping[str, Tensor], entry: str, g
         "width": width,
         "depths": [after - first for first, after in zip(firsts, [*firsts[1:], num_blocks], strict=True)],
         "kernel": kernel,
-        "stride": stride,
-        "mask_unit": MASK_UNITS[len(kernel)],
         "mlp_ratio": mlp_ratio(weights["blocks.0.mlp.fc1.weight"].shape[0], width),
     }
     tokenizer = {
@@ -115,10 +113,15 @@ def _found(title: str, recipe: str, weights: Mapping[str, Tensor], entry: str, g
         "input_size": [step * tokens for step, tokens in zip(stride, grid, strict=True)],
         "channels": channels,
     }
-    decoder = transformer(weights, "decoder_blocks")
-    assumed = {
+    assumed: dict[str, Any] = {
         "model.encoder.heads": HEADS.get(width),
-        f"model.modalities.{entry}.decoder.heads": DECODER_HEADS.get(decoder["width"]),
+        "model.encoder.stride": stride,
+        "model.encoder.mask_unit": MASK_UNITS[len(kernel)],
     }
+    if not has(weights, "decoder_blocks."):
+        model = {"encoder": encoder, "modalities": {entry: {"tokenizer": tokenizer}}}
+        return Found(f"the encoder of {title}", recipe, model, assumed, complete=False)
+    decoder = transformer(weights, "decoder_blocks")
+    assumed[f"model.modalities.{entry}.decoder.heads"] = DECODER_HEADS.get(decoder["width"])
     model = {"encoder": encoder, "modalities": {entry: {"tokenizer": tokenizer, "decoder": decoder}}}
-    return Found(title, recipe, model, assumed)
+    return Found(f"{title}, encoder and decoder", recipe, model, assumed)
