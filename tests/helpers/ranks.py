@@ -15,7 +15,7 @@ from torch.distributed import TCPStore
 PATIENCE = 60
 
 
-def on_ranks(size: int, function: Callable[[], Any]) -> list[Any]:
+def on_ranks(size: int, function: Callable[[], Any], *, patience: float = PATIENCE) -> list[Any]:
     """What `function` returns in each of so many processes, in their order. Where one raises, this raises its traceback."""
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     fork = multiprocessing.get_context("fork")
@@ -27,7 +27,7 @@ def on_ranks(size: int, function: Callable[[], Any]) -> list[Any]:
         process.start()
         sender.close()
     try:
-        results = [_received(receiver) for receiver, _ in pipes]
+        results = [_received(receiver, patience) for receiver, _ in pipes]
     finally:
         for process in processes:
             process.kill()
@@ -37,11 +37,11 @@ def on_ranks(size: int, function: Callable[[], Any]) -> list[Any]:
     return [value for _, value in results]
 
 
-def _received(receiver: Connection) -> tuple[str, Any]:
+def _received(receiver: Connection, patience: float) -> tuple[str, Any]:
     try:
         return (
             torch.load(io.BytesIO(receiver.recv_bytes()), weights_only=False)
-            if receiver.poll(PATIENCE)
+            if receiver.poll(patience)
             else ("no answer", None)
         )
     except EOFError:
