@@ -9,6 +9,7 @@
 #   make doc-tables    write the tables in docs/ again that are made from the code and the recipes
 #   make mask-pictures    draw the pictures of docs/maskers.md again
 #   make architecture-picture    draw the picture of docs/architecture.md again
+#   make bench   measure all that fits this machine, for an hour or two, and write bench.md; PHOTOS=FOLDER for reading photographs
 #   make check   format, lint, types, import rules
 #   make fix     let the formatter and the linter mend what they can
 
@@ -17,7 +18,7 @@ BIN := .venv/bin
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 SOURCES := mae_core registry plugins tests bench docs/hooks.py docs/tables.py docs/mask_pictures.py docs/architecture_picture.py docs/examples .ci
 
-.PHONY: demo demo-video demo-audio test oldest-test wheels-test docs doc-tables mask-pictures architecture-picture check fix clean
+.PHONY: demo demo-video demo-audio test oldest-test wheels-test docs doc-tables mask-pictures architecture-picture bench check fix clean
 
 demo: .venv/installed
 	$(BIN)/mae pretrain demo/image
@@ -48,6 +49,9 @@ mask-pictures: .venv/installed
 
 architecture-picture: .venv/installed
 	$(BIN)/python docs/architecture_picture.py
+
+bench: .venv/installed-for-tests
+	$(BIN)/python bench/run_all.py $(if $(PHOTOS),--photos $(PHOTOS))
 
 check: .venv/installed-for-tests
 	$(BIN)/ruff format --check $(SOURCES)

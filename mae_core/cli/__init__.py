@@ -27,10 +27,12 @@ from mae_core.cli import (
     recipes,
     reconstruct,
     reports,
+    shards,
     tools,
     training,
     verify,
 )
+from mae_core.training.launch import is_first, place
 from mae_registry import MaeError
 
 app = typer.Typer(
@@ -92,6 +94,7 @@ for panel, commands in {
 app.command("recipes", rich_help_panel="Recipes")(recipes.recipes)
 app.command("cost", rich_help_panel="Recipes")(cost.cost)
 app.add_typer(masks.app, name="masks", rich_help_panel="Recipes")
+app.add_typer(shards.app, name="shards", rich_help_panel="Runs and weights")
 app.add_typer(configs.app, name="config", rich_help_panel="Recipes")
 
 
@@ -101,6 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows question marks
+    if place() is not None:  # one of several processes, each of which would be told that no parameters are unused
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     with warnings.catch_warnings():
         warnings.showwarning = _warn
         try:
@@ -138,7 +143,8 @@ def _complain(error: Exception) -> None:
 
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:
-    _print(f"warning: {message}")
+    if is_first():
+        _print(f"warning: {message}")
 
 
 def _print(text: str) -> None:

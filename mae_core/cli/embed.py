@@ -105,7 +105,7 @@ def _entry_of(config: "Config", inputs: Sequence[Path], chosen: str | None) -> s
 
 def _list_files(inputs: Sequence[Path], suffixes: Sequence[str]) -> list[str]:
     """Every file by the path that it was given by. A folder stands for the files in it and in its folders."""
-    from mae_core.data.folders import list_files
+    from mae_core.data.listing import list_files
 
     paths: list[str] = []
     for given in inputs:

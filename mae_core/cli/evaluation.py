@@ -18,6 +18,8 @@ from mae_core.cli.training import (
     Overrides,
     Overwrite,
     Resume,
+    is_restarted,
+    on_all_devices,
     on_device,
     refuse_both,
     rehearse_training,
@@ -29,6 +31,7 @@ from mae_registry import MaeError
 if TYPE_CHECKING:
     from mae_core.config import Config
     from mae_core.interfaces import Modality
+    from mae_core.training.world import World
 
 Checkpoint = Annotated[
     Path,
@@ -203,16 +206,25 @@ def _evaluate(asked: _Asked) -> None:
         with tempfile.TemporaryDirectory() as folder:  # for the split of the data
             rehearse_training(_fresh(asked, Path(folder)), asked.out, overwrite=asked.overwrite)
         return
-    if asked.num_seeds > 1:
-        folder = _evaluate_seeds(asked)
-    else:
-        folder = _folder(asked)
-        config = _resumed(asked, folder) if asked.resume else _fresh(asked, folder)
-        run_training(config, folder, asked.command(), resume=asked.resume, overwrite=asked.overwrite)
-    _say_what_was_found(asked, folder)
+    from mae_core.config import load_config
+
+    with on_all_devices(load_config(asked.chosen_recipe, asked.overrides)) as world:
+        asked = replace(asked, resume=asked.resume or is_restarted(asked.out))
+        folder = _evaluate_seeds(asked, world) if asked.num_seeds > 1 else _train(asked, world)
+        if world.is_writer:
+            _say_what_was_found(asked, folder)
 
 
-def _evaluate_seeds(asked: _Asked) -> Path:
+def _train(asked: _Asked, world: "World", *, command: Sequence[str] = (), out: Path | None = None) -> Path:
+    """One training, in the folder that is returned. What is looked for and split is so by the process that writes."""
+    folder = world.first(lambda: _folder(asked))
+    config = world.first(lambda: _resumed(asked, folder) if asked.resume else _fresh(asked, folder))
+    command = command or asked.command()
+    run_training(config, folder, command, world=world, resume=asked.resume, overwrite=asked.overwrite, out=out)
+    return folder
+
+
+def _evaluate_seeds(asked: _Asked, world: "World") -> Path:
     """One run a seed, in folders of their own; what is finished is not run again on --resume. Returns the folder of all."""
     from mae_core.evaluation.seeds import join_seeds, seed_folder
     from mae_core.runs.folder import CONFIG
@@ -225,18 +237,16 @@ def _evaluate_seeds(asked: _Asked) -> Path:
     found = []
     for number in range(asked.num_seeds):
         own = seed_folder(folder, number)
-        results = read_results(own) if asked.resume else None
+        results = world.first(lambda own=own: read_results(own) if asked.resume else None)
         if results is None:
-            began = asked.resume and (own / CONFIG).is_file()
+            began = asked.resume and world.first(lambda own=own: (own / CONFIG).is_file())
             one = replace(asked, out=own, resume=began, overrides=[*asked.overrides, f"train.seed={number}"])
-            own = _folder(one)
-            config = _resumed(one, own) if began else _fresh(one, own)
-            run_training(config, own, asked.command(), resume=began, overwrite=asked.overwrite, out=folder)
-            results = read_results(own)
+            results = read_results(_train(one, world, command=asked.command(), out=folder))
         assert results is not None
         found.append(results)
-    save_results(folder, join_seeds(found))
-    write_report(folder)
+    if world.is_writer:
+        save_results(folder, join_seeds(found))
+        write_report(folder)
     return folder
 
 

@@ -1,17 +1,23 @@
 """`mae pretrain`."""
 
+import contextlib
 import functools
+import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
+from mae_core.cli.requeue import requeue
+from mae_registry import MaeError
+
 if TYPE_CHECKING:
     from mae_core.config import Config
+    from mae_core.training.world import World
 
 Recipe = Annotated[str, typer.Argument(help="The name of a recipe, such as image/mae_vit_base, or a YAML file.")]
 Overrides = Annotated[
@@ -55,9 +61,41 @@ def pretrain(
     if dry_run:
         rehearse_training(config, out, overwrite=overwrite)
         return
-    folder = choose_folder(config.name, out, resume=resume, overwrite=overwrite)
-    run_training(config, folder, ["pretrain", recipe, *overrides], resume=resume, overwrite=overwrite)
-    _say_what_next(config, folder)
+    with on_all_devices(config) as world:
+        resume = resume or is_restarted(out)
+        folder = world.first(lambda: choose_folder(config.name, out, resume=resume, overwrite=overwrite))
+        command = ["pretrain", recipe, *overrides]
+        run_training(config, folder, command, world=world, resume=resume, overwrite=overwrite)
+        if world.is_writer:
+            _say_what_next(config, folder)
+
+
+@contextlib.contextmanager
+def on_all_devices(config: "Config") -> "Generator[World]":
+    """The processes of a training, one for each device of the recipe's `train` section.
+
+    Where nobody else has started them, they are started here, and this process only watches over them.
+    """
+    from mae_core.training.launch import count_devices, place, supervise
+    from mae_core.training.settings import TrainSettings
+    from mae_core.training.world import World
+
+    settings = TrainSettings(**config["train"])
+    num_devices, _ = count_devices(settings)
+    if place() is None and num_devices > 1:
+        raise typer.Exit(supervise(num_devices))
+    world = World.join(settings)
+    with world.together():
+        yield world
+
+
+def is_restarted(out: Path | None) -> bool:
+    """Whether torchrun has started this run again, which then goes on where it was. Raises MaeError if it could not."""
+    if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) and out is None:
+        raise MaeError("with torchrun --max-restarts, name the run's folder with --out, where it goes on after a restart")
+    from mae_core.runs.folder import CONFIG
+
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and out is not None and (out / CONFIG).is_file()
 
 
 def refuse_both(*, resume: bool, overwrite: bool, dry_run: bool) -> None:
@@ -83,7 +121,14 @@ def rehearse_training(config: "Config", out: Path | None, *, overwrite: bool) ->
 
 
 def run_training(
-    config: "Config", folder: Path, command: Sequence[str], *, resume: bool, overwrite: bool, out: Path | None = None
+    config: "Config",
+    folder: Path,
+    command: Sequence[str],
+    *,
+    world: "World",
+    resume: bool,
+    overwrite: bool,
+    out: Path | None = None,
 ) -> None:
     """Train with a display of the progress. Ctrl-C and other signals end the process, with the command that goes on.
 
@@ -94,17 +139,20 @@ def run_training(
     from mae_core.training.interrupts import Interrupted
     from mae_core.training.run import train
 
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, quiet=not world.is_writer)
     console.print(f"{'resuming' if resume else 'training'} {config.name} in {folder}")
     try:
         make_display = functools.partial(TrainingProgress, console=Console(stderr=True))
-        train(config, folder, make_display=make_display, resume=resume, overwrite=overwrite)
+        train(config, folder, world=world, make_display=make_display, resume=resume, overwrite=overwrite)
     except Interrupted as error:
         if error.signal != signal.SIGPIPE:  # then nobody reads it
             console.print(f"{error}\nto continue it:  {shell([*command, '--out', str(out or folder), '--resume'])}")
-        raise typer.Exit(SIGNALLED + error.signal) from None
+        if world.is_writer and (answer := requeue(error.signal)):
+            console.print(answer)
+        raise SystemExit(SIGNALLED + error.signal) from None
     finally:
-        give_back(folder)
+        if world.is_writer:
+            give_back(folder)
 
 
 def _say_what_next(config: "Config", folder: Path) -> None:

@@ -6,8 +6,12 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
+from mae_core.data.files import read_content
 from mae_core.data.folders import FileFolder
-from mae_core.interfaces import Dataset, Labels
+from mae_core.interfaces import BadSample, Dataset, Labels
 from mae_registry import MaeError, some_of
 
 MAX_SIZES = 200_000
@@ -17,6 +21,7 @@ MAX_READ = 100_000
 HEAD = 2**16
 """Bytes that are compared before whole files are."""
 CHUNK = 2**20
+COPIES = "copies of files that are trained on, with the same content"
 NUM_SHOWN = 3
 """How many files a message names."""
 
@@ -34,10 +39,16 @@ def check_data(train: Dataset, held_out: Dataset) -> list[str]:
         return []
     pairs = [(index, places[1][real]) for real, index in places[0].items() if real in places[1]]
     _refuse_leak(folders, pairs, "the same as files that are trained on")
+    known = [folder.store.fingerprints() for folder in folders]
+    if known[0] is not None and known[1] is not None:
+        _refuse_leak(folders, _alike(folders, known[0], known[1]), COPIES)
+        return []
+    if any(folder.store.path(0) is None for folder in folders):
+        return ["copies among the held-out files were not looked for: not all data are files of their own"]
     if len(train) + len(held_out) > MAX_SIZES:
         return [f"copies among the held-out files were not looked for: there are more than {MAX_SIZES:,} files"]
     pairs, num_unread = _copies(*places)
-    _refuse_leak(folders, pairs, "copies of files that are trained on, with the same content")
+    _refuse_leak(folders, pairs, COPIES)
     return [f"{num_unread:,} files were not compared with files of equal sizes, to save time"] if num_unread else []
 
 
@@ -103,11 +114,17 @@ def _real_places(folder: FileFolder) -> dict[str, int]:
 def _real_paths(folder: FileFolder) -> Iterator[tuple[int, str | None]]:
     """The number of each file and its path without symbolic links; None where there is no such file.
 
+    What has no path of its own is what it is called.
+
     Folders are listed, rather than each file asked for.
     """
     by_directory: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for index in range(len(folder)):
-        directory, name = os.path.split(folder.describe(index))
+        path = folder.store.path(index)
+        if path is None:
+            yield index, folder.describe(index)
+            continue
+        directory, name = os.path.split(path)
         by_directory[directory].append((name, index))
     for directory, files in by_directory.items():
         ordinary = _ordinary_files(directory)
@@ -141,6 +158,22 @@ def _refuse_leak(folders: Sequence[FileFolder], pairs: Sequence[tuple[int, int]]
         f"held-out files are {what} ({len(pairs):,} of {len(held_out):,}): {shown}{_more(pairs)}; "
         "results on them say nothing of new data: take them out of one side"
     )
+
+
+def _alike(folders: Sequence[FileFolder], firsts: NDArray[np.int64], seconds: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Pairs of a training and a held-out file with the same content, by their fingerprints and then by what they hold."""
+    common = set(np.intersect1d(firsts, seconds).tolist())
+    numbers = {found: index for index, found in enumerate(firsts.tolist()) if found in common}
+    pairs = [(numbers[found], index) for index, found in enumerate(seconds.tolist()) if found in numbers]
+    return [pair for pair in pairs if len({_content(folder, index) for folder, index in zip(folders, pair, strict=True)}) == 1]
+
+
+def _content(folder: FileFolder, index: int) -> bytes | str:
+    """What a file holds; its own name where it cannot be read."""
+    try:
+        return read_content(folder.file(index))
+    except BadSample:
+        return folder.describe(index)
 
 
 def _copies(train: Mapping[str, int], held_out: Mapping[str, int]) -> tuple[list[tuple[int, int]], int]:

@@ -1,21 +1,49 @@
-"""One file of data, before anything reads it."""
+"""One file of data, before anything reads it: a path, or what a store holds of it."""
 
+import io
 import os
 import stat
+from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from mae_core.interfaces import BadSample
 
 
-def require_content(path: str | os.PathLike[str]) -> str:
-    """The path as text. Raises BadSample unless it leads to a regular file that is not empty.
+@dataclass(frozen=True)
+class Content:
+    """A file that is in memory already."""
+
+    name: str
+    """What a person would call it, for messages; it ends as the file's own name does."""
+    data: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+File = str | os.PathLike[str] | Content
+"""What readers are given."""
+
+
+def name_of(file: File) -> str:
+    """What to call a file in messages; its path, if it has one."""
+    return file.name if isinstance(file, Content) else os.fspath(file)
+
+
+def require_content(file: File) -> str:
+    """The file's name. Raises BadSample unless it is in memory or a regular file, and not empty.
 
     To be asked before a file is opened: opening a named pipe would wait for ever.
     """
-    name = os.fspath(path)
+    if isinstance(file, Content):
+        if not file.data:
+            raise BadSample(f"{file.name}: the file is empty")
+        return file.name
+    name = os.fspath(file)
     try:
         status = os.stat(name)
     except (OSError, ValueError) as error:
-        raise BadSample(f"{name}: the file cannot be read: {_reason(error)}") from error
+        raise BadSample(f"{name}: the file cannot be read: {reason(error)}") from error
     if stat.S_ISDIR(status.st_mode):
         raise BadSample(f"{name}: the file cannot be read: it is a folder")
     if not stat.S_ISREG(status.st_mode):
@@ -25,14 +53,21 @@ def require_content(path: str | os.PathLike[str]) -> str:
     return name
 
 
-def read_content(path: str | os.PathLike[str]) -> bytes:
+def read_content(file: File) -> bytes:
     """All that a file holds. Raises BadSample if it cannot be read, or holds nothing."""
-    name = require_content(path)
+    name = require_content(file)
+    if isinstance(file, Content):
+        return file.data
     try:
-        with open(name, "rb") as file:
-            return file.read()
+        with open(name, "rb") as opened:
+            return opened.read()
     except OSError as error:
-        raise BadSample(f"{name}: the file cannot be read: {_reason(error)}") from error
+        raise BadSample(f"{name}: the file cannot be read: {reason(error)}") from error
+
+
+def open_content(file: File) -> BinaryIO:
+    """The file, opened. Raises OSError."""
+    return io.BytesIO(file.data) if isinstance(file, Content) else open(file, "rb")
 
 
 def one_line(error: BaseException) -> str:
@@ -40,5 +75,6 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """Why something could not be read or written, on one line."""
     return (error.strerror if isinstance(error, OSError) else None) or one_line(error)

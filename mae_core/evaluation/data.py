@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mae_core.data.folders import FOLDERS, list_files
+from mae_core.data.find_store import is_parquet, is_shards
+from mae_core.data.folders import FOLDERS
+from mae_core.data.listing import list_files
+from mae_core.data.parquet_store import parquet_splits
+from mae_core.data.shard_store import ShardStore, is_address
 from mae_core.data.splits import HELD_OUT, TRAIN, hold_out
 from mae_core.data.tables import folder_labels, read_table, write_table
 from mae_core.interfaces import Labels, Modality
@@ -22,7 +26,7 @@ DATA = "DATA"
 """What the command line calls data, for messages."""
 ALLOWED = (
     "DATA may be a folder that holds train/ and val/ with one folder for each class in both, a folder with one folder for each "
-    "class, or a CSV file with the columns path,label or path,label,split"
+    "class, shards with labels or a folder of Parquet files, or a CSV file with the columns path,label or path,label,split"
 )
 
 
@@ -43,16 +47,21 @@ def find_data(path: str, *, modality: Modality, folder: Path, seed: int = 0) -> 
 
     Args:
         path: a folder with train/ and val/ (or test/, validation/), each with one folder for each class; one folder for each
-            class; a CSV file of `mae_core.data.tables`; or a data set that the modality knows.
+            class; shards with labels, or two folders of them; a folder of Parquet files; a CSV file of
+            `mae_core.data.tables`; or a data set that the modality knows.
         folder: a split that is made is recorded there as `split.csv`, and read from there.
         seed: of that split.
     """
-    place = os.path.abspath(os.path.expanduser(path))
+    place = path if is_address(path) else os.path.abspath(os.path.expanduser(path))
     known = _known(place, modality)
     if known is not None:
         return known
     if modality.labelled_folder is None:
         raise MaeError(f"the modality {modality.name!r} has no dataset of labelled files (Modality.labelled_folder)")
+    if is_shards(place):
+        return _in_shards(place, modality.labelled_folder, folder, seed)
+    if is_parquet(place, modality.file_suffixes):
+        return _in_parquet(place, modality.labelled_folder)
     if os.path.isdir(place):
         return _in_folder(place, modality, folder, seed)
     if os.path.isfile(place) and place.lower().endswith(".csv"):
@@ -91,7 +100,7 @@ def _in_folder(place: str, modality: Modality, folder: Path, seed: int) -> Found
     if trains and held_outs:
         root, other = (os.path.join(place, inside[names[0]]) for names in (trains, held_outs))
         unused = [f"{inside[name]}/" for name in [*trains[1:], *held_outs[1:]]]
-        section = {"name": modality.labelled_folder, "root": root, "labels": FOLDERS}
+        section = {"name": modality.labelled_folder, "root": root, "labels": None if is_shards(root) else FOLDERS}
         return FoundData(section, {"root": other}, f"training data in {root}, held-out data in {other}{_left_out(unused)}")
     if held_outs and len(inside) == len(held_outs):
         raise MaeError(f"{place} holds {inside[held_outs[0]]}/, but no train/ to train on; {_allowed(modality)}")
@@ -100,6 +109,26 @@ def _in_folder(place: str, modality: Modality, folder: Path, seed: int) -> Found
     labels = folder_labels(names, root=root)
     section = {"name": modality.labelled_folder, "root": root}
     return _split(section, [os.fsdecode(name) for name in names], labels, folder, seed, place=root)
+
+
+def _in_shards(place: str, dataset: str, folder: Path, seed: int) -> FoundData:
+    store = ShardStore(place, key=DATA)
+    if store.labels is None:
+        raise MaeError(f"the shards in {place} have no labels; make them again with `mae shards make --labels`")
+    names = [os.fsdecode(name) for name in store.names]
+    return _split({"name": dataset, "root": place}, names, store.labels, folder, seed, place=place)
+
+
+def _in_parquet(place: str, dataset: str) -> FoundData:
+    splits = {split.lower(): split for split in parquet_splits(place)}
+    trains, held_outs = _named(TRAIN_NAMES, splits), _named(HELD_OUT_NAMES, splits)
+    if not trains or not held_outs:
+        found = ", ".join(sorted(splits.values()))
+        raise MaeError(f"the Parquet files in {place} are of {found}; there must be train, and val, validation or test")
+    train, held_out = splits[trains[0]], splits[held_outs[0]]
+    unused = [split for split in splits.values() if split not in (train, held_out)]
+    description = f"Parquet files in {place}, trained on their split {train}, with {held_out} held out{_left_out(unused)}"
+    return FoundData({"name": dataset, "root": place, "split": train}, {"split": held_out}, description)
 
 
 def _in_table(place: str, dataset: str, folder: Path, seed: int) -> FoundData:

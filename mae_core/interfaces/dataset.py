@@ -184,6 +184,10 @@ class Modality:
     """Name of its dataset of labelled files, which takes the options of `mae_core.data.folders.FileFolder`."""
     known_data: Sequence[KnownData] = field(default=())
     """Published data sets in files of their own."""
+    shrink: str | None = None
+    """`shrink(file, shorter_side=..., quality=...) -> (bytes, suffix)`: a file (`mae_core.data.files.File`) encoded again, with
+    at most so many values along its shorter side, at a quality of 1 to 100; and the suffix of its new form. A file that is
+    small enough stays as it is. Raises BadSample. None: files are stored in shards as they are."""
     show: str | None = None
     """`show(sample, path)`: writes a small PNG of one sample, (sample_shape) in the range of `Tokenizer.denormalize`."""
     recipes: Mapping[str, Sequence[str]] = field(default_factory=dict)

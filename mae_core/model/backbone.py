@@ -1,5 +1,6 @@
 """The backbone: what is kept after pre-training. Tokenizers, positions and the encoder of what is visible."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -211,7 +212,7 @@ class VisiblePatches:
     def ids(self) -> Tensor:
         """(rows, K): the visible patches, numbered over all modalities of the model."""
         if self._is_ragged:
-            return self.every_id.gather(1, self._jointly_visible())
+            return self.every_id.gather(1, self._jointly_visible)
         return torch.cat([mask.ids_keep + self._first(entry) for entry, mask in self._masks.items()], dim=1)
 
     @property
@@ -228,7 +229,7 @@ class VisiblePatches:
         """(rows, K, D), in the order of `ids`."""
         if self._is_ragged:  # which of all modalities' patches a row keeps is known only when they lie side by side
             every = torch.cat([self._embed(entry, _all_ids(mask)) for entry, mask in self._masks.items()], dim=1)
-            return gather_patches(every, self._jointly_visible())
+            return gather_patches(every, self._jointly_visible)
         return torch.cat([self._embed(entry, mask.ids_keep) for entry, mask in self._masks.items()], dim=1)
 
     def all_tokens(self, mask_token: Tensor) -> Tensor:
@@ -261,8 +262,9 @@ class VisiblePatches:
         ids = self.every_id if everything else self.ids
         return Latent(x, num_prefix, ids, self._backbone.spans, counts, dict(layers or {}))
 
+    @functools.cached_property
     def _jointly_visible(self) -> Tensor:
-        """(rows, K) into all modalities' patches, side by side."""
+        """(rows, K) into all modalities' patches, side by side. Once a context: it waits for the device."""
         hidden = self.hidden
         if not bool((hidden.sum(1) == hidden[0].sum()).all()):
             raise MaeError(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mae_core.interfaces import Head, Mask, Sample
+from mae_core.model.averages import move_averages
 from mae_core.model.backbone import Backbone
 from mae_registry import ConfigError
 
@@ -64,7 +65,7 @@ class Classifier(nn.Module):
         averages = self.average.state_dict()
         own = {name: tensor for name, tensor in self.state_dict().items() if name in averages}
         moving = [name for name, tensor in own.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_([averages[name] for name in moving], [own[name] for name in moving], 1 - decay)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+        move_averages([averages[name] for name in moving], [own[name] for name in moving], decay=decay)
         for name in own.keys() - set(moving):
             averages[name].copy_(own[name])
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from mae_core.interfaces import Momentum
+from mae_core.model.averages import move_averages
 from mae_core.model.backbone import Backbone
 
 
@@ -46,8 +47,7 @@ class Teachers(nn.ModuleList):
         The order and not the names joins student and teacher, so that no wrapper's prefix can come between them.
         """
         for teacher, momentum in zip(self, self.momenta, strict=True):
-            averages = [average.detach() for average in teacher.parameters()]
-            weights = [own.detach().float() for own in backbone.parameters()]
-            torch._foreach_lerp_(averages, weights, 1 - momentum.at(step, num_steps))  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+            decay = momentum.at(step, num_steps)
+            move_averages(list(teacher.parameters()), list(backbone.parameters()), decay=decay)
             for average, own in zip(teacher.buffers(), backbone.buffers(), strict=True):
                 average.copy_(own)

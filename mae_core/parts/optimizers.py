@@ -76,7 +76,10 @@ def adamw(
         groups = weight_decay_groups(model, weight_decay, no_decay=no_decay)
     else:
         groups = layer_decay_groups(model, peak, layer_decay, weight_decay, no_decay=no_decay)
-    return torch.optim.AdamW(groups, lr=peak, betas=betas)
+    optimizer = torch.optim.AdamW(groups, lr=peak, betas=betas, fused=True)  # one pass over memory instead of ten
+    # in fp16, gradients are unscaled before the step, for their norm, and not by the step itself
+    setattr(optimizer, "_step_supports_amp_scaling", False)  # noqa: B010 - torch's, and not public
+    return optimizer
 
 
 def lars(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from mae_core.build import build_model
@@ -18,7 +19,9 @@ from mae_core.config.yaml_tree import parse_yaml, plain
 from mae_core.files import write_atomically
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.registry import registry
+from mae_core.runs.lock import require_still_locked
 from mae_core.runs.published import Origin, Say, published_model
+from mae_core.runs.sharded import SUFFIX, is_shared, read_parts, write_parts
 from mae_core.runs.weights import (
     DamagedCheckpoint,
     Weights,
@@ -28,11 +31,11 @@ from mae_core.runs.weights import (
     read_weights,
     weights_in,
 )
-from mae_registry import MaeError
+from mae_registry import MaeError, cause_of
 
 FORMAT = 1
 FOLDER = "checkpoints"
-_NAME = re.compile(r"step-(\d{8,})\.pt")
+_NAME = re.compile(rf"step-(\d{{8,}})(\.pt|{re.escape(SUFFIX)})")
 
 
 @dataclass(frozen=True)
@@ -57,20 +60,38 @@ def plugin_versions(config: Config) -> dict[str, str]:
     return {plugin.name: plugin.version for plugin in registry().plugins if plugin.name in used}
 
 
-def save_checkpoint(run: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
-    """Write `run/checkpoints/step-N.pt` and delete all but the newest `keep`."""
-    path = run / FOLDER / f"step-{checkpoint.step:08d}.pt"
-    write_checkpoint(path, checkpoint)
-    for old in list_checkpoints(run)[keep:]:
-        old.unlink()
+def save_checkpoint(run: Path, checkpoint: Checkpoint, *, keep: int, is_writer: bool = True) -> Path:
+    """Write `run/checkpoints/step-N.pt` and delete all but the newest `keep`.
+
+    It is the folder `step-N.parts` where several devices share the weights. All processes call this, and one is the writer.
+    """
+    if is_writer:
+        require_still_locked(run)
+    if is_shared(checkpoint.model):
+        path = run / FOLDER / f"step-{checkpoint.step:08d}{SUFFIX}"
+        content = _content(checkpoint)
+        training = {name: value for name, value in checkpoint.training.items() if name != "optimizer"}
+        write_parts(path, content.pop("model"), checkpoint.training["optimizer"], {**content, "training": training})
+    else:
+        path = run / FOLDER / f"step-{checkpoint.step:08d}.pt"
+        if is_writer:
+            write_checkpoint(path, checkpoint)
+    for old in list_checkpoints(run)[keep:] if is_writer else ():
+        if old.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.unlink()
     return path
+
+
+def _content(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {"format": FORMAT, **{name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}}
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """One file, atomically. Raises MaeError where it cannot be written; older ones stay as they are."""
-    content = {"format": FORMAT, **{name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}}
     try:
-        write_atomically(path, lambda file: torch.save(content, file))
+        write_atomically(path, lambda file: torch.save(_content(checkpoint), file))
     except RuntimeError as error:  # torch makes one of whatever the file system says
         needed = sum(tensor.numel() * tensor.element_size() for tensor in checkpoint.model.values())
         free = shutil.disk_usage(path.parent).free
@@ -82,7 +103,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 def list_checkpoints(run: Path) -> Sequence[Path]:
     """A run's checkpoints, newest first."""
-    paths = (path for path in (run / FOLDER).glob("step-*.pt") if _NAME.fullmatch(path.name))
+    paths = (path for path in (run / FOLDER).glob("step-*") if _NAME.fullmatch(path.name))
     return sorted(paths, key=lambda path: path.name, reverse=True)
 
 
@@ -100,8 +121,17 @@ def load_newest(run: Path) -> Checkpoint | None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read one file, on the CPU. Raises DamagedCheckpoint, or MaeError for a file that would run code."""
-    return _as_checkpoint(load_tensors(path), path)
+    """Read one file, or a folder of parts, on the CPU. Raises DamagedCheckpoint, or MaeError for what would run code."""
+    return _as_checkpoint(_read_parts(path) if path.suffix == SUFFIX else load_tensors(path), path)
+
+
+def _read_parts(path: Path) -> dict[str, Any]:
+    """What a single file would have."""
+    try:
+        model, optimizer, rest = read_parts(path)
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise DamagedCheckpoint(f"{path} is damaged: {cause_of(error)}") from error
+    return {**rest, "model": model, "training": {**rest["training"], "optimizer": optimizer}}
 
 
 def _as_checkpoint(content: Any, path: Path) -> Checkpoint:
@@ -132,7 +162,7 @@ def open_checkpoint(path: Path, *, averaged: bool = False) -> Checkpoint | Weigh
 
 def find_checkpoint(path: Path) -> Checkpoint:
     """A checkpoint file, or the newest checkpoint of a run's folder. Raises MaeError where there is none."""
-    if not path.is_dir():
+    if not path.is_dir() or path.suffix == SUFFIX:
         return load_checkpoint(path)
     checkpoint = load_newest(path)
     if checkpoint is None:

@@ -12,7 +12,7 @@ from mae_core.config import Config
 from mae_core.data.folders import FOLDERS as BY_FOLDERS
 from mae_core.files import write_atomically
 from mae_core.runs.checkpoint import FOLDER, Checkpoint, load_config_text
-from mae_core.runs.lock import LOCK
+from mae_core.runs.lock import LOCK, require_still_locked
 from mae_core.runs.results import RESULTS, WRONG
 from mae_registry import ConfigError, MaeError
 
@@ -36,9 +36,10 @@ WRITTEN = (
 FOLDERS = (FOLDER, "pictures", WRONG, "tensorboard")
 
 WITHOUT_EFFECT = re.compile(
-    r"train\.(device|num_workers|checkpoint_steps|keep_checkpoints|num_pictures|num_validations|max_bad_share)|task\.probe(\..*)?"
+    r"train\.(device|devices|nodes|strategy|device_batch_size|recompute|num_workers|checkpoint_steps|keep_checkpoints)"
+    r"|train\.(num_pictures|num_validations|max_bad_share)|task\.probe(\..*)?|data\.\w+\.(cache|in_memory)"
 )
-"""Keys that do not change the weights."""
+"""Keys that do not change the weights, or by rounding alone."""
 PLACES = re.compile(r"(data\.\w+|task\.validation)\.(root|labels)")
 """Keys that say where data are. They may differ when a run is resumed, if the same files lie there."""
 
@@ -98,7 +99,7 @@ def _reserve(recipe: str) -> Path:
 
 def require_free(out: Path, *, overwrite: bool) -> None:
     """Raise MaeError if a run must not begin in this folder."""
-    if not out.exists() or (out.is_dir() and not any(path.name not in (LOCK, SPLIT) for path in out.iterdir())):
+    if not out.exists() or (out.is_dir() and all(_is_of_no_run(path) for path in out.iterdir())):
         return
     if not (out / CONFIG).is_file():
         raise MaeError(f"{out.absolute()} exists and is not a run's folder; choose another with --out")
@@ -109,8 +110,15 @@ def require_free(out: Path, *, overwrite: bool) -> None:
         )
 
 
+def _is_of_no_run(path: Path) -> bool:
+    """Whether this is what a run leaves where it ends before it has begun: killed in its very first file, for example."""
+    return path.name in (LOCK, SPLIT) or path.name.startswith(f".{CONFIG}.")
+
+
 def clear(folder: Path) -> None:
     """Delete what a run has written here, and nothing else."""
+    for half in folder.glob(f".{CONFIG}.*"):
+        half.unlink()
     for name in FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in WRITTEN:
@@ -123,6 +131,8 @@ def remove_unfinished(folder: Path) -> None:
         for path in place.glob(".*"):
             if path.is_file() and path.name != LOCK:
                 path.unlink()
+            elif path.is_dir() and place.name == FOLDER:
+                shutil.rmtree(path)
 
 
 def write_config(folder: Path, config: Config) -> None:
@@ -132,6 +142,7 @@ def write_config(folder: Path, config: Config) -> None:
 
 def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
     """What the report tells of the run beside its curves."""
+    require_still_locked(folder)
     write_atomically(folder / FACTS, lambda file: file.write(json.dumps(facts, indent=2).encode()))
 
 

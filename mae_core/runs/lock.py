@@ -10,8 +10,8 @@ from typing import IO
 from mae_registry import MaeError
 
 LOCK = ".lock"
-_held: set[IO[str]] = set()
-"""Locks of this process, which a process that it forks must not hold on to when this one is killed."""
+_held: dict[IO[str], Path] = {}
+"""Locks of this process, which a process that it forks must not hold on to when this one is killed, and their folders."""
 
 
 def _let_go() -> None:
@@ -33,11 +33,27 @@ def run_lock(folder: Path) -> Generator[None]:
     with file:
         if not _take(file):
             raise MaeError(f"another process is writing to {folder.absolute()}; wait for it or choose another --out")
-        _held.add(file)
+        _held[file] = folder
         try:
             yield
         finally:
-            _held.remove(file)
+            del _held[file]
+
+
+def require_still_locked(folder: Path) -> None:
+    """Raise MaeError if this process has locked the folder, and it has been deleted, moved or replaced since then."""
+    if any(held == folder and not _is_in_place(file, folder) for file, held in _held.items()):
+        raise MaeError(
+            f"{folder.absolute()} was deleted, moved or replaced while a run was at work in it. Nothing more is written there; "
+            "if it was moved, go on from its new place with --resume"
+        )
+
+
+def _is_in_place(file: IO[str], folder: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), (folder / LOCK).stat())
+    except OSError:
+        return False
 
 
 def _take(file: IO[str]) -> bool:

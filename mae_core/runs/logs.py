@@ -63,7 +63,7 @@ class BoardWriter:
         messages: Any = importlib.import_module("tensorboard.compat.proto.event_pb2")  # whose names type checkers cannot see
         self._event, self._record_writer = messages.Event, RecordWriter
         folder.mkdir(exist_ok=True)
-        self._file = Appended(folder / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}", tell)
+        self._file = Appended(folder / f"events.out.tfevents.{_later_than_all(folder)}.{socket.gethostname()}", tell)
         self._append(file_version="brain.Event:2")
         self._append(step=first_step, session_log={"status": messages.SessionLog.START})
 
@@ -80,6 +80,12 @@ class BoardWriter:
         record = io.BytesIO()
         self._record_writer(record).write(self._event(wall_time=time.time(), **event).SerializeToString())
         self._file.append(record.getvalue())
+
+
+def _later_than_all(folder: Path) -> int:
+    """The time in nanoseconds, unless the clock was set back: TensorBoard reads the files of a folder in this order."""
+    others = (path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*"))
+    return max([time.time_ns(), *(int(number) + 1 for number in others if number.isdecimal())])
 
 
 class MetricLog:

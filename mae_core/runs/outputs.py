@@ -60,12 +60,15 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def describe_device(device: torch.device) -> str:
-    """What a person would call it."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+def describe_device(device: torch.device, *, number: int = 1) -> str:
+    """What a person would call it, or so many of it."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return name if number == 1 else f"{number} x {name}"
 
 
-def describe_run(config: Config, model: nn.Module, *, device: torch.device, precision: str, status: str) -> dict[str, Any]:
+def describe_run(
+    config: Config, model: nn.Module, *, device: torch.device, num_devices: int, precision: str, status: str
+) -> dict[str, Any]:
     """Facts for `run.json` and the report."""
     return {
         "recipe": config.name,
@@ -74,7 +77,7 @@ def describe_run(config: Config, model: nn.Module, *, device: torch.device, prec
         "status": status,
         "written": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "trainable_parameters": count_parameters(model),
-        "device": describe_device(device),
+        "device": describe_device(device, number=num_devices),
         "precision": precision,
         "versions": {"python": platform.python_version(), "mae-core": __version__, "torch": torch.__version__},
         "plugins": plugin_versions(config),

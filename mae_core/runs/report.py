@@ -10,7 +10,7 @@ from typing import Any
 from mae_core.config.structure import TASK
 from mae_core.runs.curves import draw_curve, short, smooth
 from mae_core.runs.folder import not_a_run, read_facts
-from mae_core.runs.lock import is_being_written
+from mae_core.runs.lock import is_being_written, require_still_locked
 from mae_core.runs.logs import read_json_lines, read_metrics
 from mae_core.runs.page import MEDIA, cell, columns, counted, facts_table, figure, media, section, time, write_page
 from mae_core.runs.results import read_results
@@ -32,6 +32,7 @@ def write_report(folder: Path) -> Path:
     Reads config.yaml, metrics.jsonl, run.json, results.json, bad_samples.jsonl and the pictures, as far as they are there.
     Raises MaeError if the folder has neither a recipe nor results, or one of its files is damaged.
     """
+    require_still_locked(folder)
     results = read_results(folder)
     is_run = (folder / "config.yaml").is_file()
     if not is_run and results is None:

@@ -1,6 +1,7 @@
 """Reading weights of any origin: files of one tensor each name, without running code from them."""
 
 import argparse
+import errno
 import json
 import pickle
 import re
@@ -128,6 +129,8 @@ def load_tensors(path: Path) -> Any:
     except MaeError:
         raise
     except OSError as error:
+        if error.errno == errno.EINVAL:  # of a file that was cut, torch looks for the end before its beginning
+            raise DamagedCheckpoint(f"{path} is damaged: its end is missing") from error
         raise MaeError(f"cannot read the checkpoint {path.absolute()}: {error.strerror}") from error
     except Exception as error:  # torch raises almost anything on bytes that it did not write, such as KeyError: 53
         raise DamagedCheckpoint(f"{path} is damaged{', or is not a checkpoint' if size else ': it is empty'}") from error

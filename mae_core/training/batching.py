@@ -1,7 +1,8 @@
 """How many samples go through one device at once."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -19,50 +20,56 @@ MAX_ON_CPU = 64
 def choose_device_batch(
     task: Task[Any], source: str, settings: TrainSettings, *, fabric: Fabric, world: World, model: Any
 ) -> int:
-    """`train.device_batch_size`, or for "auto" the largest divisor of the device's share that fits its memory.
+    """`train.device_batch_size`, or for "auto" the largest that fits the memory of every device.
 
-    Every divisor gives the same step but for rounding, unless the model has a BatchNorm or drops paths: this is a matter of
-    speed. `model` is the task's as `fabric` wraps it.
-    Raises ConfigError for one that does not divide.
+    Every size gives the same step but for rounding, unless the model has a BatchNorm or drops paths: this is a matter of speed.
+    The share of the batch is cut into pieces as equal as they can be. `model` is the task's as `fabric` wraps it.
     """
-    if settings.batch_size % world.size:
-        raise ConfigError(f"train.batch_size={settings.batch_size} is not divisible by the {world.size} devices")
-    share = len(world.share(settings.batch_size))
-    require_divisor(settings.device_batch_size, share, num_joined=task.num_joined)
-    if settings.device_batch_size != "auto":
-        return settings.device_batch_size
-    candidates = _divisors(share, task.num_joined)
+    size, joined = settings.device_batch_size, task.num_joined
+    share = len(world.share(settings.batch_size, group=joined))
+    if size != "auto":
+        return size
     if fabric.device.type != "cuda":
-        return max(size for size in candidates if size <= MAX_ON_CPU)
+        return next(size for size in _sizes(share, joined) if size <= max(MAX_ON_CPU, joined))
+    if settings.strategy == "fsdp" and world.size > 1:
+        raise ConfigError("train.device_batch_size: with train.strategy=fsdp, say how many samples go through a device at once")
     sample = Samples({source: task.sources[source]}, settings.seed)[Key(source, 0, 0)].to(fabric.device)
-    for size in reversed(candidates):
-        if _fits(task, source, _repeated(sample, size), size * task.sources[source].num_views, fabric, model):
-            return size
-    raise MaeError("not even one sample fits into the memory of the device; choose a smaller model")
-
-
-def require_divisor(device_batch_size: int | Literal["auto"], share: int, *, num_joined: int = 1) -> None:
-    """Raise ConfigError if `train.device_batch_size` does not divide the device's share of the batch.
-
-    `num_joined`: see `Task`; what goes through a device at once has to be a multiple of it.
-    """
-    allowed = _divisors(share, num_joined)
-    if not allowed:
-        raise ConfigError(
-            f"the task takes samples in groups of {num_joined}, into which {share}, the device's share of train.batch_size, "
-            "cannot be divided"
+    with fabric.no_backward_sync(model):  # each device tries for itself
+        fitting = (
+            size
+            for size in _sizes(share, joined)
+            if _fits(task, source, _repeated(sample, size), size * task.sources[source].num_views, fabric, model)
         )
-    if device_batch_size == "auto" or device_batch_size in allowed:
-        return
-    if share % device_batch_size:
-        problem = f"does not divide {share}, the device's share of train.batch_size"
-    else:
-        problem = f"is not divisible by {num_joined}, the number of samples that the task takes together"
-    raise ConfigError(f"train.device_batch_size={device_batch_size} {problem}; use one of {', '.join(map(str, allowed))}")
+        found = world.smallest(next(fitting, 0))
+    if found == 0:
+        raise MaeError(
+            "not even one sample fits into the memory of the device; choose a smaller model, or train.recompute=true"
+        )
+    return found
 
 
-def _divisors(number: int, multiple_of: int = 1) -> list[int]:
-    return [size for size in range(multiple_of, number + 1, multiple_of) if number % size == 0]
+def check_device_batch(settings: TrainSettings, *, num_joined: int) -> None:
+    """Raise ConfigError if samples that the task takes together would not go through a device together."""
+    if settings.batch_size % num_joined:
+        raise ConfigError(
+            f"the task takes samples in groups of {num_joined}, into which train.batch_size={settings.batch_size} cannot be "
+            "divided"
+        )
+    if settings.device_batch_size != "auto" and settings.device_batch_size % num_joined:
+        raise ConfigError(
+            f"train.device_batch_size={settings.device_batch_size} must be divisible by {num_joined}, the number of samples "
+            "that the task takes together"
+        )
+
+
+def _sizes(share: int, multiple_of: int) -> Iterator[int]:
+    """Of the pieces of a share, the largest first: whole, in halves, in thirds, and so on."""
+    num_groups, last = share // multiple_of, 0
+    for num_pieces in range(1, num_groups + 1):
+        size = math.ceil(num_groups / num_pieces) * multiple_of
+        if size != last:
+            yield size
+        last = size
 
 
 def _repeated(batch: Mapping[str, Sample], size: int) -> dict[str, Sample]:

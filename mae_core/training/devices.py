@@ -1,16 +1,32 @@
-"""Devices, precision and compilation."""
+"""Devices, precision, compilation, and how several devices share a model."""
 
+import logging
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.plugins.precision import MixedPrecision
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
+from lightning_fabric.strategies.strategy import Strategy
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+from torch.utils.checkpoint import checkpoint
 
 from mae_core.interfaces import Decoder, Encoder
+from mae_core.training.launch import count_devices, place
 from mae_core.training.settings import TrainSettings
 from mae_registry import ConfigError
+
+PATIENCE = timedelta(hours=1)
+"""How long a device waits for another one that lives, such as the first, which alone validates and writes."""
 
 
 class Autocast(MixedPrecision):
@@ -32,8 +48,28 @@ def choose_device(asked: str = "auto") -> torch.device:
 
 
 def make_fabric(settings: TrainSettings) -> Fabric:
-    """One device, in its precision. Raises ConfigError for what this machine does not have."""
+    """GPUs where there are any, in the recipe's precision. Raises ConfigError for what this machine does not have."""
     device = choose_device(settings.device).type
+    devices, nodes = count_devices(settings)
+    if device == "cuda" and devices > torch.cuda.device_count():
+        raise ConfigError(
+            f"train.devices={devices}, but this machine has {torch.cuda.device_count()}; leave it out to take all"
+        )
+    if place() is None and devices > 1:
+        raise ConfigError(f"train.devices={devices}: start so many processes, with `mae pretrain` or with torchrun")
+    precision = _precision(settings, device)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # a banner in each process
+    return Fabric(
+        accelerator=device,
+        devices=devices,
+        num_nodes=nodes,
+        strategy=_strategy(settings, devices * nodes),
+        precision="32-true" if precision == "32-true" else None,
+        plugins=[_environment(), *([] if precision == "32-true" else [Autocast(precision, device)])],
+    )
+
+
+def _precision(settings: TrainSettings, device: str) -> Any:
     match settings.precision:
         case "auto" if device == "cuda":
             precision = "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
@@ -41,11 +77,37 @@ def make_fabric(settings: TrainSettings) -> Fabric:
             precision = "32-true"
         case chosen:
             precision = chosen
-    if precision == "32-true":
-        return Fabric(accelerator=device, devices=1, precision="32-true")
     if precision == "16-mixed" and device == "cpu":
         raise ConfigError("train.precision=16-mixed needs a GPU; on a CPU use auto, 32-true or bf16-mixed")
-    return Fabric(accelerator=device, devices=1, plugins=[Autocast(precision, device)])
+    if precision == "16-mixed" and settings.strategy == "fsdp":
+        raise ConfigError("train.precision=16-mixed cannot be used with train.strategy=fsdp; use bf16-mixed, 32-true, or ddp")
+    return precision
+
+
+def _environment() -> ClusterEnvironment:
+    """What started this process. Fabric's own detection would take a shell inside a SLURM job for one of its tasks."""
+    found = place()
+    if found is None:
+        return LightningEnvironment()
+    return SLURMEnvironment(auto_requeue=False) if found.by == "srun" else TorchElasticEnvironment()
+
+
+def _strategy(settings: TrainSettings, size: int) -> Strategy | str:
+    if size == 1:
+        return "auto"
+    if settings.strategy == "fsdp":
+        # its "auto" would take machines for data and devices for tensor parallelism
+        return ModelParallelStrategy(share_weights, data_parallel_size=size, tensor_parallel_size=1, timeout=PATIENCE)
+    # whether any are unused is known only in the backward pass: those of a modality without data in a step are
+    return DDPStrategy(find_unused_parameters=True, timeout=PATIENCE)
+
+
+def share_weights(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    """Give each device its part of every block's weights, and of all others together (FSDP2)."""
+    for block in _blocks(model):
+        fully_shard(block, mesh=mesh["data_parallel"])
+    fully_shard(model, mesh=mesh["data_parallel"])
+    return model
 
 
 def compile_blocks(model: nn.Module) -> None:
@@ -57,10 +119,24 @@ def compile_blocks(model: nn.Module) -> None:
         block.compile()
 
 
+def recompute_blocks(model: nn.Module) -> None:
+    """Keep only what goes into each trained block, and compute the rest again in the backward pass. Names stay as they are."""
+    for block in _blocks(model):
+        if any(parameter.requires_grad for parameter in block.parameters()):
+            block.forward = _recomputed(block.forward)
+
+
+def _recomputed(forward: Any) -> Any:
+    def recomputed(*args: Any, **kwargs: Any) -> Any:
+        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+
+    return recomputed
+
+
 def _blocks(model: nn.Module) -> Iterator[nn.Module]:
     """The members of lists of modules inside encoders and decoders; of lists of stages, the blocks of each stage."""
     parts = [part for part in model.modules() if isinstance(part, Encoder | Decoder)]
-    members = {member for part in parts for each in part.modules() if isinstance(each, nn.ModuleList) for member in each}
-    for member in members:
+    lists = (each for part in parts for each in part.modules() if isinstance(each, nn.ModuleList))
+    for member in dict.fromkeys(member for each in lists for member in each):
         if not any(isinstance(inner, nn.ModuleList) for inner in member.modules()):
             yield member

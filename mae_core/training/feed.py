@@ -51,23 +51,28 @@ class Feed:
         """What step `step` is given. If data cannot be loaded, MaeError is raised, here or where its micro-batches are used."""
         source = self._plan.source(step)
         num_rows = self._plan.batch_size * self._task.sources[source].num_views
+        pieces = self._pieces(source)
         generator = torch.Generator().manual_seed(derive_seed(self._plan.seed, "mask", step))
         inputs = self._task.begin(source, num_rows, generator=generator, progress=step / self._plan.num_steps)
         loaded: list[Loaded] = []
-        micro_batches: Iterable[MicroBatch] = self._load(source, num_rows, inputs, loaded)
+        micro_batches: Iterable[MicroBatch] = self._load(pieces, inputs, loaded)
         weights = self._task.weigh(inputs)
         if weights is None:  # inputs that depend on what is in the samples can be weighed when these are all there
             micro_batches = [(batch, self._task.settle(batch, own)) for batch, own in micro_batches]
             weights = self._world.sum(self._weigh(own) for _, own in micro_batches)
-        num_micro_batches = len(self._world.share(self._plan.batch_size)) // self._device_batch[source]
-        return Fed(self._with_noise(step, micro_batches), num_micro_batches, weights, loaded)
+        return Fed(self._with_noise(step, micro_batches), len(pieces), weights, loaded)
 
-    def _load(self, source: str, num_rows: int, inputs: Any, loaded: list[Loaded]) -> Iterator[MicroBatch]:
-        rows = self._world.share(num_rows)
-        size = self._device_batch[source] * self._task.sources[source].num_views
-        for first in range(rows.start, rows.stop, size):
+    def _pieces(self, source: str) -> list[slice]:
+        """The rows of each of this device's micro-batches."""
+        share = self._world.share(self._plan.batch_size, group=self._task.num_joined)
+        size, num_views = self._device_batch[source], self._task.sources[source].num_views
+        starts = range(share.start, share.stop, size)
+        return [slice(start * num_views, min(start + size, share.stop) * num_views) for start in starts]
+
+    def _load(self, pieces: Iterable[slice], inputs: Any, loaded: list[Loaded]) -> Iterator[MicroBatch]:
+        for rows in pieces:
             loaded.append(next(self._batches))
-            yield self._task.normalize(loaded[-1].to(self._device)), inputs[first : first + size]
+            yield self._task.normalize(loaded[-1].to(self._device)), inputs[rows]
 
     def _with_noise(self, step: int, micro_batches: Iterable[MicroBatch]) -> Iterator[MicroBatch]:
         """Each with random numbers of its own for what is random in a forward pass, such as drop path."""

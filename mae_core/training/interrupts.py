@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from mae_registry import MaeError
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class Interrupted(MaeError):
@@ -15,7 +15,7 @@ class Interrupted(MaeError):
     def __init__(self, message: str, *, signal: int) -> None:
         super().__init__(message)
         self.signal = signal
-        """What asked it: SIGINT is Ctrl-C, SIGTERM a scheduler, SIGHUP a closed terminal, SIGPIPE a closed pipe."""
+        """What asked it: SIGINT is Ctrl-C, SIGTERM or SIGUSR1 a scheduler, SIGHUP a closed terminal, SIGPIPE a closed pipe."""
 
 
 class Interrupts:
@@ -42,7 +42,7 @@ def interrupts() -> Generator[Interrupts]:
 
     def note(number: int, frame: object) -> None:
         noted.note(number)
-        if number != signal.SIGHUP:  # which may come from the terminal and from the shell
+        if number in (signal.SIGINT, signal.SIGTERM):  # the others may come twice, such as from the terminal and the shell
             signal.signal(number, heeded[signal.Signals(number)])
 
     for number in heeded:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 
 from mae_core.runs.logs import BadSampleLog, MetricLog
 from mae_core.training.interrupts import Interrupts
-from mae_registry import MaeError
+from mae_core.training.world import Decided
 
 MIN_BAD_SAMPLES = 10
 """Unreadable samples before their share is looked at: one among the first few is no share."""
@@ -35,7 +35,7 @@ class MakeDisplay(Protocol):
 
 
 class Journal:
-    """The metrics, the list of bad samples and the display of one session of a run."""
+    """The metrics, the list of bad samples and the display of one session of a run, in the process that writes."""
 
     def __init__(
         self, folder: Path, display: AbstractContextManager[Display], interrupts: Interrupts, *, first_step: int
@@ -71,7 +71,7 @@ class Journal:
         self._show(lambda: self._display.update(step=step, epoch=epoch, loss=loss, samples_per_s=speed))
 
     def log_bad(self, step: int, replaced: Sequence[Mapping[str, Any]], *, num_samples: int, max_share: float) -> None:
-        """List what could not be read in step `step`, of `num_samples` so far. Raises MaeError if it has become too much."""
+        """List what could not be read in step `step`, of `num_samples` so far. Raises Decided if it has become too much."""
         if replaced and self._bad.count == 0:
             self.say(
                 f"{replaced[0]['sample']} could not be read and was replaced; all such samples are listed in {self._bad.path}"
@@ -80,7 +80,7 @@ class Journal:
             self._bad.log(step, **entry)
         num_tried = num_samples + self._bad.count
         if self._bad.count > max(MIN_BAD_SAMPLES, max_share * num_tried):
-            raise MaeError(
+            raise Decided(
                 f"{self._bad.count} of the first {num_tried} samples could not be read, more than train.max_bad_share="
                 f"{max_share}; they are listed in {self._bad.path}"
             )
@@ -101,3 +101,22 @@ class Journal:
             show()
         except (OSError, SystemExit):  # a closed pipe or terminal; rich makes an exit of it
             self._interrupts.note(signal.SIGPIPE)
+
+
+class Silence(Journal):
+    """The journal of a process that writes nothing, beside one that does."""
+
+    def __init__(self) -> None:
+        self._started = self._ended = 0.0
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def log_step(self, step: int, **_: Any) -> None:
+        """Not here."""
+
+    def sum_up(self) -> None:
+        """Not here."""
+
+    def say(self, text: str) -> None:
+        """Not here."""

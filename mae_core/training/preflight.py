@@ -9,7 +9,7 @@ from mae_core.build import build_model
 from mae_core.config import Config
 from mae_core.interfaces import Task
 from mae_core.registry import build_component
-from mae_core.training.batching import require_divisor
+from mae_core.training.batching import check_device_batch
 from mae_core.training.settings import TrainSettings
 
 
@@ -30,7 +30,7 @@ def check_recipe(config: Config) -> nn.Module:
         task.build_model(fresh=False)
     if "train" in config:
         settings = TrainSettings(**config["train"])
-        require_divisor(settings.device_batch_size, settings.batch_size, num_joined=task.num_joined)
+        check_device_batch(settings, num_joined=task.num_joined)
         if "optimizer" in config:
             build_component("optimizers", config["optimizer"], task.model, settings.batch_size)
         if "schedule" in config:

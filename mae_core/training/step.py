@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from mae_core.interfaces import Batch, Losses, Schedule, Task
-from mae_core.training.world import Decision
-from mae_registry import MaeError
+from mae_core.training.world import Decided, Decision
 
 MIN_SCALE = 1.0
 """In fp16, steps whose gradients overflow are skipped while the loss is scaled up. Below this, the gradients are at fault."""
@@ -19,7 +19,7 @@ Decide = Callable[[Losses, Tensor], Decision]
 """This device's part of the losses, and the norm of the gradients -> what all devices decide; `World.decide` is one."""
 
 
-class NonFiniteStep(MaeError):
+class NonFiniteStep(Decided):
     """The loss or the gradients of a step are NaN or infinite; the optimizer has not been stepped."""
 
 
@@ -104,9 +104,10 @@ def _with_gradients(optimizer: Any) -> list[Tensor]:
 def _gradient_norm(fabric: Fabric, optimizer: Any) -> Tensor:
     """0-d: of all gradients together, as the optimizer will see them."""
     fabric.strategy.precision.unscale_gradients(optimizer.optimizer)
-    return torch.nn.utils.get_total_norm(
+    norm = torch.nn.utils.get_total_norm(
         [parameter.grad for parameter in _with_gradients(optimizer) if parameter.grad is not None]
     )
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def _not_finite(decision: Decision, *, may_skip: bool) -> str:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from mae_core.interfaces import BadSample, Sample, Source
 from mae_core.masking.sampling import derive_seed
 from mae_core.training import workers
+from mae_core.training.launch import place
 from mae_core.training.plan import Key
 from mae_core.training.workers import SECONDS_BETWEEN_LOOKS, Batches, Crashes, Unloaded, Watched, prepare_worker
 from mae_registry import MaeError, cause_of
@@ -155,7 +156,8 @@ def make_loader(
 ) -> Loader[Joined]:
     """What `join` makes of the samples of each of `batches`, in their order. Touches no global generator."""
     if num_workers == "auto":
-        num_workers = min(12, max(1, (os.cpu_count() or 1) - 1))
+        num_local = found.num_local if (found := place()) else 1
+        num_workers = min(12, max(1, (os.cpu_count() or 1) // num_local - 1))
     unloaded = Unloaded(batches)
     loader: DataLoader[Any] = DataLoader(
         samples,

@@ -1,7 +1,6 @@
 """The trainer: what all trainings have in common, whatever they train."""
 
 import contextlib
-import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,25 +15,23 @@ from mae_core.files import write_atomically
 from mae_core.interfaces import Losses, Task
 from mae_core.masking.sampling import derive_seed
 from mae_core.registry import build_component
-from mae_core.runs.checkpoint import Checkpoint, list_checkpoints, plugin_versions, save_checkpoint
-from mae_core.runs.folder import write_facts
-from mae_core.runs.outputs import count_parameters, describe_device, describe_run, remove_pictures
+from mae_core.runs.checkpoint import Checkpoint
+from mae_core.runs.outputs import count_parameters, describe_device, remove_pictures
 from mae_core.runs.page import counted
-from mae_core.runs.report import RUNNING, write_report
+from mae_core.runs.report import RUNNING
 from mae_core.training.batching import choose_device_batch
-from mae_core.training.devices import compile_blocks, make_fabric
+from mae_core.training.devices import compile_blocks, recompute_blocks
 from mae_core.training.feed import Fed, Feed
 from mae_core.training.interrupts import Interrupted, Interrupts, interrupts
-from mae_core.training.journal import Journal, MakeDisplay
+from mae_core.training.journal import Journal, MakeDisplay, Silence
 from mae_core.training.plan import MicroBatches, Plan
+from mae_core.training.saving import Saver
 from mae_core.training.settings import TrainSettings
 from mae_core.training.step import NonFiniteStep, Scheduled, train_step
 from mae_core.training.stream import Samples, make_loader, running
 from mae_core.training.validation import evenly_spaced, undisturbed
-from mae_core.training.world import Decision, World
-from mae_registry import ConfigError, MaeError, cause_of
-
-CHECKPOINT_SECONDS = 600
+from mae_core.training.world import Decided, Decision, World
+from mae_registry import MaeError, cause_of
 
 
 @dataclass(frozen=True)
@@ -49,9 +46,11 @@ class _Session:
 class Trainer:
     """A run of a task: from here to its end, step by step, with everything that it leaves in its folder."""
 
-    def __init__(self, task: Task[Any], config: Config, folder: Path, *, checkpoint: Checkpoint | None = None) -> None:
+    def __init__(
+        self, task: Task[Any], config: Config, folder: Path, *, world: World, checkpoint: Checkpoint | None = None
+    ) -> None:
         """`task` has its data open, and gets its model here. The run goes on from the checkpoint, if there is one."""
-        self.task, self.config, self.folder = task, config, folder
+        self.task, self.config, self.folder, self.world, self.fabric = task, config, folder, world, world.fabric
         self.settings = settings = TrainSettings(**config["train"])
         self.plan = Plan(
             {name: len(source) for name, source in task.sources.items()},
@@ -61,52 +60,61 @@ class Trainer:
             weights=settings.weights,
             draws={name: source.draws for name, source in task.sources.items() if source.draws is not None},
         )
-        self.fabric = make_fabric(settings)
-        self.world = World(self.fabric)
+        self._saver = Saver(task, config, folder, plan=self.plan, world=world)
+        self.steps_done = checkpoint.step if checkpoint else 0
         torch.manual_seed(derive_seed(settings.seed, "init"))
         task.build_model(fresh=checkpoint is None)
-        optimizer = build_component("optimizers", config["optimizer"], task.model, settings.batch_size)
+        if checkpoint:
+            self._saver.restore_model(checkpoint)
+        if settings.recompute:
+            recompute_blocks(task.model)
         if settings.compile:
             compile_blocks(task.model)
-        self.model, self.optimizer = self.fabric.setup(task.model, optimizer)
-        self.scheduled = Scheduled(self.optimizer.optimizer, build_component("schedules", config["schedule"], settings.epochs))
-        self.steps_done = 0
-        if checkpoint is None:
-            self.device_batch = {name: self._choose_device_batch(name) for name in task.sources}
-        else:
-            self._restore(checkpoint)
-        self._steps_saved, self._last_save = self.steps_done, time.monotonic()
+        self.model = self.fabric.setup_module(task.model)
+        optimizer = build_component("optimizers", config["optimizer"], task.model, settings.batch_size)
+        self.scheduled = Scheduled(optimizer, build_component("schedules", config["schedule"], settings.epochs))
+        if checkpoint:
+            self._saver.restore_optimizer(checkpoint, optimizer)
+        self.optimizer: Any = self.fabric.setup_optimizers(optimizer)
+        self.device_batch = self._chosen_before(checkpoint) or {name: self._choose_device_batch(name) for name in task.sources}
         self._validation_steps = evenly_spaced(settings.num_validations, self.plan.num_steps)
 
     def train(self, make_display: MakeDisplay) -> None:
         """Train to the end, or until the run is asked to stop. However it ends, the report says how."""
-        self._write_facts(RUNNING)
+        self._saver.write_facts(RUNNING, device_batch=self.device_batch)
         try:
-            with interrupts() as interrupted:
-                display = make_display(self.plan.num_steps, self.settings.epochs, first_step=self.steps_done)
-                with Journal(self.folder, display, interrupted, first_step=self.steps_done) as journal:
-                    self._take_all_steps(journal, interrupted)
+            with interrupts() as interrupted, self._journal(make_display, interrupted) as journal:
+                self._take_all_steps(journal, interrupted)
         except BaseException as error:
-            self._tell_the_end(error)
+            self._saver.tell_the_end(error, device_batch=self.device_batch)
             if isinstance(error, torch.OutOfMemoryError):
                 raise MaeError(
-                    "the memory of the device is not sufficient; lower train.device_batch_size and use --resume"
+                    "the memory of the device is not sufficient; lower train.device_batch_size and use --resume, or begin a "
+                    "new run with train.recompute=true"
                 ) from error
             raise
         with self._measuring():
-            self.task.finish(self.folder)
-        self._write_facts("finished")
-        write_report(self.folder)
+            if self.world.is_writer:
+                self.task.finish(self.folder)
+        self._saver.write_facts("finished", device_batch=self.device_batch)
+        self._saver.write_report()
+
+    def _journal(self, make_display: MakeDisplay, interrupted: Interrupts) -> Journal:
+        if not self.world.is_writer:
+            return Silence()
+        display = make_display(self.plan.num_steps, self.settings.epochs, first_step=self.steps_done)
+        return Journal(self.folder, display, interrupted, first_step=self.steps_done)
 
     def _take_all_steps(self, journal: Journal, interrupted: Interrupts) -> None:
         num_steps, num_pictures = self.plan.num_steps, self.settings.num_pictures
         picture_steps = evenly_spaced(num_pictures, num_steps)
-        remove_pictures(self.folder, after_step=self.steps_done)
+        if self.world.is_writer:
+            remove_pictures(self.folder, after_step=self.steps_done)
         journal.say(self.summary())
         batches = MicroBatches(
             self.plan,
             device_batch=self.device_batch,
-            share=self.world.share(self.settings.batch_size),
+            share=self.world.share(self.settings.batch_size, group=self.task.num_joined),
             first_step=self.steps_done,
         )
         loader = make_loader(
@@ -139,7 +147,7 @@ class Trainer:
         try:
             decision, taken = self._optimize(session, session.feed.step(step))
         except MaeError as error:  # none of which is raised after the weights have changed
-            raise MaeError(f"step {step + 1}: {error}{self._save_finite()}") from error
+            raise MaeError(f"step {step + 1}: {error}{self._save_finite(error)}") from error
         if taken:
             self.task.after_step(step, self.plan.num_steps)
         self.steps_done += 1
@@ -149,19 +157,21 @@ class Trainer:
 
     @contextlib.contextmanager
     def _measuring(self) -> Generator[None]:
-        """What `Task.validate` and `Task.finish` are called in."""
-        with undisturbed(self.task.model), self.fabric.autocast():
+        """What `Task.validate` and `Task.finish` are called in, by the process that writes."""
+        with self._saver.whole_model(), undisturbed(self.task.model), self.fabric.autocast():
             yield
 
     def _validate(self, journal: Journal) -> Mapping[str, float]:
-        """The task's numbers of held-out data, where these are due."""
+        """The task's numbers of held-out data, where these are due. Other processes wait at the next step."""
+        measured: Mapping[str, float] = {}
         if self.steps_done not in self._validation_steps:
-            return {}
+            return measured
         try:
             with self._measuring():
-                measured = self.task.validate()
+                if self.world.is_writer:
+                    measured = self.task.validate()
         except MaeError as error:
-            raise MaeError(f"validation after step {self.steps_done}: {error}{self._save_finite()}") from error
+            raise MaeError(f"validation after step {self.steps_done}: {error}{self._save_finite(error)}") from error
         if measured:
             numbers = ", ".join(f"{name} {value:.4g}" for name, value in measured.items())
             journal.say(f"step {self.steps_done}: {numbers}")
@@ -184,8 +194,9 @@ class Trainer:
         except NonFiniteStep as error:
             names = self.world.gather([name for loaded in fed.loaded for name in loaded.names])
             listed = self.folder / "non_finite_batch.txt"
-            write_atomically(listed, lambda file: file.write("\n".join(names).encode(errors="surrogateescape")))
-            raise MaeError(
+            if self.world.is_writer:
+                write_atomically(listed, lambda file: file.write("\n".join(names).encode(errors="surrogateescape")))
+            raise Decided(
                 f"{error}. The names of the batch's {len(names)} samples are in {listed}: look at these samples, or start a "
                 "new run with a lower learning rate or train.clip_grad"
             ) from error
@@ -194,12 +205,18 @@ class Trainer:
         """What all devices do about this step. Raises MaeError where too many samples cannot be read."""
         replaced = [entry for loaded in fed.loaded for entry in loaded.replaced]
         decision = self.world.decide(
-            losses, grad_norm, num_bad=len(replaced), signal=session.interrupts.received, save=self._is_checkpoint_due()
+            losses,
+            grad_norm,
+            num_bad=len(replaced),
+            signal=session.interrupts.received,
+            save=self._saver.is_due(self.steps_done + 1),
         )
         if decision.num_bad:
             step = self.steps_done + 1
             num_samples, max_share = step * self.settings.batch_size, self.settings.max_bad_share
-            session.journal.log_bad(step, self.world.gather(replaced), num_samples=num_samples, max_share=max_share)
+            replaced = self.world.gather(replaced)
+            log_bad = partial(session.journal.log_bad, step, replaced, num_samples=num_samples, max_share=max_share)
+            self.world.first(log_bad)
         return decision
 
     def _log(self, journal: Journal, decision: Decision, rate: float, measured: Mapping[str, float]) -> None:
@@ -216,57 +233,28 @@ class Trainer:
 
     def _write_pictures(self, journal: Journal) -> None:
         """A picture is no reason to end a run."""
-        try:
-            self.task.write_pictures(self.folder, self.steps_done)
-        except Exception as error:
-            journal.say(f"no pictures after step {self.steps_done}: {cause_of(error)}")
-        write_report(self.folder)
+        with self._saver.whole_model():
+            if self.world.is_writer:
+                try:
+                    self.task.write_pictures(self.folder, self.steps_done)
+                except Exception as error:
+                    journal.say(f"no pictures after step {self.steps_done}: {cause_of(error)}")
+        self._saver.write_report()
 
-    def _is_checkpoint_due(self) -> bool:
-        """Whether one is to be written when the step has been taken."""
-        if self.settings.checkpoint_steps == "auto":
-            return time.monotonic() - self._last_save > CHECKPOINT_SECONDS
-        return (self.steps_done + 1) % self.settings.checkpoint_steps == 0
+    def _save(self) -> None:
+        self._saver.save(self.steps_done, self.optimizer.optimizer, device_batch=self.device_batch)
 
-    def _save(self) -> Path:
-        training = {
-            "optimizer": self.optimizer.optimizer.state_dict(),
-            "precision": self.fabric.strategy.precision.state_dict(),
-            "samples": self.plan.sizes,
-            "device_batch_size": self.device_batch,
-        }
-        checkpoint = Checkpoint(
-            self.steps_done, self.config.to_yaml(), self.task.model.state_dict(), training, plugin_versions(self.config)
-        )
-        path = save_checkpoint(self.folder, checkpoint, keep=self.settings.keep_checkpoints)
-        self._steps_saved, self._last_save = self.steps_done, time.monotonic()
-        return path
-
-    def _save_finite(self) -> str:
-        """Keep what was learned before a step that ends the run, unless it is worth nothing. The end of a message on it."""
-        if self.steps_done == 0:
+    def _save_finite(self, error: MaeError) -> str:
+        """Keep what was learned before `error`, where all processes meet it. The end of a message on it."""
+        if self.world.size > 1 and not isinstance(error, Decided):
             return ""
-        is_finite = all(bool(parameter.isfinite().all()) for parameter in self.task.model.parameters())
-        if is_finite and self.steps_done > self._steps_saved:
-            return f". The weights from before it are in {self._save()}"
-        newest = next(iter(list_checkpoints(self.folder)), None)
-        if is_finite:
-            return f". The weights from before it are in {newest}"
-        return f". The weights were no longer finite before it; the newest checkpoint is {newest or 'not there yet'}"
+        return self._saver.save_finite(self.steps_done, self.optimizer.optimizer, device_batch=self.device_batch)
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        """Restore everything as it was after the step of the checkpoint."""
-        training = checkpoint.training
-        if training["samples"] != self.plan.sizes:
-            raise ConfigError(
-                f"a run must be resumed with the data that it was started with; it had {training['samples']} samples, "
-                f"but now there are {self.plan.sizes}"
-            )
-        self.task.model.load_state_dict(checkpoint.model)
-        self.optimizer.optimizer.load_state_dict(training["optimizer"])
-        self.fabric.strategy.precision.load_state_dict(training["precision"])
-        self.device_batch = training["device_batch_size"]
-        self.steps_done = checkpoint.step
+    def _chosen_before(self, checkpoint: Checkpoint | None) -> Mapping[str, int] | None:
+        """What goes through a device at once in a run that goes on with as many devices, to the bit."""
+        if checkpoint is None or checkpoint.training["devices"] != self.world.size:
+            return None
+        return checkpoint.training["device_batch_size"]
 
     def _choose_device_batch(self, source: str) -> int:
         return choose_device_batch(self.task, source, self.settings, fabric=self.fabric, world=self.world, model=self.model)
@@ -274,31 +262,20 @@ class Trainer:
     def summary(self) -> str:
         """What begins here, for a person: one line each on data, device, model and steps."""
         data = ", ".join(f"{name} ({counted(len(source), 'sample')})" for name, source in self.task.sources.items())
+        device, precision = (
+            describe_device(self.fabric.device, number=self.world.size),
+            self.fabric.strategy.precision.precision,
+        )
         at_once = ", ".join(map(str, sorted(set(self.device_batch.values()))))
+        on_each = " on each device" if self.world.size > 1 else ""
         begins = f", from step {self.steps_done + 1}" if self.steps_done else ""
+        size = counted(self.settings.batch_size, "sample")
         return "\n".join(
             (
                 f"data    {data}, such as {next(iter(self.task.sources.values())).describe(0)}",
-                f"device  {describe_device(self.fabric.device)}, {self.fabric.strategy.precision.precision}",
+                f"device  {device}, {precision}",
                 f"model   {count_parameters(self.task.model):,} trainable parameters",
-                f"steps   {self.plan.num_steps:,} of {counted(self.settings.batch_size, 'sample')}, {at_once} at once{begins}",
+                f"steps   {self.plan.num_steps:,} of {size}, {at_once} at once{on_each}{begins}",
                 *self.task.notes,
             )
         )
-
-    def _write_facts(self, status: str) -> None:
-        facts = describe_run(
-            self.config,
-            self.task.model,
-            device=self.fabric.device,
-            precision=str(self.fabric.strategy.precision.precision),
-            status=status,
-        )
-        write_facts(self.folder, {**facts, "samples": self.plan.sizes, "device_batch_size": self.device_batch})
-
-    def _tell_the_end(self, error: BaseException) -> None:
-        """Write into the folder of the run, as far as that is still possible; the error that ends the run comes first."""
-        why = str(error) if isinstance(error, MaeError) else f"{type(error).__name__}: {error}"
-        with contextlib.suppress(MaeError, OSError):
-            self._write_facts(f"stopped: {why}")
-            write_report(self.folder)

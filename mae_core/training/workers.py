@@ -15,6 +15,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter  # pyright: ignore[reportPrivateUsage] - its workers
 
 from mae_core.interfaces import BadSample
+from mae_core.training.interrupts import SIGNALS
 from mae_registry import MaeError
 
 GRACE = 3.0
@@ -180,7 +181,7 @@ def _is_timeout(error: Exception) -> bool:
 
 def prepare_worker(worker: int) -> None:
     """Ctrl-C and a scheduler's SIGTERM reach every process of the group; the main one decides, and workers end with it."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGSEGV, signal.SIG_DFL)  # torch's handler prints a line of its own
     torch.set_num_threads(1)

@@ -1,16 +1,25 @@
-"""The devices of a run: which part of a batch each takes, and what they decide together."""
+"""The devices of a run: which part of a batch each takes, and what they tell each other."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, distributed
 
 from mae_core.interfaces import Losses
+from mae_core.training.devices import make_fabric
+from mae_core.training.settings import TrainSettings
+from mae_core.training.watch import Watch
+from mae_registry import ConfigError, MaeError
 
 T = TypeVar("T")
+
+
+class Decided(MaeError):
+    """What ends a run by a decision: all devices raise it at the same point of a step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,34 +45,75 @@ class Decision:
 
 
 class World:
-    """All devices, seen from one of them.
+    """All devices of a run, seen from one of them, each of which has a process.
 
-    Every method is called by every device at the same point of a step. A run has one device so far; what several will
-    exchange passes through here already, so that nothing else has to change for them.
+    Except for `share`, every method is called in all processes at the same point of a run.
     """
 
     def __init__(self, fabric: Fabric) -> None:
-        assert fabric.world_size == 1, "several devices are not wired yet"
+        self.fabric = fabric
         self.rank = fabric.global_rank
         self.size = fabric.world_size
 
+    @classmethod
+    def join(cls, settings: TrainSettings) -> Self:
+        """Meet the other processes that were started with this one. Raises ConfigError for devices that are not there."""
+        fabric = make_fabric(settings)
+        fabric.launch()
+        return cls(fabric)
+
     @property
     def is_writer(self) -> bool:
-        """Whether this is the device that writes to the run's folder."""
+        """Whether this is the process that writes to the run's folder, and speaks to whoever watches."""
         return self.rank == 0
 
-    def share(self, total: int) -> range:
-        """Which of `total` rows, or samples, of an effective batch are this device's: equally many for each, in order."""
-        each, rest = divmod(total, self.size)
-        assert rest == 0, f"{total} rows for {self.size} devices"
-        return range(self.rank * each, (self.rank + 1) * each)
+    @contextmanager
+    def together(self) -> Generator[None]:
+        """All processes end together: with one error in one of them, and none waits for another that has ended."""
+        if self.size == 1:
+            yield
+            return
+        with Watch.join(rank=self.rank, size=self.size).telling():
+            yield
+            self.fabric.barrier()
+
+    def share(self, total: int, *, group: int = 1) -> range:
+        """Which of `total` samples of an effective batch are this device's: as equally many for each as there can be, in order.
+
+        Groups of samples stay together. Raises ConfigError where there is not one for each device.
+        """
+        num_groups, rest = divmod(total, group)
+        if rest or num_groups < self.size:
+            kind = "samples" if group == 1 else f"groups of {group} samples, which the task takes together,"
+            raise ConfigError(f"train.batch_size={total} cannot be divided into {kind} for each of {self.size} devices")
+        each, rest = divmod(num_groups, self.size)
+        first = self.rank * each + min(self.rank, rest)
+        return range(first * group, (first + each + (self.rank < rest)) * group)
+
+    def first(self, make: Callable[[], T]) -> T:
+        """What the writer makes, in all processes; an error of it, too."""
+        made: T | None = None
+        error: MaeError | None = None
+        if self.is_writer:
+            try:
+                made = make()
+            except MaeError as raised:
+                error = raised
+        made, error = self.fabric.broadcast((made, error))
+        if error is not None:
+            raise error
+        return made  # pyright: ignore[reportReturnType] - there is no error, so it was made
+
+    def smallest(self, number: int) -> int:
+        """The smallest of all devices' numbers."""
+        return min(self.gather([number]))
 
     def sum(self, weights: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """The weights of all micro-batches of all devices."""
         total: dict[str, Tensor] = {}
         for own in weights:
             total = {name: total[name] + weight if total else weight for name, weight in own.items()}
-        return total
+        return {name: self.fabric.all_reduce(weight, reduce_op="sum") for name, weight in total.items()}  # pyright: ignore[reportReturnType]
 
     def decide(self, losses: Losses, grad_norm: Tensor, *, num_bad: int = 0, signal: int = 0, save: bool = False) -> Decision:
         """The one thing that devices tell each other at every step.
@@ -71,18 +121,33 @@ class World:
         Losses and bad samples add up, metrics are averaged, and what one of the devices was asked to do, all do. The norm is of
         gradients that they share already.
         """
-        numbers = [*losses.parts.values(), *losses.metrics.values(), grad_norm]
+        told = torch.tensor([num_bad, signal, save], dtype=torch.float64, device=grad_norm.device)
+        numbers = [number.detach().double() for number in (*losses.parts.values(), *losses.metrics.values(), grad_norm)]
         # one transfer, since each makes the processor wait for the device
-        values = iter(torch.stack([number.detach().double() for number in numbers]).tolist())
+        table = self._all(torch.cat([torch.stack(numbers), told])).cpu()
+        added, averaged, largest = table.sum(0).tolist(), table.mean(0).tolist(), table.amax(0).tolist()
+        num_parts, num_metrics = len(losses.parts), len(losses.metrics)
         return Decision(
-            losses={name: next(values) for name in losses.parts},
-            metrics={name: next(values) for name in losses.metrics},
-            grad_norm=next(values),
-            num_bad=num_bad,
-            signal=signal,
-            save=save,
+            losses=dict(zip(losses.parts, added, strict=False)),
+            metrics=dict(zip(losses.metrics, averaged[num_parts:], strict=False)),
+            grad_norm=averaged[num_parts + num_metrics],
+            num_bad=int(added[-3]),
+            signal=int(largest[-2]),
+            save=bool(largest[-1]),
         )
 
     def gather(self, items: Sequence[T]) -> list[T]:
         """The values of all devices, in the order of the effective batch."""
-        return list(items)
+        if self.size == 1:
+            return list(items)
+        gathered: list[Any] = [None] * self.size
+        distributed.all_gather_object(gathered, list(items))
+        return [item for each in gathered for item in each]
+
+    def _all(self, numbers: Tensor) -> Tensor:
+        """(numbers,) of each device -> (devices, numbers) in all processes."""
+        if self.size == 1:
+            return numbers[None]
+        gathered = [torch.empty_like(numbers) for _ in range(self.size)]
+        distributed.all_gather(gathered, numbers)
+        return torch.stack(gathered)

@@ -96,7 +96,7 @@ def test_a_folder_that_is_no_run_is_never_touched(mae, tiny_recipe, tmp_path):
     assert_fails(mae("pretrain", tiny_recipe, "--out", tmp_path, "--resume"), "there is no run to resume in")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_ctrl_c_saves_and_says_how_to_go_on(tiny_recipe, tmp_path, number):
     folder = tmp_path / "run"
     command = [

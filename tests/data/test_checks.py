@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 import torch
+from in_shards import in_shards
 from torch import Tensor
 
 from mae_core.data import checks
@@ -198,3 +199,21 @@ def test_only_files_of_equal_sizes_are_opened(root: Path, monkeypatch: pytest.Mo
 
 def test_data_that_are_no_files_are_checked_by_their_classes_alone() -> None:
     assert check_data(labelled("ab", 0, 1), labelled("ab", 1, 0)) == []
+
+
+def test_copies_are_found_among_files_in_shards(tmp_path: Path) -> None:
+    for part, name, text in (
+        *(("train", f"{label}/{number}.num", f"{label}{number}") for label in "ab" for number in range(3)),
+        *(("val", f"{label}/9.num", f"{label}9") for label in "ab"),
+    ):
+        (tmp_path / part / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / part / name).write_text(text)
+    roots = [Path(in_shards(tmp_path / part, tmp_path / f"{part}-shards", NUMBERS)) for part in ("train", "val")]
+    assert check_data(*map(NumberFolder, roots)) == []
+    (tmp_path / "val" / "b" / "8.num").write_text("a1")
+    in_shards(tmp_path / "val", tmp_path / "leak", NUMBERS)
+    with pytest.raises(MaeError, match=r"copies .*leak/000000\.tar:b/8\.num is .*train-shards/000000\.tar:a/1\.num"):
+        check_data(NumberFolder(roots[0]), NumberFolder(tmp_path / "leak"))
+    with pytest.raises(MaeError, match="the same as files that are trained on"):
+        check_data(NumberFolder(roots[0]), NumberFolder(roots[0]))
+    assert "not looked for" in check_data(NumberFolder(roots[0]), NumberFolder(tmp_path / "val"))[0]

@@ -7,40 +7,16 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numbers_in_files import NumberFolder, save
 from torch import Tensor
 
-from mae_core.data.folders import FileFolder, spread
-from mae_core.interfaces import LABEL, BadSample, Modality, Sample
+from mae_core.data.folders import spread
+from mae_core.interfaces import LABEL, BadSample, Sample
 from mae_registry import ConfigError
-
-NUMBERS = Modality(name="numbers", defaults={}, read="", picture="", file_suffixes=(".num", ".txt"))
-
-
-class NumberFolder(FileFolder):
-    """Files that hold one number."""
-
-    def __init__(self, root: str | None, **options: Any) -> None:
-        super().__init__(root, modality=NUMBERS, what="numbers", **options)
-
-    def load(self, index: int, *, random: Random) -> Tensor | Sample:
-        """The number."""
-        return self.read(index)
-
-    def read(self, index: int) -> Tensor | Sample:
-        """The number. Raises BadSample."""
-        text = Path(self.describe(index)).read_text(encoding="utf-8")
-        if not text:
-            raise BadSample(self.describe(index))
-        return self.labelled(torch.tensor(float(text)), index)
-
-
-def save(path: Path, number: float = 0) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(str(number), encoding="utf-8")
 
 
 def names(root: Path) -> list[str]:
@@ -203,6 +179,24 @@ def test_labels_travel_with_what_is_loaded_and_read(tmp_path: Path) -> None:
     assert isinstance(several, Sample)
     assert several.extras[LABEL].tolist() == [1, 1, 1]
     assert isinstance(NumberFolder(str(tmp_path)).read(1), Tensor)
+
+
+def test_extras_lie_beside_the_files(tmp_path: Path) -> None:
+    save(tmp_path / "a" / "1.num", 1)
+    save(tmp_path / "a" / "2.num", 2)
+    np.save(tmp_path / "a" / "1.place.npy", np.array([3.0, 4.0], dtype=np.float32))
+    folder = NumberFolder(str(tmp_path), labels="folders", extras=("place",))
+    sample = folder.read(0)
+    assert isinstance(sample, Sample)
+    assert {name: extra.tolist() for name, extra in sample.extras.items()} == {"place": [3, 4], LABEL: 0}
+    several = folder.labelled(torch.zeros(3, 1), 0, num_views=3)
+    assert isinstance(several, Sample)
+    assert several.extras["place"].shape == (3, 2)
+    with pytest.raises(BadSample, match=f"{tmp_path}/a/2.place.npy: the file cannot be read: No such file"):
+        folder.read(1)
+    np.save(tmp_path / "a" / "2.place.npy", np.array([print], dtype=object), allow_pickle=True)
+    with pytest.raises(BadSample, match=r"2\.place\.npy: it is not an array of numbers"):
+        folder.read(1)
 
 
 def test_a_csv_says_which_files_there_are(tmp_path: Path) -> None:

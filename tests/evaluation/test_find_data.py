@@ -1,14 +1,19 @@
 """What people call their data: recognised, split where they come in one piece, and read by the sections that are given back."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
+from in_shards import in_shards
+from pyarrow import parquet
 from torch import Tensor
 
+from mae_core.data.checks import check_data
 from mae_core.data.folders import FileFolder
 from mae_core.evaluation.data import FoundData, find_data
 from mae_core.interfaces import KnownData, Modality, Sample
@@ -157,3 +162,36 @@ def test_splits_that_do_not_say_what_they_are_for(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path,label,split\n1.num,a,one\n2.num,a,two\n", encoding="utf-8")
     with pytest.raises(MaeError, match=r"the splits of .*/list\.csv are one, two; one must be called train"):
         find_data(str(tmp_path / "list.csv"), modality=NUMBERS, folder=tmp_path)
+
+
+def test_shards_with_labels_are_split_or_come_split(tmp_path: Path) -> None:
+    make_files(tmp_path / "files" / "train", *(f"{name}/{number}.num" for name in "ab" for number in range(5)))
+    make_files(tmp_path / "files" / "val", "a/x.num", "b/x.num")
+    for part in ("train", "val"):
+        in_shards(tmp_path / "files" / part, tmp_path / "shards" / part, NUMBERS, labels="folders")
+    found = find_data(str(tmp_path / "shards"), modality=NUMBERS, folder=tmp_path / "run")
+    train, held_out = (opened({**found.train, **changes}) for changes in ({}, found.validation))
+    assert (len(train), list(files(held_out).values())) == (10, ["a", "b"])
+    assert check_data(train, held_out) == []
+    found = find_data(str(tmp_path / "shards" / "train"), modality=NUMBERS, folder=tmp_path / "run")
+    train, held_out = (opened({**found.train, **changes}) for changes in ({}, found.validation))
+    assert (len(train), sorted(files(held_out).values())) == (8, ["a", "b"])
+    assert all(name.startswith(f"{tmp_path}/shards/train/000000.tar:{label}/") for name, label in files(held_out).items())
+    in_shards(tmp_path / "files" / "val", tmp_path / "plain", NUMBERS)
+    with pytest.raises(MaeError, match="have no labels; make them again with `mae shards make --labels`"):
+        find_data(str(tmp_path / "plain"), modality=NUMBERS, folder=tmp_path / "run")
+
+
+def test_parquet_files_come_with_their_splits(tmp_path: Path) -> None:
+    features = {"label": {"names": ["b", "a"], "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    for split, number in (("train", 4), ("test", 2)):
+        table = pa.table({"file": [b"1"] * number, "label": [index % 2 for index in range(number)]})
+        parquet.write_table(table.replace_schema_metadata(metadata), tmp_path / f"{split}-00000-of-00001.parquet")
+    found = find_data(str(tmp_path), modality=NUMBERS, folder=tmp_path / "run")
+    train, held_out = (opened({**found.train, **changes}) for changes in ({}, found.validation))
+    assert list(files(train).values()) == ["b", "a", "b", "a"]
+    assert list(files(held_out).values()) == ["b", "a"]
+    (tmp_path / "test-00000-of-00001.parquet").unlink()
+    with pytest.raises(MaeError, match="are of train; there must be train, and val"):
+        find_data(str(tmp_path), modality=NUMBERS, folder=tmp_path / "run")

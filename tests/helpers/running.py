@@ -5,11 +5,14 @@ import os
 import signal
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from mae_core.runs.logs import read_metrics
 from mae_core.training.preflight import build_task
 from mae_core.training.run import train
+from mae_core.training.settings import TrainSettings
 from mae_core.training.trainer import Trainer
+from mae_core.training.world import World
 
 
 class Display:
@@ -33,26 +36,36 @@ def run(config, folder, *, resume=False, on_step=lambda step: None):
     def make_display(num_steps, num_epochs, *, first_step):
         return contextlib.nullcontext(display)
 
-    train(config, folder, make_display=make_display, resume=resume)
+    train(config, folder, world=world_of(config), make_display=make_display, resume=resume)
     return display.said
+
+
+def world_of(config):
+    """The devices of the recipe."""
+    return World.join(TrainSettings(**config["train"]))
 
 
 def first_step(config, folder):
     """The gradients that the optimizer got in a run's first step, and that step's line in the log."""
     task = build_task(config)
     task.open_data()
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (folder / "config.yaml").write_text(config.to_yaml())
-    trainer = Trainer(task, config, folder)
+    trainer = Trainer(task, config, folder, world=world_of(config))
     gradients = {}
 
     def note(*_):
         if not gradients:
-            gradients.update({name: p.grad.clone() for name, p in task.model.named_parameters() if p.grad is not None})
+            gradients.update({name: whole(p.grad) for name, p in task.model.named_parameters() if p.grad is not None})
 
     trainer.optimizer.optimizer.register_step_pre_hook(note)
     trainer.train(lambda *_, first_step: contextlib.nullcontext(Display()))
     return gradients, read_metrics(folder / "metrics.jsonl")[0]
+
+
+def whole(tensor):
+    """A copy, put together where several devices share the tensor."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor.clone()
 
 
 def assert_same_bits(one, other):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mae_core.runs.checkpoint import Checkpoint, list_checkpoints, save_checkpoint
-from mae_core.runs.folder import choose_folder, give_back
+from mae_core.runs.folder import choose_folder, clear, give_back, require_free
 from mae_registry import MaeError
 
 
@@ -34,6 +34,14 @@ def test_the_last_run_that_began_is_resumed() -> None:
         (last / "config.yaml").touch()
     choose()
     assert choose(resume=True) == str(last) == "runs/demo-image-3"
+
+
+def test_a_run_that_was_killed_in_its_first_file_can_be_started_again(tmp_path: Path) -> None:
+    half = tmp_path / ".config.yaml.x7"
+    half.write_text("half")
+    require_free(tmp_path, overwrite=False)
+    clear(tmp_path)
+    assert not half.exists()
 
 
 def test_a_folder_is_given_back_unless_something_was_written() -> None:

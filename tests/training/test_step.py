@@ -14,6 +14,7 @@ from mae_core.runs.checkpoint import load_newest
 from mae_core.runs.logs import read_metrics
 from mae_core.tasks.pretraining import Pretraining
 from mae_core.training import trainer as trainer_module
+from mae_core.training import world as world_module
 from mae_core.training.devices import Autocast, make_fabric
 from mae_core.training.interrupts import Interrupted
 from mae_core.training.settings import TrainSettings
@@ -83,7 +84,7 @@ def overflowing(monkeypatch):
     """fp16 on the CPU, with a loss that is scaled up too far at first."""
     scaler = torch.amp.grad_scaler.GradScaler("cpu", init_scale=2.0**40, backoff_factor=2.0**-14)
     fabric = Fabric(accelerator="cpu", devices=1, plugins=[Autocast("16-mixed", "cpu", scaler=scaler)])
-    monkeypatch.setattr(trainer_module, "make_fabric", lambda settings: fabric)
+    monkeypatch.setattr(world_module, "make_fabric", lambda settings: fabric)
     return scaler
 
 

@@ -21,7 +21,7 @@ from mae_registry import MaeError
 TONES = ["data.image=null", "data.image={name: tones}"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_finishes_the_step_saves_and_is_told(tiny_recipe, tmp_path, number):
     before = signal.getsignal(number)
     with pytest.raises(Interrupted, match="interrupted after step 6 of 12") as caught:

@@ -12,7 +12,7 @@ from mae_audio.fbank import num_samples
 from mae_audio.modality import AUDIO
 from mae_audio.reading import checked_shape, read_wave, to_spectrogram
 from mae_core.data.folders import FileFolder
-from mae_core.interfaces import LABEL, Sample
+from mae_core.interfaces import LABEL, Sample, as_sample
 from mae_core.interfaces.numbers import Positive, Probability
 from mae_registry import ConfigError
 
@@ -24,8 +24,8 @@ class AudioFolder(FileFolder):
     that are longer than the sample, zeros after those that are shorter.
 
     Args:
-        root: the folder.
-        labels, split, balanced: see `FileFolder`.
+        root: the folder, or where shards or Parquet files are.
+        labels, split, balanced, extras, in_memory, cache: see `FileFolder`.
         roll_mag_aug: multiply each wave by 0.5 + Beta(10, 10), the published augmentation of that name. Its other half, rolling
             the wave, never takes place there: it draws the distance below the number of channels, which is one.
         wave_mixup: probability that a recording is mixed with another one of the folder, and its label with that one's. Labels
@@ -41,6 +41,9 @@ class AudioFolder(FileFolder):
         labels: str | None = None,
         split: str | None = None,
         balanced: Positive | None = None,
+        extras: tuple[str, ...] | None = None,
+        in_memory: bool = False,
+        cache: str | None = None,
         roll_mag_aug: bool = True,
         wave_mixup: Probability = 0.0,
         freq_mask: Annotated[int, Field(ge=0)] = 0,
@@ -52,11 +55,21 @@ class AudioFolder(FileFolder):
                 f"data.audio.freq_mask={freq_mask} and time_mask={time_mask} must be at most the sample's {self._num_mels} mel "
                 f"bins and {self._num_frames} frames"
             )
-        if wave_mixup and labels is None:
-            raise ConfigError("data.audio.wave_mixup mixes labels too, so it needs data.audio.labels; or set it to 0")
         self._roll_mag_aug, self._mixup = roll_mag_aug, wave_mixup
         self._masks = {"num_frames": time_mask, "num_mels": freq_mask}
-        super().__init__(root, modality=AUDIO, what="recordings", labels=labels, split=split, balanced=balanced)
+        super().__init__(
+            root,
+            modality=AUDIO,
+            what="recordings",
+            labels=labels,
+            split=split,
+            balanced=balanced,
+            extras=extras,
+            in_memory=in_memory,
+            cache=cache,
+        )
+        if wave_mixup and self.labels is None:
+            raise ConfigError("data.audio.wave_mixup mixes labels too, so it needs data.audio.labels; or set it to 0")
 
     def load(self, index: int, *, random: Random) -> Tensor | Sample:
         """A random part of one file, log-mel float32; with `wave_mixup` maybe of two."""
@@ -68,17 +81,20 @@ class AudioFolder(FileFolder):
         spectrogram = to_spectrogram(wave, self._num_frames, self._num_mels)
         if any(self._masks.values()):
             spectrogram = mask_bands(spectrogram, **self._masks, random=random)
+        labelled = self.labelled(spectrogram, index)
         if not self._mixup:
-            return self.labelled(spectrogram, index)
-        return Sample(spectrogram, {LABEL: share * self._shares(index) + (1 - share) * self._shares(other)})
+            return labelled
+        return Sample(
+            spectrogram, {**as_sample(labelled).extras, LABEL: share * self._shares(index) + (1 - share) * self._shares(other)}
+        )
 
     def read(self, index: int) -> Tensor | Sample:
         """The beginning of one file, un-augmented, log-mel float32. Raises BadSample."""
-        wave = read_wave(self.describe(index), max_samples=num_samples(self._num_frames))
+        wave = read_wave(self.file(index), max_samples=num_samples(self._num_frames))
         return self.labelled(to_spectrogram(wave, self._num_frames, self._num_mels), index)
 
     def _part(self, index: int, random: Random) -> Tensor:
-        wave = read_wave(self.describe(index), max_samples=num_samples(self._num_frames), random=random)
+        wave = read_wave(self.file(index), max_samples=num_samples(self._num_frames), random=random)
         return wave * (0.5 + random.betavariate(10, 10)) if self._roll_mag_aug else wave
 
     def _shares(self, index: int) -> Tensor:

@@ -5,6 +5,7 @@ import math
 import os
 from fractions import Fraction
 from random import Random
+from typing import BinaryIO
 
 import soundfile
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from torchaudio.transforms import Resample
 
 from mae_audio.fbank import FRAME_LENGTH, SAMPLE_RATE, fbank, num_samples
-from mae_core.data.files import one_line, require_content
+from mae_core.data.files import Content, File, one_line, open_content, require_content
 from mae_core.interfaces import BadSample, Tokenizer
 from mae_registry import ConfigError
 
@@ -39,17 +40,19 @@ def read_spectrogram(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Tens
     return to_spectrogram(wave, num_frames, num_mels)
 
 
-def read_wave(path: str | os.PathLike[str], *, max_samples: int | None = None, random: Random | None = None) -> Tensor:
+def read_wave(file: File, *, max_samples: int | None = None, random: Random | None = None) -> Tensor:
     """(samples,) float32 at 16 kHz, channels averaged: at most `max_samples` from the start, or from anywhere with `random`.
 
     Raises BadSample, with the path and the reason on one line, for what is no audio, is damaged, holds NaN, or is shorter than
     one frame (25 ms). Only the part that is returned is decoded. A WAV or OGG file that was cut off is a shorter recording:
     its reader cannot tell.
     """
-    name = require_content(path)
+    name = require_content(file)
     try:
-        with open(name, "rb") as raw:
-            rate, ratio, samples = _decode(raw.fileno(), name, max_samples, random)
+        with open_content(file) as raw:
+            # libsndfile reads a file itself faster than through Python
+            source = raw if isinstance(file, Content) else raw.fileno()
+            rate, ratio, samples = _decode(source, name, max_samples, random)
     except OSError as error:
         raise BadSample(f"{name}: the file cannot be read: {error.strerror}") from error
     if len(samples) * ratio < FRAME_LENGTH:
@@ -88,10 +91,10 @@ def _ratio(rate: int, name: str) -> Fraction:
     return 1 / Fraction(rate, SAMPLE_RATE).limit_denominator(MAX_RATIO)
 
 
-def _decode(descriptor: int, name: str, max_samples: int | None, random: Random | None) -> tuple[int, Fraction, Tensor]:
+def _decode(source: int | BinaryIO, name: str, max_samples: int | None, random: Random | None) -> tuple[int, Fraction, Tensor]:
     """The file's rate, 16 kHz over it, and (samples, channels) float32 at the file's rate."""
     try:
-        file = soundfile.SoundFile(descriptor, closefd=False)
+        file = soundfile.SoundFile(source, closefd=False)
     except soundfile.LibsndfileError as error:
         raise BadSample(f"{name}: it is not audio, or has a format that cannot be read: {error.error_string}") from error
     except Exception as error:

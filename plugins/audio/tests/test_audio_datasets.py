@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from in_shards import in_shards
 
 from mae_audio.datasets import AudioFolder
 from mae_audio.demo import KINDS, SyntheticSounds, make_sound
+from mae_audio.modality import AUDIO
 from mae_core.interfaces import BadSample
 from mae_registry import ConfigError
 
@@ -101,3 +103,18 @@ def test_synthetic_sounds_are_sounds(kind):
         assert wave.shape == (20_000,)
         assert 0.45 < float(wave.abs().max()) < 0.55
     assert len({float(wave[10_000]) for wave in waves}) == 25
+
+
+def test_recordings_in_shards_are_those_of_the_folder(tmp_path):
+    for name, rate in (("a/1.wav", 16_000), ("b/2.wav", 44_100), ("b/3.wav", 8_000)):
+        save(tmp_path / "files" / name, seconds=1, rate=rate)
+    root = in_shards(tmp_path / "files", tmp_path / "s", AUDIO, labels="folders")
+    options = {"wave_mixup": 0.5, "freq_mask": 4}
+    folder = AudioFolder(SHAPE, root=str(tmp_path / "files"), labels="folders", **options)
+    for dataset in (AudioFolder(SHAPE, root=root, **options), AudioFolder(SHAPE, root=root, in_memory=True, **options)):
+        for index in range(3):
+            first, second = (part.load(index, random=Random(index)) for part in (folder, dataset))
+            assert torch.equal(first.x, second.x)
+            assert torch.equal(first.extras["label"], second.extras["label"])
+    with pytest.raises(ConfigError, match=r"data\.audio\.wave_mixup .*needs data\.audio\.labels"):
+        AudioFolder(SHAPE, root=str(tmp_path / "files"), wave_mixup=0.5)

@@ -1,12 +1,14 @@
 """What photographs go through before they are samples: at random for training, always alike for evaluation."""
 
+from collections.abc import Callable
 from random import Random
 
 from torch import Tensor
 
 from mae_core.data.rand_augment import RandAugment
 from mae_image.colors import jitter_color
-from mae_image.crops import AnyInterpolation, Crop, RandomCrop, center_crop
+from mae_image.crops import AnyInterpolation, Crop, Cut, RandomCrop, center_crop
+from mae_image.reading import Scale
 from mae_registry import ConfigError
 
 FILL = (124, 116, 104)
@@ -56,9 +58,24 @@ class Augmentations:
                 raise ConfigError(f"auto_augment changes colours, but the tokenizer takes {channels} channel; set it to null")
             self._augment = RandAugment(auto_augment, size=(height, width), fill=FILL)
 
+    def load(self, read: Callable[[Scale], Tensor], *, random: Random) -> Tensor:
+        """As `augmented`, of what `read` gives; it may ask once by how much the sides of the image may be divided."""
+        cuts: list[Cut] = []
+
+        def scale(height: int, width: int) -> int:
+            cuts.append(self._crop.draw(height, width, random=random))
+            return self._crop.divisor(cuts[0])
+
+        image = read(scale)
+        cut = cuts[0] if cuts else self._crop.draw(*image.shape[1:], random=random)
+        return self._colored(self._crop.cut(image, cut), random)
+
     def augmented(self, image: Tensor, *, random: Random) -> Tensor:
         """(3, H, W) uint8 -> the sample's shape, for training."""
-        crop = jitter_color(self._crop(image, random=random), self._color_jitter, random=random)
+        return self._colored(self._crop(image, random=random), random)
+
+    def _colored(self, crop: Tensor, random: Random) -> Tensor:
+        crop = jitter_color(crop, self._color_jitter, random=random)
         return crop if self._augment is None else self._augment(crop, random=random)
 
     def central(self, image: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Photographs of any size -> samples of one shape: the random crop of pre-training and the central one of evaluation."""
 
 from random import Random
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +22,15 @@ CROP_SHARE = 0.875
 MAX_CROPPED = 224
 MAX_STRIP = 8
 """How many times longer than its sample an image may be, relative to its width, before its ends are cut off."""
+
+
+class Cut(NamedTuple):
+    """What is cut out of an image, and whether it is flipped."""
+
+    box: Box
+    flip: bool
+    size: tuple[int, int]
+    """Height and width of the image that the box is of."""
 
 
 class RandomCrop:
@@ -57,11 +66,24 @@ class RandomCrop:
 
     def __call__(self, image: Tensor, *, random: Random) -> Tensor:
         """(3, H, W), or (1, H, W) for a sample of one channel -> `sample_shape`, of the same type."""
-        box = self.draw_box(image.shape[1], image.shape[2], random=random)
-        flip = random.random() < self.flip
+        return self.cut(image, self.draw(image.shape[1], image.shape[2], random=random))
+
+    def draw(self, height: int, width: int, *, random: Random) -> Cut:
+        """What to cut out of an image of `height` x `width` pixels."""
+        box = self.draw_box(height, width, random=random)
+        return Cut(box, random.random() < self.flip, (height, width))
+
+    def cut(self, image: Tensor, cut: Cut) -> Tensor:
+        """The same part of an image that may have been decoded to a smaller size than `cut` was drawn for."""
+        box = cut.box if image.shape[1:] == cut.size else _scaled(cut, image.shape[1], image.shape[2])
         channels, height, width = self.sample_shape
         crop = _resize(box.cut(image), (height, width), self.interpolation)
-        return _with_channels(crop.flip(2) if flip else crop, channels)
+        return _with_channels(crop.flip(2) if cut.flip else crop, channels)
+
+    def divisor(self, cut: Cut) -> int:
+        """By how much the sides of the image may be divided, 1, 2, 4 or 8, so that the part is still not enlarged more."""
+        _, height, width = self.sample_shape
+        return next(by for by in (8, 4, 2, 1) if by == 1 or (cut.box.height >= by * height and cut.box.width >= by * width))
 
     def draw_box(self, height: int, width: int, *, random: Random) -> Box:
         """Where to crop an image of `height` x `width` pixels."""
@@ -109,6 +131,14 @@ def center_crop(
         size = cover_width * old_height // old_width, cover_width
     resized = _resize(image, size, InterpolationMode(interpolation))
     return _with_channels(F.center_crop(resized, [height, width]), channels)
+
+
+def _scaled(cut: Cut, height: int, width: int) -> Box:
+    """The box of a cut in the same image of another size."""
+    tall, wide = height / cut.size[0], width / cut.size[1]
+    top, left = min(round(cut.box.top * tall), height - 1), min(round(cut.box.left * wide), width - 1)
+    box_height, box_width = max(1, round(cut.box.height * tall)), max(1, round(cut.box.width * wide))
+    return Box(top, left, min(box_height, height - top), min(box_width, width - left))
 
 
 def _central_share(sample_shape: tuple[int, ...], share: float | None) -> float:

@@ -17,6 +17,7 @@ IMAGE = Modality(
     measure="mae_core.data.channels:measure_channels",
     file_suffixes=(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"),
     labelled_folder="image_folder",
+    shrink="mae_image.shrinking:shrink",
     known_data=(KnownData("CIFAR-10", "cifar-10-batches-py", {"name": "cifar10", "split": "train"}, {"split": "test"}),),
     recipes={
         "finetune": ("image/finetune_base", "image/finetune_large", "image/finetune_huge"),

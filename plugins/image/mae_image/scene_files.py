@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mae_core.data.files import File, name_of
 from mae_core.interfaces import BadSample, Reconstruction, Tokenizer
 from mae_image import pictures
 from mae_image.crops import center_crop, usual_share
@@ -28,12 +29,12 @@ def read_depth(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Tensor:
     return center_crop(read_depth_map(path), tokenizer.sample_shape, interpolation="bilinear")
 
 
-def read_depth_map(path: str | os.PathLike[str]) -> Tensor:
+def read_depth_map(file: File) -> Tensor:
     """Float32 (1, H, W) in the file's own unit, from grey pixels of 8, 16 or 32 bits.
 
     Raises BadSample for files that cannot be read, of colours, and with a depth that is not a finite number.
     """
-    return read_upright(path, _depth_pixels, formats=("PNG", "TIFF"))
+    return read_upright(file, _depth_pixels, formats=("PNG", "TIFF"))
 
 
 def read_semseg(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Tensor:
@@ -53,16 +54,16 @@ def center_labels(labels: Tensor, sample_shape: tuple[int, ...], *, share: float
     return center_crop(labels, (1, *sample_shape), share=share, interpolation="nearest-exact")[0].long()
 
 
-def read_labels(path: str | os.PathLike[str], *, num_classes: int) -> Tensor:
+def read_labels(file: File, *, num_classes: int) -> Tensor:
     """Uint8 (1, H, W) class numbers, from the indices of a palette or 8-bit grey pixels.
 
     Raises BadSample for files that cannot be read, of other pixels, and with a label that is not below `num_classes`.
     """
-    labels = read_upright(path, _label_pixels, formats=("PNG",))
+    labels = read_upright(file, _label_pixels, formats=("PNG",))
     largest = int(labels.max())
     if largest >= num_classes:
         raise BadSample(
-            f"{os.fspath(path)}: it contains the label {largest}, but labels go from 0 to {num_classes - 1} (num_classes)"
+            f"{name_of(file)}: it contains the label {largest}, but labels go from 0 to {num_classes - 1} (num_classes)"
         )
     return labels
 

@@ -11,7 +11,7 @@ from torchvision.datasets import CIFAR10
 
 from mae_core.data.rand_augment import RandAugment
 from mae_core.interfaces import BadSample
-from mae_image import demo
+from mae_image import demo, reading
 from mae_image.crops import RandomCrop, center_crop
 from mae_image.datasets import Cifar10, ImageFolder
 from mae_image.demo import PHOTOGRAPHS, Photographs
@@ -99,6 +99,41 @@ def test_image_folder_previews_are_central_crops(tmp_path):
     previews = ImageFolder(SHAPE, root=str(tmp_path)).previews(2)
     assert [preview.title for preview in previews] == ["0.png", "2.png"]
     assert torch.equal(previews[1].sample, center_crop(read_rgb(tmp_path / "2.png"), SHAPE))
+
+
+def large(height, width):
+    """A photograph of few details."""
+    rows, columns = np.mgrid[0:height, 0:width] / 100
+    return Image.fromarray((127 + 120 * np.stack([np.sin(rows), np.cos(columns), np.sin(rows + columns)], -1)).astype(np.uint8))
+
+
+def test_scaled_decoding_gives_nearly_the_same_crops_of_large_photographs_and_the_same_of_small_ones(tmp_path, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    large(301, 403).save(tmp_path / "large.jpg", quality=95)
+    large(301, 403).save(tmp_path / "large.png")
+    large(301, 403).save(tmp_path / "turned.jpg", quality=95, exif=exif)
+    large(30, 40).save(tmp_path / "small.jpg")
+    decode, sizes = reading.decode_jpeg, []
+    monkeypatch.setattr(reading, "decode_jpeg", lambda *given, **options: sizes.append(options) or decode(*given, **options))
+    plain, scaled = (ImageFolder(SHAPE, root=str(tmp_path), scaled_decoding=scaled) for scaled in (False, True))
+    for index in range(4):
+        for seed in range(4):
+            first, second = (dataset.load(index, random=Random(seed)).int() for dataset in (plain, scaled))
+            assert (first - second).abs().float().mean() < 4
+            assert torch.equal(first, second) or plain.name(index) in ("large.jpg", "turned.jpg")
+    assert {"min_height": 38, "min_width": 51} in sizes  # an eighth
+
+
+def test_the_divisor_leaves_pixels_enough():
+    crop = RandomCrop(SHAPE, scale=(0.1, 1.0), ratio=(0.5, 2.0), flip=0.5, interpolation="bicubic")
+    for seed in range(200):
+        cut = crop.draw(100 + seed, 150, random=Random(seed))
+        by = crop.divisor(cut)
+        assert by == 1 or min(cut.box.height, cut.box.width) >= 16 * by
+        assert by == 8 or min(cut.box.height, cut.box.width) < 32 * by
+        height, width = -(-cut.size[0] // by), -(-cut.size[1] // by)
+        assert crop.cut(torch.zeros(3, height, width, dtype=torch.uint8), cut).shape == SHAPE
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ class VideoFolder(FileFolder):
     """The video files of a folder and of the folders in it; see `FileFolder`.
 
     Args:
-        root: the folder.
-        labels, split, balanced: see `FileFolder`.
+        root: the folder, or where shards or Parquet files are.
+        labels, split, balanced, extras, in_memory, cache: see `FileFolder`.
         stride, fps: which frames make a clip: every `stride`-th, or with `fps` those that far apart in time at that rate;
             see `clips.ClipSampler`. The clip's place in the file is drawn.
         num_views: crops of each decoded clip, each a sample with a mask of its own.
@@ -47,6 +47,9 @@ class VideoFolder(FileFolder):
         labels: str | None = None,
         split: str | None = None,
         balanced: Positive | None = None,
+        extras: tuple[str, ...] | None = None,
+        in_memory: bool = False,
+        cache: str | None = None,
         stride: Positive = 4,
         fps: PositiveFloat | None = None,
         num_views: Positive = 1,
@@ -72,11 +75,21 @@ class VideoFolder(FileFolder):
         self._multi_scale, self._crop_scale, self._crop_ratio, self._flip = multi_scale, crop_scale, crop_ratio, flip
         find_reader(reader)  # before a worker needs it
         self._reader: Reader = reader
-        super().__init__(root, modality=VIDEO, what="videos", labels=labels, split=split, balanced=balanced)
+        super().__init__(
+            root,
+            modality=VIDEO,
+            what="videos",
+            labels=labels,
+            split=split,
+            balanced=balanced,
+            extras=extras,
+            in_memory=in_memory,
+            cache=cache,
+        )
 
     def load(self, index: int, *, random: Random) -> Tensor | Sample:
         """(C, T, H, W) uint8, or (num_views, C, T, H, W): crops of one clip. Decodes no frame outside the clip's span."""
-        with open_video(self.describe(index), self._reader) as video:
+        with open_video(self.file(index), self._reader) as video:
             frames = self._sampler.read(video, random.random())
         if self.num_views == 1:
             return self.labelled(self._augment(frames, random), index)
@@ -85,13 +98,13 @@ class VideoFolder(FileFolder):
 
     def read(self, index: int) -> Tensor | Sample:
         """The middle of one file, its central crop, (C, T, H, W) uint8. Raises BadSample."""
-        with open_video(self.describe(index), self._reader) as video:
+        with open_video(self.file(index), self._reader) as video:
             frames = self._sampler.read(video, CENTER)
         return self.labelled(center_crop(frames, self._shape), index)
 
     def read_views(self, index: int) -> Sample:
         """(test_clips * test_crops, C, T, H, W) uint8, clip after clip. Raises BadSample."""
-        with open_video(self.describe(index), self._reader) as video:
+        with open_video(self.file(index), self._reader) as video:
             clips = [self._sampler.read(video, start) for start in places(self._test_clips)]
         views = [side_crop(frames, self._shape, place) for frames in clips for place in places(self._test_crops)]
         return as_sample(self.labelled(torch.stack(views), index, num_views=len(views)))

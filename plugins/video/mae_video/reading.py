@@ -7,13 +7,13 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mae_core.data.files import require_content
+from mae_core.data.files import Content, File, open_content, require_content
 from mae_core.interfaces import BadSample
 from mae_registry import ConfigError
 
@@ -62,16 +62,16 @@ class Video(ABC):
 
 
 @contextmanager
-def open_video(path: str | os.PathLike[str], reader: Reader = "auto") -> Generator[Video]:
-    """Open a file. Raises BadSample, with the path and the reason on one line, whatever goes wrong with it inside the block.
+def open_video(file: File, reader: Reader = "auto") -> Generator[Video]:
+    """Open a file. Raises BadSample, with its name and the reason on one line, whatever goes wrong with it inside the block.
 
     Raises ConfigError if the reader is not installed.
     """
     open_file = READERS[find_reader(reader)]
-    name = require_content(path)
+    name = require_content(file)
     try:
-        _require_container(name)
-        with open_file(name) as video:
+        _require_container(file, name)
+        with open_file(file) as video:
             if video.num_frames < 1:
                 raise BadSample(f"{name}: the file contains no video frames")
             yield video
@@ -83,14 +83,14 @@ def open_video(path: str | os.PathLike[str], reader: Reader = "auto") -> Generat
         raise BadSample(f"{name}: the video cannot be decoded: {_one_line(error)}") from error
 
 
-def _require_container(name: str) -> None:
+def _require_container(file: File, name: str) -> None:
     """Raise BadSample unless the file begins as one of the containers that are documented.
 
     Decoders tell files by content, whatever they are called, and know many more: a playlist would have them open other files,
     and addresses on the network.
     """
-    with open(name, "rb") as file:
-        start = file.read(CONTAINER_BYTES)
+    with open_content(file) as opened:
+        start = opened.read(CONTAINER_BYTES)
     if not CONTAINERS.match(start):
         raise BadSample(f"{name}: it is not a video in a container that can be read (MP4, MOV, Matroska, WebM, AVI, MPEG, Ogg)")
 
@@ -111,12 +111,12 @@ def find_reader(reader: Reader) -> str:
 
 
 class _Decord(Video):
-    def __init__(self, path: str) -> None:
+    def __init__(self, file: File) -> None:
         import decord
 
         decord.logging.set_level(decord.logging.QUIET)
         with _quiet():  # of a damaged file, its C++ prints lines that no level of logging holds back
-            self._file = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
+            self._file = decord.VideoReader(_source(file), ctx=decord.cpu(0), num_threads=1)
         self.num_frames = len(self._file)
         (first, _), (_, end) = self._file.get_frame_timestamp([0, self.num_frames - 1]).astype(np.float64)
         self.fps = _mean_rate(self.num_frames, end - first, self._file.get_avg_fps())
@@ -187,13 +187,14 @@ class _PyAv(Video):
 
 
 class _TorchCodec(Video):
-    def __init__(self, path: str) -> None:
-        with open(path, "rb") as file:
-            if file.read(12)[8:] == b"AVI ":
+    def __init__(self, file: File) -> None:
+        with open_content(file) as opened:
+            if opened.read(12)[8:] == b"AVI ":
                 raise ValueError("torchcodec returns the frames of AVI files in the wrong order; use another reader")
         from torchcodec.decoders import VideoDecoder  # pyright: ignore[reportMissingImports]
 
-        self._file = VideoDecoder(path, num_ffmpeg_threads=1, seek_mode="exact")
+        source = file.data if isinstance(file, Content) else os.fspath(file)
+        self._file = VideoDecoder(source, num_ffmpeg_threads=1, seek_mode="exact")
         self.num_frames = len(self._file)
         self.fps = float(self._file.metadata.average_fps)
 
@@ -225,28 +226,33 @@ def _quiet() -> Generator[None]:
 
 
 @contextmanager
-def _open_decord(path: str) -> Generator[Video]:
-    yield _Decord(path)
+def _open_decord(file: File) -> Generator[Video]:
+    yield _Decord(file)
 
 
 @contextmanager
-def _open_pyav(path: str) -> Generator[Video]:
+def _open_pyav(file: File) -> Generator[Video]:
     import av
 
-    with av.open(path) as container:
+    with av.open(_source(file)) as container:
         yield _PyAv(container)
 
 
 @contextmanager
-def _open_torchcodec(path: str) -> Generator[Video]:
-    yield _TorchCodec(path)
+def _open_torchcodec(file: File) -> Generator[Video]:
+    yield _TorchCodec(file)
 
 
-READERS: dict[str, Callable[[str], AbstractContextManager[Video]]] = {
+READERS: dict[str, Callable[[File], AbstractContextManager[Video]]] = {
     "decord": _open_decord,
     "pyav": _open_pyav,
     "torchcodec": _open_torchcodec,
 }
+
+
+def _source(file: File) -> str | BinaryIO:
+    """What decoders open: a path, or bytes as a file."""
+    return open_content(file) if isinstance(file, Content) else os.fspath(file)
 
 
 def _mean_rate(num_frames: int, seconds: float, stated: float) -> float:

@@ -8,6 +8,7 @@ from random import Random
 import numpy as np
 import pytest
 import torch
+from in_shards import in_shards
 from PIL import Image
 
 from mae_core.data.boxes import Box
@@ -27,6 +28,7 @@ from mae_video.demo import (
     MovingPhotographs,
     move_camera,
 )
+from mae_video.modality import VIDEO
 from mae_video.reading import open_video
 
 SHAPE = (3, 4, 32, 32)
@@ -243,3 +245,21 @@ def test_the_camera_pans_and_zooms_within_its_limits():
             # one that comes near an edge as it zooms out is pushed back by what it grew
             assert abs(place[1] - place[0]) <= MAX_PAN * sides[0] + max(0, sides[1] - sides[0]) + 3
             assert (place + sides <= length + 3).all()
+
+
+@pytest.mark.parametrize("reader", ["decord", "pyav"])
+def test_clips_in_shards_are_those_of_the_folder(reader, write_avi, write_mp4, tmp_path):
+    write_avi("files/a/1.avi", num_frames=20)
+    (tmp_path / "files" / "b").mkdir()
+    write_mp4("files/b/2.mp4", times=range(24))
+    (tmp_path / "files" / "b" / "3.avi").write_bytes(b"no video")
+    root = in_shards(tmp_path / "files", tmp_path / "s", VIDEO, labels="folders")
+    options = {"num_views": 2, "reader": reader}
+    folder = VideoFolder(SHAPE, root=str(tmp_path / "files"), labels="folders", **options)
+    shards = VideoFolder(SHAPE, root=root, **options)
+    for index in range(2):
+        first, second = (dataset.load(index, random=Random(index)) for dataset in (folder, shards))
+        assert torch.equal(first.x, second.x)
+        assert torch.equal(first.extras["label"], second.extras["label"])
+    with pytest.raises(BadSample, match=r"/s/000000\.tar:b/3\.avi: it is not a video"):
+        shards.load(2, random=Random(0))

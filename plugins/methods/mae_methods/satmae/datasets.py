@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mae_core.data.boxes import check_range, largest_box, random_box
 from mae_core.data.folders import FileFolder
-from mae_core.interfaces import BadSample, Sample
+from mae_core.interfaces import BadSample, Sample, as_sample
 from mae_core.interfaces.numbers import PositiveFloat, PositiveRange, Probability, ShareRange
 from mae_methods.satmae.bands import Band
 from mae_methods.satmae.modality import DATED_IMAGES, MULTISPECTRAL
@@ -53,17 +53,17 @@ class BandFolder(FileFolder):
         self._crop = _Crop((height, width), crop_scale, crop_ratio, flip)
         super().__init__(root, modality=MULTISPECTRAL, what="images of many bands")
 
-    def load(self, index: int, *, random: Random) -> Tensor:
+    def load(self, index: int, *, random: Random) -> Tensor | Sample:
         """A random crop of one file, uint8 (bands, H, W)."""
-        return self._crop(self._planes(index), random=random)
+        return self.labelled(self._crop(self._planes(index), random=random), index)
 
-    def read(self, index: int) -> Tensor:
+    def read(self, index: int) -> Tensor | Sample:
         """The middle of one file, uint8. Raises BadSample."""
-        return self._crop.middle(self._planes(index))
+        return self.labelled(self._crop.middle(self._planes(index)), index)
 
     def _planes(self, index: int) -> Tensor:
         """(bands, H, W) uint8 of one file."""
-        planes = read_planes(self.describe(index))
+        planes = read_planes(self.file(index))
         if max(self._bands) >= len(planes):
             raise BadSample(f"{self.describe(index)}: has {len(planes)} bands, and band {max(self._bands)} is asked for")
         planes = planes[list(self._bands)]
@@ -108,15 +108,18 @@ class DatedFolder(FileFolder):
         """A random crop of some images of one file, uint8 (3, images, H, W), with their dates."""
         archive = self._archive(index)
         chosen = sorted(random.sample(range(archive.x.shape[1]), self._num_images))
-        return Sample(self._crop(archive.x[:, chosen], random=random), {TIMESTAMPS: archive.extras[TIMESTAMPS][chosen]})
+        return self._dated(self._crop(archive.x[:, chosen], random=random), archive.extras[TIMESTAMPS][chosen], index)
 
     def read(self, index: int) -> Sample:
         """The middle of the first images of one file, uint8, with their dates. Raises BadSample."""
         archive, first = self._archive(index), slice(self._num_images)
-        return Sample(self._crop.middle(archive.x[:, first]), {TIMESTAMPS: archive.extras[TIMESTAMPS][first]})
+        return self._dated(self._crop.middle(archive.x[:, first]), archive.extras[TIMESTAMPS][first], index)
+
+    def _dated(self, x: Tensor, dates: Tensor, index: int) -> Sample:
+        return Sample(x, {**as_sample(self.labelled(x, index)).extras, TIMESTAMPS: dates})
 
     def _archive(self, index: int) -> Sample:
-        archive = read_archive(self.describe(index))
+        archive = read_archive(self.file(index))
         if archive.x.shape[1] < self._num_images:
             raise BadSample(f"{self.describe(index)}: holds {archive.x.shape[1]} images; the model takes {self._num_images}")
         return archive

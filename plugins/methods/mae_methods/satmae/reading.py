@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mae_core.data.boxes import Box, largest_box
-from mae_core.data.files import one_line, read_content
+from mae_core.data.files import File, name_of, one_line, read_content
 from mae_core.interfaces import BadSample, Sample, Tokenizer
 from mae_methods.satmae.positions import NUM_UNITS, TIMESTAMPS
 from mae_registry import ConfigError
 
-Content = TypeVar("Content")
+Decoded = TypeVar("Decoded")
 
 
 def read_bands(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Tensor:
@@ -46,35 +46,35 @@ def read_dated(path: str | os.PathLike[str], tokenizer: Tokenizer) -> Sample:
     return Sample(resized(sample.x[:, :num_images], box, size), {TIMESTAMPS: sample.extras[TIMESTAMPS][:num_images]})
 
 
-def read_planes(path: str | os.PathLike[str]) -> Tensor:
+def read_planes(file: File) -> Tensor:
     """(bands, H, W) of numbers as the file has them: an array in a .npy file, or a TIFF, with the bands first or last.
 
     The bands are the last axis where that is the shortest of all, and else the first. Raises BadSample.
     """
-    array = _decoded(path, _tiff if os.fspath(path).lower().endswith((".tif", ".tiff")) else _array)
+    array = _decoded(file, _tiff if name_of(file).lower().endswith((".tif", ".tiff")) else _array)
     if array.ndim != 3 or 0 in array.shape:
-        raise BadSample(f"{os.fspath(path)}: has the shape {array.shape}; an image of several bands has three axes")
+        raise BadSample(f"{name_of(file)}: has the shape {array.shape}; an image of several bands has three axes")
     planes = np.moveaxis(array, 2, 0) if array.shape[2] < min(array.shape[:2]) else array
-    return torch.from_numpy(np.ascontiguousarray(_known_numbers(planes, path)))
+    return torch.from_numpy(np.ascontiguousarray(_known_numbers(planes, file)))
 
 
-def read_archive(path: str | os.PathLike[str]) -> Sample:
+def read_archive(file: File) -> Sample:
     """(3, images, H, W) uint8 with its `timestamps` (images, 3), from the arrays of a .npz file.
 
     `images` (images, H, W, 3) are bytes; `timestamps` (images, 3) the year less 2002, the month less 1, and the hour of each.
     Raises BadSample.
     """
-    arrays = _decoded(path, _arrays)
+    arrays = _decoded(file, _arrays)
     images, stamps = arrays.get("images"), arrays.get(TIMESTAMPS)
     if images is None or stamps is None:
-        raise BadSample(f"{os.fspath(path)}: holds {', '.join(arrays) or 'nothing'}; it must hold images and {TIMESTAMPS}")
+        raise BadSample(f"{name_of(file)}: holds {', '.join(arrays) or 'nothing'}; it must hold images and {TIMESTAMPS}")
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or 0 in images.shape:
         raise BadSample(
-            f"{os.fspath(path)}: images has the shape {images.shape} of {images.dtype}; it must be bytes of shape "
+            f"{name_of(file)}: images has the shape {images.shape} of {images.dtype}; it must be bytes of shape "
             "(images, height, width, 3)"
         )
     if stamps.shape != (len(images), NUM_UNITS) or stamps.dtype.kind not in "iuf":
-        raise BadSample(f"{os.fspath(path)}: {TIMESTAMPS} has the shape {stamps.shape}, not {(len(images), NUM_UNITS)}")
+        raise BadSample(f"{name_of(file)}: {TIMESTAMPS} has the shape {stamps.shape}, not {(len(images), NUM_UNITS)}")
     x = torch.from_numpy(np.ascontiguousarray(images.transpose(3, 0, 1, 2)))
     return Sample(x, {TIMESTAMPS: torch.from_numpy(stamps.astype(np.int64))})
 
@@ -96,12 +96,12 @@ def resized(planes: Tensor, box: Box, size: Sequence[int]) -> Tensor:
     return scaled.round().clamp(0, 255).to(torch.uint8).unflatten(0, cut.shape[:-2])
 
 
-def _decoded(path: str | os.PathLike[str], decode: Callable[[io.BytesIO], Content]) -> Content:
-    content = io.BytesIO(read_content(path))
+def _decoded(file: File, decode: Callable[[io.BytesIO], Decoded]) -> Decoded:
+    content = io.BytesIO(read_content(file))
     try:
         return decode(content)
     except Exception as error:  # decoders raise almost anything on damaged bytes
-        raise BadSample(f"{os.fspath(path)}: cannot be decoded: {one_line(error)}") from error
+        raise BadSample(f"{name_of(file)}: cannot be decoded: {one_line(error)}") from error
 
 
 def _tiff(content: io.BytesIO) -> np.ndarray:
@@ -117,10 +117,10 @@ def _arrays(content: io.BytesIO) -> dict[str, np.ndarray]:
         return {name: archive[name] for name in archive.files}
 
 
-def _known_numbers(planes: np.ndarray, path: str | os.PathLike[str]) -> np.ndarray:
+def _known_numbers(planes: np.ndarray, file: File) -> np.ndarray:
     """The values in a type that torch computes with."""
     if planes.dtype == np.uint8:
         return planes
     if planes.dtype.kind not in "iuf":
-        raise BadSample(f"{os.fspath(path)}: its values are {planes.dtype}, which are not numbers")
+        raise BadSample(f"{name_of(file)}: its values are {planes.dtype}, which are not numbers")
     return planes.astype(np.float32)

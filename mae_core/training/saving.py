@@ -1,0 +1,139 @@
+"""What a run writes into its folder beside its journal: checkpoints, facts and the report."""
+
+import contextlib
+import time
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from mae_core.config import Config
+from mae_core.interfaces import Task
+from mae_core.runs.checkpoint import Checkpoint, list_checkpoints, plugin_versions, save_checkpoint
+from mae_core.runs.folder import write_facts
+from mae_core.runs.outputs import describe_run
+from mae_core.runs.report import write_report
+from mae_core.runs.sharded import is_shared, share_state
+from mae_core.training.plan import Plan
+from mae_core.training.world import World
+from mae_registry import ConfigError, MaeError
+
+CHECKPOINT_SECONDS = 600
+
+
+class Saver:
+    """Saves and restores a training. All processes call its methods, and one of them writes."""
+
+    def __init__(self, task: Task[Any], config: Config, folder: Path, *, plan: Plan, world: World) -> None:
+        self._task, self._config, self._folder, self._plan, self._world = task, config, folder, plan, world
+        self._steps_saved, self._last_save = -1, time.monotonic()
+
+    def restore_model(self, checkpoint: Checkpoint) -> None:
+        """Load the weights. Raises ConfigError for a run of other data."""
+        if checkpoint.training["samples"] != self._plan.sizes:
+            raise ConfigError(
+                "a run must be resumed with the data that it was started with; it had "
+                f"{checkpoint.training['samples']} samples, but now there are {self._plan.sizes}"
+            )
+        self._task.model.load_state_dict(checkpoint.model)
+        self._steps_saved = checkpoint.step
+
+    def restore_optimizer(self, checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> None:
+        """Load the rest, for a model that the devices share already."""
+        optimizer.load_state_dict(checkpoint.training["optimizer"])
+        share_state(optimizer)
+        self._world.fabric.strategy.precision.load_state_dict(checkpoint.training["precision"])
+
+    def is_due(self, step: int) -> bool:
+        """Whether a checkpoint is to be written when step `step` (from 1) has been taken."""
+        steps = self._config["train"]["checkpoint_steps"]
+        if steps == "auto":
+            return time.monotonic() - self._last_save > CHECKPOINT_SECONDS
+        return step % steps == 0
+
+    def save(self, step: int, optimizer: torch.optim.Optimizer, *, device_batch: Mapping[str, int]) -> Path:
+        """Write a checkpoint of after step `step`."""
+        training = {
+            "optimizer": optimizer.state_dict(),
+            "precision": self._world.fabric.strategy.precision.state_dict(),
+            "samples": self._plan.sizes,
+            "device_batch_size": dict(device_batch),
+            "devices": self._world.size,
+        }
+        checkpoint = Checkpoint(
+            step, self._config.to_yaml(), self._task.model.state_dict(), training, plugin_versions(self._config)
+        )
+        keep = self._config["train"]["keep_checkpoints"]
+        path = save_checkpoint(self._folder, checkpoint, keep=keep, is_writer=self._world.is_writer)
+        self._steps_saved, self._last_save = step, time.monotonic()
+        return path
+
+    def save_finite(self, step: int, optimizer: torch.optim.Optimizer, *, device_batch: Mapping[str, int]) -> str:
+        """Keep what was learned before a step that ends the run, unless it is worth nothing. The end of a message on it."""
+        if step == 0:
+            return ""
+        is_finite = all(self._world.gather([_is_finite(self._task.model)]))
+        if is_finite and step > self._steps_saved:
+            return f". The weights from before it are in {self.save(step, optimizer, device_batch=device_batch)}"
+        newest = next(iter(list_checkpoints(self._folder)), None)
+        if is_finite:
+            return f". The weights from before it are in {newest}"
+        return f". The weights were no longer finite before it; the newest checkpoint is {newest or 'not there yet'}"
+
+    @contextlib.contextmanager
+    def whole_model(self) -> Generator[None]:
+        """The task's model as one device can use it alone, in the process that writes."""
+        shared = self._task.model
+        if not is_shared(dict(shared.named_parameters())):
+            yield
+            return
+        state = {name: _whole(tensor) for name, tensor in shared.state_dict().items()}
+        try:
+            if self._world.is_writer:
+                self._task.build_model(fresh=False)
+                self._task.model.load_state_dict(state)
+                self._task.model.to(self._world.fabric.device)
+            yield
+        finally:
+            self._task.model = shared
+
+    def write_facts(self, status: str, *, device_batch: Mapping[str, int]) -> None:
+        """What the report tells of the run beside its curves."""
+        if not self._world.is_writer:
+            return
+        fabric = self._world.fabric
+        precision = str(fabric.strategy.precision.precision)
+        facts = describe_run(
+            self._config,
+            self._task.model,
+            device=fabric.device,
+            num_devices=self._world.size,
+            precision=precision,
+            status=status,
+        )
+        write_facts(self._folder, {**facts, "samples": self._plan.sizes, "device_batch_size": dict(device_batch)})
+
+    def write_report(self) -> None:
+        """`report.html`."""
+        if self._world.is_writer:
+            write_report(self._folder)
+
+    def tell_the_end(self, error: BaseException, *, device_batch: Mapping[str, int]) -> None:
+        """Write into the folder of the run, as far as that is still possible; the error that ends the run comes first."""
+        why = str(error) if isinstance(error, MaeError) else f"{type(error).__name__}: {error}"
+        with contextlib.suppress(MaeError, OSError):
+            self.write_facts(f"stopped: {why}", device_batch=device_batch)
+            self.write_report()
+
+
+def _is_finite(model: nn.Module) -> bool:
+    """Whether all of this device's weights are."""
+    own = (parameter.to_local() if isinstance(parameter, DTensor) else parameter for parameter in model.parameters())
+    return all(bool(parameter.isfinite().all()) for parameter in own)
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -1,0 +1,161 @@
+"""Any number of devices takes the same steps: processes that talk through gloo, against one process."""
+
+import contextlib
+import functools
+
+import pytest
+import torch
+from PIL import Image
+from ranks import on_ranks
+from running import first_step, interrupt_at, run
+from tones import register_tones
+
+from mae_core import load_config
+from mae_core.runs.checkpoint import load_newest
+from mae_core.runs.logs import read_metrics
+from mae_core.training.interrupts import Interrupted
+
+BATCH = 12
+SAVE_LATE = "train.checkpoint_steps=100"
+
+pytestmark = pytest.mark.usefixtures("largest_variance")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def components():
+    register_tones()
+
+
+def one_step(recipe, *overrides):
+    """The tiny recipe on tones."""
+    data = ["data.image=null", "data.image={name: tones}", "schedule.warmup_epochs=0"]
+    train = [f"train={{epochs: 1, batch_size: {BATCH}, num_pictures: 0, num_workers: 0}}"]
+    return load_config(recipe, [*data, *train, *overrides])
+
+
+def assert_same_step(config, folder, *, sizes=(2,), strategies=("ddp",)):
+    """On one device, and on several."""
+    expected, entry = first_step(config, folder / "alone")
+    for strategy in strategies:
+        own = load_config(config.to_dict(), [f"train.strategy={strategy}"])
+        for size in sizes:
+            gradients, logged = on_ranks(size, functools.partial(first_step, own, folder / f"{strategy}-{size}"))[0]
+            assert logged["loss"] == pytest.approx(entry["loss"], rel=1e-6)
+            assert logged["grad_norm"] == pytest.approx(entry["grad_norm"], rel=1e-5)
+            assert gradients.keys() == expected.keys()
+            for name, gradient in gradients.items():
+                torch.testing.assert_close(
+                    gradient, expected[name], rtol=1e-6, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+                )
+
+
+def assert_close(checkpoint, expected):
+    """The same weights but for rounding, after as many steps."""
+    assert checkpoint.step == expected.step
+    assert checkpoint.model.keys() == expected.model.keys()
+    for name, value in checkpoint.model.items():
+        torch.testing.assert_close(
+            value, expected.model[name], rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+MASKERS = {
+    "ragged": "{any: [{name: random, ratio: 0.5}, {name: block, ratio: 0.4, exact: false}], ragged: true}",
+    "several queries": "{name: multi_block, counts: hidden}",
+    "ragged and guided": "{any: [{name: random, ratio: 0.3}, {name: largest_variance, ratio: 0.3}], ragged: true}",
+}
+
+
+def test_two_and_five_devices(tiny_recipe, tmp_path):
+    """Five of them have unequal shares of twelve samples."""
+    assert_same_step(one_step(tiny_recipe), tmp_path, sizes=(2, 5), strategies=("ddp", "fsdp"))
+
+
+@pytest.mark.parametrize("masker", MASKERS.values(), ids=MASKERS.keys())
+def test_masks(tiny_recipe, tmp_path, masker):
+    overrides = [
+        "model.modalities.image.tokenizer={input_size: [32, 32], patch_size: [4, 4]}",
+        f"model.modalities.image.masker={masker}",
+        f"model.encoder.mask_tokens={'true' if 'ragged' in masker else 'false'}",
+        "train.device_batch_size=4",
+    ]
+    assert_same_step(one_step(tiny_recipe, *overrides), tmp_path)
+
+
+CLASSIFICATION = {
+    "mixed": "{name: classify, mix: {mode: batch}, smoothing: 0.1, erase: 0.5, average: 0.9}",
+    "mixed in pairs": "{name: classify, mix: {mode: pair}}",
+    "part of the encoder": "{name: classify, tuned: 1}",
+}
+
+
+@pytest.mark.parametrize("task", CLASSIFICATION.values(), ids=CLASSIFICATION.keys())
+def test_classification(tiny_recipe, tmp_path, task):
+    config = one_step(tiny_recipe, "model.encoder.final_norm=false", f"task={task}")
+    assert_same_step(config, tmp_path, sizes=(4,), strategies=("ddp", "fsdp") if "batch" in task else ("ddp",))
+
+
+def several_modalities(photos, folder, *, paired):
+    """Photographs and depth maps, masked together, or each in steps of its own."""
+    depth = folder / "depth"
+    depth.mkdir()
+    for path in photos.iterdir():
+        with Image.open(path) as photo:
+            photo.convert("L").save(depth / f"{path.stem}.png")
+    part = {
+        "tokenizer": {"input_size": [32, 32], "patch_size": [8, 8]},
+        "decoder": {"name": "cross_attention", "width": 32, "depth": 1, "heads": 2}
+        if paired
+        else {"name": "vit", "width": 32, "depth": 1, "heads": 2},
+        **({} if paired else {"masker": {"name": "random", "ratio": 0.5}}),
+    }
+    joint = {"masker": {"name": "dirichlet", "num_keep": 8}} if paired else {}
+    encoder = {"name": "vit", "width": 32, "depth": 2, "heads": 2}
+    return load_config(
+        {
+            "model": {"encoder": encoder, **joint, "modalities": {"image": part, "depth": part}},
+            "data": {
+                "image": {"name": "image_folder", "root": str(photos)},
+                "depth": {"name": "depth_folder", "root": str(depth)},
+            },
+            "optimizer": {"name": "adamw", "lr": 1e-3},
+            "schedule": {"name": "cosine", "warmup_epochs": 0},
+            "train": {"epochs": 1, "batch_size": BATCH, "num_workers": 0, "num_pictures": 0, "seed": 3},
+        }
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_several_modalities(photos, tmp_path, paired):
+    """A modality without data in a step has no gradients on any device, not even zeros, which AdamW would act on."""
+    assert_same_step(several_modalities(photos, tmp_path, paired=paired), tmp_path, strategies=("ddp", "fsdp"))
+
+
+def test_a_teacher(tiny_recipe, tmp_path):
+    """Its loss, and what it is after some steps."""
+    config = load_config(
+        tiny_recipe, ["model.modalities.image.target={name: jepa_latents, momentum: [0.9, 1.0]}", "train.epochs=2", SAVE_LATE]
+    )
+    run(config, tmp_path / "alone")
+    for strategy in ("ddp", "fsdp"):
+        own = load_config(config.to_dict(), [f"train.strategy={strategy}"])
+        on_ranks(2, functools.partial(run, own, tmp_path / strategy))
+        assert_close(load_newest(tmp_path / strategy), load_newest(tmp_path / "alone"))
+
+
+def train(config, folder, *, resume, until):
+    """Up to step `until`, where the process that writes is asked to stop."""
+    with contextlib.suppress(Interrupted):
+        run(config, folder, resume=resume, on_step=interrupt_at(until))
+
+
+@pytest.mark.parametrize(("strategy", "other"), [("ddp", "fsdp"), ("fsdp", "ddp")])
+def test_a_run_goes_on_with_another_number_of_devices(tiny_recipe, tmp_path, strategy, other):
+    """From two devices to three and back to one, with weights that are shared and whole ones, as if nothing had happened."""
+    run(load_config(tiny_recipe), tmp_path / "alone")
+    for size, name, step in ((2, strategy, 4), (3, other, 8), (1, "ddp", 12)):
+        config = load_config(tiny_recipe, [f"train.strategy={name}", SAVE_LATE])
+        on_ranks(size, functools.partial(train, config, tmp_path / "run", resume=step > 4, until=step - 1))
+    assert_close(load_newest(tmp_path / "run"), load_newest(tmp_path / "alone"))
+    losses = [[entry["loss"] for entry in read_metrics(tmp_path / name / "metrics.jsonl")] for name in ("alone", "run")]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
