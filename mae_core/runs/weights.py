@@ -111,7 +111,6 @@ def load_tensors(path: Path) -> Any:
     """
     try:
         _require_whole_archive(path)
-        size = path.stat().st_size
         # the published MAE checkpoints hold their arguments too
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected pickle protocol")
@@ -133,7 +132,8 @@ def load_tensors(path: Path) -> Any:
             raise DamagedCheckpoint(f"{path} is damaged: its end is missing") from error
         raise MaeError(f"cannot read the checkpoint {path.absolute()}: {error.strerror}") from error
     except Exception as error:  # torch raises almost anything on bytes that it did not write, such as KeyError: 53
-        raise DamagedCheckpoint(f"{path} is damaged{', or is not a checkpoint' if size else ': it is empty'}") from error
+        why = ", or is not a checkpoint" if path.stat().st_size else ": it is empty"
+        raise DamagedCheckpoint(f"{path} is damaged{why}") from error
 
 
 def first_line(error: Exception) -> str:
