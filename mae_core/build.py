@@ -50,6 +50,7 @@ def build_model(config: Config, *, fresh: bool = True) -> MaskedAutoencoder:
     ConfigError naming the key, for parts that do not fit each other: a patch that does not divide the input, a masker that
     keeps or predicts nothing.
     """
+    _require_config(config)
     backbone = build_backbone(config)
     tokenizers = {entry: backbone.input(entry).tokenizer for entry in backbone.inputs}
     pretexts = {entry: _build_pretext(entry, config, backbone, tokenizers) for entry in tokenizers}
@@ -60,6 +61,11 @@ def build_model(config: Config, *, fresh: bool = True) -> MaskedAutoencoder:
         for entry, pretext in pretexts.items():
             _at(f"model.modalities.{entry}.target", config, pretext.target.read_weights)
     return model
+
+
+def _require_config(config: object) -> None:
+    if not isinstance(config, Config):
+        raise MaeError(f"build_model takes what load_config returns: build_model(load_config(...)), and got {config!r}")
 
 
 def build_backbone(config: Config) -> Backbone:

@@ -1,5 +1,6 @@
 """The command line. Importing it does not import torch: each command imports what it needs when it runs."""
 
+import io
 import itertools
 import os
 import sys
@@ -100,6 +101,9 @@ app.add_typer(configs.app, name="config", rich_help_panel="Recipes")
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script `mae`. Every error becomes one message and exit code 1; wrong usage exits with 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows question marks
     if place() is not None:  # one of several processes, each of which would be told that no parameters are unused
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     with warnings.catch_warnings():

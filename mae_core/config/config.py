@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,8 @@ def parse_override(override: str) -> Node:
         node = parse_yaml(text, "command line", numbered=False)
     except ConfigError as error:
         raise ConfigError(f"override {override!r}: {str(error).removeprefix('command line: ')}") from None
+    if re.search(r"(^|\s)#", text) and (node.value is None or (isinstance(node.value, str) and text.lstrip()[0] not in "'\"")):
+        node = Node(text.strip(), node.origin)  # a command line has no comments: `data.image.root=my #folder`
     for part in reversed(parts):
         node = Node({part: node}, Origin("command line"))
     return node

@@ -471,6 +471,13 @@ def test_a_closed_pipe_is_no_error():
     assert "Traceback" not in done.stderr
 
 
+def test_a_terminal_that_is_not_utf8_loses_characters_and_nothing_else():
+    command = [sys.executable, "-m", "mae_core.cli", "masks", "show", "random", "ratio=0.5", "--draws", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "?" in done.stdout
+
+
 def test_the_help_of_convert_lists_all_layouts(mae):
     _, out, _ = mae("convert", "-h")
     listed = out.partition("Layouts: ")[2].strip().removesuffix(".").replace(",", "").split()

@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mae_core.config import Config
+from mae_core.config.config import parse_override
+from mae_core.config.yaml_tree import plain
 from mae_registry import ConfigError
 
 Load = Callable[..., Config]
@@ -164,6 +166,12 @@ def test_wrong_overrides(load: Load, override: str, message: str) -> None:
 def test_override_values_follow_the_rules_of_yaml(load: Load) -> None:
     cfg = load({"model": MODEL, "optimizer": "adamw"}, "optimizer.base_lr=1e-4", 'optimizer={"weight_decay": 0}')
     assert (cfg["optimizer.base_lr"], cfg["optimizer.weight_decay"]) == (1e-4, 0.0)
+
+
+@pytest.mark.parametrize("text", ["my #folder", "#1", "'my #folder'", "a#b"])
+def test_nothing_of_an_override_is_lost_as_a_comment(text: str) -> None:
+    node = parse_override(f"data.image.root={text}")
+    assert plain(node) == {"data": {"image": {"root": text.strip("'")}}}
 
 
 _path = st.text(st.characters(codec="utf-8"), max_size=8)

@@ -9,7 +9,7 @@ from mae_core.build import build_masker
 from mae_core.interfaces import Masker
 from mae_core.masking import BlockMasker, RandomMasker
 from mae_core.model.autoencoder import MaskedAutoencoder
-from mae_registry import ConfigError
+from mae_registry import ConfigError, MaeError
 
 RECIPE: dict[str, Any] = {
     "model": {
@@ -63,6 +63,12 @@ def test_the_python_surface_as_documented() -> None:
     other = mae_core.build_model(cfg)
     mae_core.import_state_dict(other, state_dict, layout="mae")
     assert other({"image": x}, masks={"image": Mask.from_noise(noise, num_keep)}).loss.equal(out.loss)
+
+
+def test_a_recipes_name_is_no_config() -> None:
+    name: Any = "demo/image"
+    with pytest.raises(MaeError, match=r"build_model\(load_config\(\.\.\.\)\), and got 'demo/image'"):
+        mae_core.build_model(name)
 
 
 def test_parts_are_built_from_their_sections() -> None:
