@@ -1,5 +1,7 @@
 """Stopping a run: by Ctrl-C, by a scheduler, or because nobody watches it any more."""
 
+import multiprocessing
+import os
 import signal
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -30,6 +32,13 @@ class Interrupts:
         self.received = self.received or number
 
 
+def _wake_workers() -> None:
+    """The step that is to be finished would wait for ever for a worker that somebody has stopped."""
+    for worker in multiprocessing.active_children():
+        if worker.pid is not None:
+            os.kill(worker.pid, signal.SIGCONT)
+
+
 @contextmanager
 def interrupts() -> Generator[Interrupts]:
     """While inside, the first signal is noted, and the step is finished; a second SIGINT or SIGTERM is not waited for.
@@ -42,6 +51,7 @@ def interrupts() -> Generator[Interrupts]:
 
     def note(number: int, frame: object) -> None:
         noted.note(number)
+        _wake_workers()
         if number in (signal.SIGINT, signal.SIGTERM):  # the others may come twice, such as from the terminal and the shell
             signal.signal(number, heeded[signal.Signals(number)])
 

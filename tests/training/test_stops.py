@@ -1,10 +1,12 @@
 """How runs end before their time, and what they say on the way."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 from running import assert_same_bits, interrupt_at, run
@@ -29,6 +31,19 @@ def test_a_signal_finishes_the_step_saves_and_is_told(tiny_recipe, tmp_path, num
     assert caught.value.signal == number
     assert [path.name for path in list_checkpoints(tmp_path / "run")] == ["step-00000006.pt"]
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_that_was_stopped_does_not_keep_a_signal_from_saving(tiny_recipe, tmp_path):
+    def stop_the_worker(step):
+        if step == 2:
+            (worker,) = multiprocessing.active_children()
+            os.kill(worker.pid, signal.SIGSTOP)
+            threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    with pytest.raises(Interrupted):
+        run(load_config(tiny_recipe, ["train.num_workers=1", "train.epochs=100"]), tmp_path / "run", on_step=stop_the_worker)
+    assert list_checkpoints(tmp_path / "run")
 
 
 def test_a_signal_that_was_ignored_stays_ignored():
