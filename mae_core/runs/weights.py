@@ -80,8 +80,9 @@ def weights_in(content: Any, source: Path, *, averaged: bool = False) -> Weights
         found: Mapping[str, Mapping[str, Tensor]] = {"": content}
     else:
         items = cast(Mapping[Any, Any], content) if isinstance(content, Mapping) else {}
-        found = {str(key): _tensors_of(value) for key, value in items.items() if _is_named_tensors(value)}
-    averages = {key: tensors for key, tensors in found.items() if "ema" in re.split(r"\W|_", key.lower())}
+        inner = {str(key): _average_in(value) if _is_of_averages(str(key)) else value for key, value in items.items()}
+        found = {key: _tensors_of(value) for key, value in inner.items() if _is_named_tensors(value)}
+    averages = {key: tensors for key, tensors in found.items() if _is_of_averages(key)}
     plain = {key: tensors for key, tensors in found.items() if key not in averages}
     if averaged and not averages:
         raise MaeError(f"{source} has no averaged weights beside the plain ones")
@@ -91,6 +92,17 @@ def weights_in(content: Any, source: Path, *, averaged: bool = False) -> Weights
         raise MaeError(f"{source} has no named tensors, neither at the top nor one level below")
     notes = () if not averages else (f"averaged weights beside the plain ones ({', '.join(averages)}) were left out",)
     return _cleaned(Weights(_joined(plain), notes=notes))
+
+
+def _is_of_averages(key: str) -> bool:
+    return "ema" in re.split(r"\W|_", key.lower())
+
+
+def _average_in(value: Any) -> Any:
+    """The weights of an average that is stored with its decay or other facts beside it, such as {"ema": {"module": ...}}."""
+    inner = list(cast(Mapping[Any, Any], value).values()) if isinstance(value, Mapping) else []
+    found = [each for each in inner if _is_named_tensors(each)]
+    return found[0] if len(found) == 1 else value
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

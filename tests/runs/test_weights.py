@@ -43,6 +43,9 @@ def test_averaged_weights_are_taken_when_asked_for(tmp_path: Path) -> None:
     assert "model_ema" in plain.notes[0]
     averaged = read_weights(tmp_path / "w.pth", averaged=True)
     assert same(averaged.tensors, average)
+    torch.save({"model": TENSORS, "ema": {"module": average, "decay": 0.999}}, tmp_path / "deeper.pth")
+    assert same(read_weights(tmp_path / "deeper.pth").tensors, TENSORS)
+    assert same(read_weights(tmp_path / "deeper.pth", averaged=True).tensors, average)
     torch.save(
         {"state_dict_ema": {"n_averaged": torch.tensor(3), **{f"module.{n}": x for n, x in average.items()}}},
         tmp_path / "e.pth",
