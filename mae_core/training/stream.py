@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -156,8 +157,7 @@ def make_loader(
 ) -> Loader[Joined]:
     """What `join` makes of the samples of each of `batches`, in their order. Touches no global generator."""
     if num_workers == "auto":
-        num_local = found.num_local if (found := place()) else 1
-        num_workers = min(12, max(1, (os.cpu_count() or 1) // num_local - 1))
+        num_workers = min(12, max(1, _count_cores() - 1))
     unloaded = Unloaded(batches)
     loader: DataLoader[Any] = DataLoader(
         samples,
@@ -170,6 +170,13 @@ def make_loader(
         generator=torch.Generator(),  # else the loader draws a seed for its workers from the global one
     )
     return Loader(loader, samples.crashes, unloaded)
+
+
+def _count_cores() -> int:
+    """The share of this process, of those on this machine; fewer where a scheduler has given it fewer."""
+    num_local = found.num_local if (found := place()) else 1
+    share = max(1, (os.cpu_count() or 1) // num_local)
+    return min(share, len(os.sched_getaffinity(0))) if sys.platform == "linux" else share
 
 
 @contextmanager
