@@ -43,6 +43,7 @@ def train_step(
     """
     total = _Total()
     for index, (batch, inputs) in enumerate(micro_batches, start=1):
+        # entered for the last one too: FSDP2 would go on with what Fabric left when the context was left before
         with fabric.no_backward_sync(model, enabled=index < num_micro_batches):
             losses = task.losses(model, batch, inputs, weights)
             loss = torch.stack(list(losses.parts.values())).sum()

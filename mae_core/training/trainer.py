@@ -203,6 +203,7 @@ class Trainer:
 
     def _decide(self, session: _Session, fed: Fed, losses: Losses, grad_norm: Tensor) -> Decision:
         """What all devices do about this step. Raises MaeError where too many samples cannot be read."""
+        session.feed.prepare(self.steps_done + 1)  # the device is still at work, and is waited for next
         replaced = [entry for loaded in fed.loaded for entry in loaded.replaced]
         decision = self.world.decide(
             losses,
