@@ -226,7 +226,7 @@ def _train(asked: _Asked, world: "World", *, command: Sequence[str] = (), out: P
 
 def _evaluate_seeds(asked: _Asked, world: "World") -> Path:
     """One run a seed, in folders of their own; what is finished is not run again on --resume. Returns the folder of all."""
-    from mae_core.evaluation.seeds import join_seeds, seed_folder
+    from mae_core.evaluation.seeds import join_seeds, seed_folder, seen_from_above
     from mae_core.runs.folder import CONFIG
     from mae_core.runs.report import write_report
     from mae_core.runs.results import read_results, save_results
@@ -243,7 +243,7 @@ def _evaluate_seeds(asked: _Asked, world: "World") -> Path:
             one = replace(asked, out=own, resume=began, overrides=[*asked.overrides, f"train.seed={number}"])
             results = read_results(_train(one, world, command=asked.command(), out=folder))
         assert results is not None
-        found.append(results)
+        found.append(seen_from_above(results))
     if world.is_writer:
         save_results(folder, join_seeds(found))
         write_report(folder)

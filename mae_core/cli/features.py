@@ -112,7 +112,7 @@ def fast_probe(
                 progress=progress,
             )
         tried = f"{', '.join(map(str, readouts))}; {num_views} view{'s' if num_views > 1 else ''}"
-        results = _write_probed(folder, frozen, probed, features=tried, checkpoint=checkpoint, started=started)
+        results = _write_probed(folder, frozen, held_out, probed, tried=tried, checkpoint=checkpoint, started=started)
     _report_probed(results, probed, folder)
 
 
@@ -161,6 +161,7 @@ def _write_knn(
         checkpoint=str(checkpoint.absolute()),
         seed=0,
         seconds=time.monotonic() - started,
+        draw=frozen.picture_writer(held_out),
         metrics={
             **({"top5": votes.accuracy(votes.k, top=5)} if len(frozen.classes) > 5 else {}),
             **{f"accuracy, k={k}": votes.accuracy(k) for k in votes.scores},
@@ -180,27 +181,29 @@ def _report_knn(results: "Results", votes: "Votes", folder: Path, *, as_json: bo
 
 
 def _write_probed(
-    folder: Path, frozen: "Frozen", probed: "Probed", *, features: str, checkpoint: Path, started: float
+    folder: Path, frozen: "Frozen", held_out: "Features", probed: "Probed", *, tried: str, checkpoint: Path, started: float
 ) -> "Results":
     from mae_core.evaluation.seeds import join_seeds
     from mae_core.runs.results import save_results, write_results
 
-    seconds = (time.monotonic() - started) / len(probed.predictions)
+    num_seeds = len(probed.predictions)
+    seconds = (time.monotonic() - started) / num_seeds
     found = [
         write_results(
             folder,
-            predictions,
+            probed.predictions[seed],
             config=None,
             protocol="linear probe, fast",
             classes=frozen.classes,
-            data={**frozen.facts(), "features": features, "head": _describe(probed.table[0]), "heads tried": len(probed.table)},
+            data={**frozen.facts(), "features": tried, "head": _describe(probed.table[0]), "heads tried": len(probed.table)},
             checkpoint=str(checkpoint.absolute()),
             seed=seed,
             seconds=seconds,
+            draw=frozen.picture_writer(held_out),
         )
-        for seed, predictions in enumerate(probed.predictions)
-    ]
-    joined = join_seeds(found)
+        for seed in reversed(range(num_seeds))
+    ]  # each replaces the pictures of the one before, and those that are shown are the first seed's
+    joined = join_seeds(found[::-1])
     save_results(folder, joined)
     return joined
 

@@ -15,7 +15,9 @@ from mae_core.interfaces import Dataset
 from mae_core.model.backbone import Backbone
 from mae_core.registry import build_component
 from mae_core.runs.backbone import load_backbone_and_config
+from mae_core.runs.outputs import draw_samples
 from mae_core.runs.published import Origin
+from mae_core.runs.results import Draw
 from mae_core.training.devices import choose_device
 
 Say = Callable[[str], object]
@@ -64,6 +66,10 @@ class Frozen:
     ) -> Features:
         """Features of one view of the samples to learn from: 0 is un-augmented. Those that cannot be read are said."""
         return _encode(self.backbone, self.train, self.entry, readouts, view=view, say=say, progress=progress)
+
+    def picture_writer(self, held_out: Features) -> Draw | None:
+        """What writes pictures of the held-out samples with these features; None where the modality cannot show one."""
+        return draw_samples(self.backbone, self.entry, self.held_out, held_out.indices.tolist())
 
 
 def open_frozen(

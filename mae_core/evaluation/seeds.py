@@ -12,10 +12,20 @@ def seed_folder(folder: Path, seed: int) -> Path:
     return folder / f"seed-{seed}"
 
 
+def seen_from_above(results: Results) -> Results:
+    """What one seed found, with its pictures named from the folder that its own folder is in."""
+    (seed,) = results.seeds
+    return dataclasses.replace(results, wrong=[_moved(wrong, seed) for wrong in results.wrong])
+
+
+def _moved(wrong: Wrong, seed: int) -> Wrong:
+    return wrong if wrong.picture is None else dataclasses.replace(wrong, picture=f"seed-{seed}/{wrong.picture}")
+
+
 def join_seeds(found: Sequence[Results], num_pairs: int = 20) -> Results:
     """What several seeds found: all values of each metric, and the numbers of samples of all seeds together.
 
-    The wrong predictions are those of the first seed.
+    The wrong predictions are those of the first seed, and their pictures are where they were.
     """
     first = found[0]
     seeds = [seed for results in found for seed in results.seeds]
@@ -27,7 +37,6 @@ def join_seeds(found: Sequence[Results], num_pairs: int = 20) -> Results:
         of_classes=[_mean(each) for each in zip(*(results.of_classes for results in found), strict=True)],
         confusion=confusion,
         confused=_confused(confusion, first.classes)[:num_pairs],
-        wrong=[_moved(wrong, first.seeds[0]) for wrong in first.wrong],
         seconds=sum(results.seconds for results in found),
     )
 
@@ -52,7 +61,3 @@ def _mean(each: Sequence[OfClass]) -> OfClass:
     """Every seed has the same held-out samples."""
     scores = [one.score for one in each if one.score is not None]
     return dataclasses.replace(each[0], score=sum(scores) / len(scores) if scores else None)
-
-
-def _moved(wrong: Wrong, seed: int) -> Wrong:
-    return wrong if wrong.picture is None else dataclasses.replace(wrong, picture=f"seed-{seed}/{wrong.picture}")

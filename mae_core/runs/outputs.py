@@ -2,6 +2,7 @@
 
 import datetime
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +42,18 @@ def write_picture(model: MaskedAutoencoder, entry: str, dataset: Dataset, folder
         write(reconstruct(model, entry, previews), _picture(folder, step, entry))
 
 
-def draw_samples(backbone: Backbone, entry: str, dataset: Dataset) -> Draw | None:
-    """What writes the picture of a sample of `dataset`, un-augmented; None where the modality cannot show a single sample."""
+def draw_samples(backbone: Backbone, entry: str, dataset: Dataset, indices: Sequence[int]) -> Draw | None:
+    """What writes pictures of samples of `dataset`, un-augmented; None where the modality cannot show a single sample.
+
+    indices: the numbers in the dataset of those samples that were predicted. A `Draw` is called with a place among them.
+    """
     show = find_modality(backbone.types[entry]).show
     if show is None:
         return None
     tokenizer: Tokenizer = backbone.input(entry).tokenizer
 
-    def draw(index: int, path: Path) -> None:
-        x = as_sample(dataset.read(index)).x[None].to(next(backbone.parameters()).device)
+    def draw(place: int, path: Path) -> None:
+        x = as_sample(dataset.read(indices[place])).x[None].to(next(backbone.parameters()).device)
         resolve(show)(tokenizer.denormalize(tokenizer.normalize(x))[0].cpu(), path)
 
     return draw

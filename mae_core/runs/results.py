@@ -26,7 +26,7 @@ WRONG = "wrong"
 """The folder of the pictures of wrong predictions."""
 
 Draw = Callable[[int, Path], None]
-"""`draw(index, path)` writes a PNG of the held-out sample of this number."""
+"""`draw(place, path)` writes a PNG of the held-out sample at this place among the predictions."""
 
 
 @dataclass(frozen=True)

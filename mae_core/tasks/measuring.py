@@ -12,7 +12,7 @@ from mae_core.model.classifier import Classifier
 from mae_core.parts.soft_targets import binary_cross_entropy, cross_entropy, soft_targets
 from mae_core.runs.logs import read_metrics
 from mae_core.runs.outputs import draw_samples
-from mae_core.runs.results import Draw, write_results
+from mae_core.runs.results import write_results
 from mae_core.runs.scoring import Predictions, judge
 from mae_core.tasks.labelled import LabelledData
 
@@ -64,14 +64,8 @@ class Measuring:
             checkpoint=config["init"]["checkpoint"] if "init" in config else None,
             seed=config["train"]["seed"],
             seconds=metrics[-1].get("wall_s", 0.0) if metrics else 0.0,
-            draw=self._drawing(model, predicted),
+            draw=draw_samples(model.backbone, entry, self._data.held_out, predicted.indices),
         )
-
-    def _drawing(self, model: Classifier, predicted: Predicted) -> Draw | None:
-        """What draws a sample by its place in the predictions."""
-        assert self._data.held_out is not None
-        draw = draw_samples(model.backbone, self._data.entry, self._data.held_out)
-        return None if draw is None else lambda place, path: draw(predicted.indices[place], path)
 
     def _predict(self, model: Classifier) -> Predicted:
         if self._predicted is None:

@@ -131,6 +131,26 @@ def test_the_fast_probe_reports_every_head_and_picks_one(mae, encoder, colours, 
     assert (out / "report.html").is_file()
 
 
+@pytest.mark.parametrize("words", [["knn"], ["probe", "--fast", "--seeds", "2"]], ids=["knn", "fast-probe"])
+def test_wrong_predictions_are_shown(mae, encoder, colours, tmp_path, words):
+    for number, (name, other) in enumerate({"blue": "green", "green": "red", "red": "blue"}.items()):
+        (tmp_path / "data" / "val" / name).mkdir(parents=True)
+        for index in range(2):  # each is in the folder of another colour
+            make_picture(tmp_path / "data" / "val" / name / f"{index}.png", COLOURS[other], 900 + 10 * number + index)
+    (tmp_path / "data" / "train").symlink_to(colours / "train")
+    (tmp_path / "data" / "val" / "blue" / "0-torn.png").write_bytes(b"nor this")  # the first, which moves the others
+    out = tmp_path / "out"
+    code, _, err = mae(words[0], encoder, tmp_path / "data", *words[1:], "--out", out)
+    assert code == 0, err
+    results = read_results(out)
+    assert results is not None
+    assert len(results.wrong) == 6
+    for wrong in results.wrong:
+        shown, file = (Image.open(path).convert("RGB") for path in (out / (wrong.picture or ""), wrong.name))
+        assert np.abs(np.asarray(shown).mean((0, 1)) - np.asarray(file).mean((0, 1))).max() < 5
+    assert (out / "report.html").read_text().count("data:image/png") >= 6
+
+
 def test_the_fast_probe_takes_no_recipe(mae, encoder, colours):
     for words in (["--fast", "train.epochs=3"], ["--fast", "--resume"], ["--layer", "1"], ["--views", "2"]):
         code, _, err = mae("probe", encoder, colours, *words)

@@ -27,9 +27,12 @@ SCRATCH = {
     "schedule.min_lr": 0.0,
     "train.batch_size": 4096,
 }
+TRANSFER = ("inat2017", "inat2018", "inat2019", "places205", "places365")
+AT_448 = ("finetune_huge", {INPUT: [448, 448], "init.interpolate": True, **INIT})
 SET = {
-    "table3_vit_huge_448": ("finetune_huge", {INPUT: [448, 448], "init.interpolate": True, **INIT}),
-    **{f"table6_{key}": ("finetune_large", {}) for key in ("inat2017", "inat2018", "inat2019", "places205", "places365")},
+    "table3_vit_huge_448": AT_448,
+    **{f"table6_{key}": ("finetune_large", {}) for key in TRANSFER},
+    **{f"table6_{key}_448": AT_448 for key in TRANSFER},
     "figure9_blocks0": ("linprobe_large", {"task.tuned": 0}),
     "figure9_half_block": ("finetune_large", {"task.tuned": 0.5}),
     **{f"figure9_blocks{number}": ("finetune_large", {"task.tuned": number}) for number in (1, 2, 4, 6, 12, 18)},

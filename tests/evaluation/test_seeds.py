@@ -3,7 +3,7 @@
 import pytest
 from evaluated import write_evaluation
 
-from mae_core.evaluation.seeds import join_seeds
+from mae_core.evaluation.seeds import join_seeds, seen_from_above
 
 
 def test_seeds_are_joined(tmp_path):
@@ -11,10 +11,10 @@ def test_seeds_are_joined(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"png")
 
-    found = [
-        write_evaluation(tmp_path / f"seed-{seed}", num_right=8 - seed, seed=seed, draw=draw, metrics={"loss": 0.5})
-        for seed in (0, 1)
-    ]
+    def evaluate(seed):
+        return write_evaluation(tmp_path / f"seed-{seed}", num_right=8 - seed, seed=seed, draw=draw, metrics={"loss": 0.5})
+
+    found = [seen_from_above(evaluate(seed)) for seed in (0, 1)]
     both = join_seeds(found)
     assert both.seeds == [0, 1]
     assert both.metrics == {"accuracy": [0.8, 0.7], "loss": [0.5, 0.5]}
