@@ -189,7 +189,7 @@ def _certificates(config: "Config") -> list[str]:
 
 
 def shell(words: Sequence[str]) -> str:
-    """A command as this user would type it, with the path that `mae` was started by."""
+    """A command as this user would type it, with the way in which `mae` was started."""
     import shlex
     import shutil
 
@@ -197,6 +197,7 @@ def shell(words: Sequence[str]) -> str:
 
     on_path = shutil.which("mae")
     own = Path(sys.argv[0])
-    program = "mae" if not own.exists() or (on_path and own.samefile(on_path)) else str(own)
+    is_found = not own.exists() or (on_path is not None and own.samefile(on_path))
+    program = ["python", "-m", "mae_core.cli"] if own.name == "__main__.py" else ["mae" if is_found else str(own)]
     options = [word for path in plugin_files() for word in ("--plugin", str(path))]
-    return shlex.join([program, *words, *options])
+    return shlex.join([*program, *words, *options])
