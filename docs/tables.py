@@ -3,9 +3,11 @@
 A table stands between the comments `<!-- table: NAME -->` and `<!-- end of table -->`.
 """
 
+import functools
 import importlib
 import inspect
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -58,11 +60,33 @@ def names(module: str) -> list[str]:
     return rows
 
 
+@functools.cache
+def scale() -> dict[str, list[str]]:
+    """The tables that bench/scale.py prints, by their names."""
+    command = [sys.executable, DOCS.parent / "bench" / "scale.py"]
+    printed = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
+    return {name: rows.splitlines() for name, rows in re.findall(r"^## (\w+)\n\n((?:\|.*\n)+)", printed, re.M)}
+
+
+SCALE = (
+    "assumptions",
+    "data",
+    "demand",
+    "photographs",
+    "clips",
+    "steps",
+    "settings",
+    "talk",
+    "memory",
+    "checkpoints",
+    "failures",
+)
 TABLES: dict[str, Callable[[], list[str]]] = {
     "recipes": recipes,
     "experiments": experiments,
     "mae_core": lambda: names("mae_core"),
     "mae_core.interfaces": lambda: names("mae_core.interfaces"),
+    **{f"scale.{name}": functools.partial(lambda name: scale()[name], name) for name in SCALE},
 }
 
 
