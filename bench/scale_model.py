@@ -41,7 +41,7 @@ KEY, SHUFFLING = 0.3e-6, 29e-9
 """Seconds of a sample: to be looked up in the order of a pass, and to be shuffled with ten million others."""
 INDEX, CHECKING, ORDER, LISTING = 66, 25, 8, 120
 """Bytes of a sample: in the index, while the index is checked, in the order of a pass, in the list of a folder."""
-KEPT_ORDERS = 4
+KEPT_ORDERS = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +133,7 @@ def parts_of_step(work: Work, gpus: int, *, network: float = NETWORK) -> dict[st
     return {
         "model": model,
         "gradients": max(0.0, exchange(work, gpus, network) - BACKWARD * model),
-        "masks": work.batch * (work.views * work.masking + KEY),
+        "masks": max(0.0, work.batch * (work.views * work.masking + KEY) - model),  # they are drawn while the device computes
         "deciding": gpus * COPY,
         "decoding": work.batch / gpus * work.reading / WORKERS,
         "storage": work.batch * work.stored / STORAGE,

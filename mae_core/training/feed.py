@@ -49,7 +49,7 @@ class Feed:
         self._begun: dict[int, Any] = {}
 
     def prepare(self, step: int) -> None:
-        """Draw what belongs to step `step` beside its samples. It costs nothing while the device is still at the step before."""
+        """Settle what belongs to step `step` beside its samples, which costs nothing while the device is at the step before."""
         if step < self._plan.num_steps:
             self._begun = {step: self._begin(step)}
 
@@ -57,20 +57,21 @@ class Feed:
         """What step `step` is given. If data cannot be loaded, MaeError is raised, here or where its micro-batches are used."""
         source = self._plan.source(step)
         pieces = self._pieces(source)
-        inputs = self._begun.pop(step) if step in self._begun else self._begin(step)
+        inputs, weights = self._begun.pop(step) if step in self._begun else self._begin(step)
         loaded: list[Loaded] = []
         micro_batches: Iterable[MicroBatch] = self._load(pieces, inputs, loaded)
-        weights = self._task.weigh(inputs)
         if weights is None:  # inputs that depend on what is in the samples can be weighed when these are all there
             micro_batches = [(batch, self._task.settle(batch, own)) for batch, own in micro_batches]
             weights = self._world.sum(self._weigh(own) for _, own in micro_batches)
         return Fed(self._with_noise(step, micro_batches), len(pieces), weights, loaded)
 
-    def _begin(self, step: int) -> Any:
+    def _begin(self, step: int) -> tuple[Any, Mapping[str, Tensor] | None]:
+        """What the task wants to know of the rows, and their weights where these are known before the samples are."""
         source = self._plan.source(step)
         num_rows = self._plan.batch_size * self._task.sources[source].num_views
         generator = torch.Generator().manual_seed(derive_seed(self._plan.seed, "mask", step))
-        return self._task.begin(source, num_rows, generator=generator, progress=step / self._plan.num_steps)
+        inputs = self._task.begin(source, num_rows, generator=generator, progress=step / self._plan.num_steps)
+        return inputs, self._task.weigh(inputs)
 
     def _pieces(self, source: str) -> list[slice]:
         """The rows of each of this device's micro-batches."""

@@ -1,6 +1,5 @@
 """Which samples make each step of a run: a function of the seed alone, whatever loads them and wherever a run resumes."""
 
-import functools
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -17,6 +16,8 @@ STEPS_OF_A_SMALL_EPOCH = 8
 
 MAX_STEPS = 2**25
 """Of a run: the source of each is settled at the start."""
+MAX_WEIGHTED = 2**24
+"""Samples that `torch.multinomial` draws from."""
 
 
 class Key(NamedTuple):
@@ -76,7 +77,13 @@ class Plan:
         self.batch_size = batch_size
         self.seed = seed
         self.draws = dict(draws or {})
+        self._orders: dict[str, tuple[int, torch.Tensor]] = {}
         for name, drawn in self.draws.items():
+            if len(drawn.weights) > MAX_WEIGHTED:
+                raise ConfigError(
+                    f"data.{name}: {len(drawn.weights):,} samples are too many to draw by weight, which torch does for up to "
+                    f"{MAX_WEIGHTED:,}; leave `balanced` out"
+                )
             if drawn.number > (possible := int((drawn.weights > 0).sum())):
                 raise ConfigError(
                     f"data.{name}: an epoch is {drawn.number} samples, none of them twice, but there are {possible} to take; "
@@ -111,8 +118,13 @@ class Plan:
         chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
         return [Key(source, epoch, index) for index in chosen.tolist()]
 
-    @functools.lru_cache(maxsize=4)  # noqa: B019 - a plan lives as long as its run
     def _order(self, source: str, epoch: int) -> torch.Tensor:
+        """Of a source, that of one epoch is kept: 8 bytes for each sample."""
+        if self._orders.get(source, (None,))[0] != epoch:
+            self._orders[source] = epoch, self._draw_order(source, epoch)
+        return self._orders[source][1]
+
+    def _draw_order(self, source: str, epoch: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", source, epoch))
         if (draws := self.draws.get(source)) is not None:
             drawn = torch.multinomial(draws.weights, draws.number, generator=generator)

@@ -47,7 +47,9 @@ def test_the_best_interval_is_the_one_of_young_and_daly(scale):
 def test_the_code_is_as_it_is_assumed(scale):
     plan = Plan({"image": 64}, batch_size=8, num_epochs=1, seed=0)
     assert plan._order("image", 0).element_size() == scale.ORDER
-    assert Plan._order.cache_parameters()["maxsize"] == scale.KEPT_ORDERS
+    for epoch in range(2):
+        plan._order("image", epoch)
+    assert sum(order.numel() for _, order in plan._orders.values()) == 64 * scale.KEPT_ORDERS
     assert scale.AUTO * 60 == saving.CHECKPOINT_SECONDS
     assert scale.BEAT == watch.BEAT
     assert inspect.signature(make).parameters["shard_size"].default == 256
