@@ -206,13 +206,21 @@ def _evaluate(asked: _Asked) -> None:
         with tempfile.TemporaryDirectory() as folder:  # for the split of the data
             rehearse_training(_fresh(asked, Path(folder)), asked.out, overwrite=asked.overwrite)
         return
-    from mae_core.config import load_config
-
-    with on_all_devices(load_config(asked.chosen_recipe, asked.overrides)) as world:
+    with on_all_devices(_begun(asked)) as world:
         asked = replace(asked, resume=asked.resume or is_restarted(asked.out))
         folder = _evaluate_seeds(asked, world) if asked.num_seeds > 1 else _train(asked, world)
         if world.is_writer:
             _say_what_was_found(asked, folder)
+
+
+def _begun(asked: _Asked) -> "Config":
+    """A recipe that says on which devices to train: that of a run to resume, for which no checkpoint is read, or a new one."""
+    from mae_core.config import load_config
+    from mae_core.runs.folder import CONFIG
+
+    if asked.resume and asked.num_seeds == 1:
+        return load_config(_folder(asked) / CONFIG, asked.overrides)
+    return load_config(asked.chosen_recipe, asked.overrides)
 
 
 def _train(asked: _Asked, world: "World", *, command: Sequence[str] = (), out: Path | None = None) -> Path:

@@ -148,6 +148,6 @@ class World:
         """(numbers,) of each device -> (devices, numbers) in all processes."""
         if self.size == 1:
             return numbers[None]
-        gathered = [torch.empty_like(numbers) for _ in range(self.size)]
-        distributed.all_gather(gathered, numbers)
-        return torch.stack(gathered)
+        table = numbers.new_empty(self.size * len(numbers))
+        distributed.all_gather_into_tensor(table, numbers)
+        return table.view(self.size, -1)

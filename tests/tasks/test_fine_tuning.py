@@ -172,8 +172,8 @@ def test_samples_with_several_labels(tiny_recipe, tmp_path):
     ("overrides", "problem"),
     [
         (["task.mix={mixup: 0.0, cutmix: 0.0}"], "mixup and cutmix are both 0"),
-        (["task.mix={}", "train.device_batch_size=1"], "not divisible by 2, the number of samples"),
-        (["task.mix={}", "train.batch_size=9"], "in groups of 2, into which 9"),
+        (["task.mix={}", "train.device_batch_size=1"], "train.device_batch_size=1 must be divisible by 2"),
+        (["task.mix={}", "train.batch_size=9"], "in groups of 2, into which train.batch_size=9"),
         (["task.tuned=7"], "task.tuned=7: must be all, 0"),
         (["task.masker={name: largest_variance, ratio: 0.5}"], "dropped by place alone"),
         (["task.masker={repeat: {name: random, ratio: 0.5}, times: 2}"], "takes one"),
