@@ -38,6 +38,7 @@ def test_a_worker_that_was_stopped_does_not_keep_a_signal_from_saving(tiny_recip
     def stop_the_worker(step):
         if step == 2:
             (worker,) = multiprocessing.active_children()
+            assert worker.pid is not None
             os.kill(worker.pid, signal.SIGSTOP)
             threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
 
