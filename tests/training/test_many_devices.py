@@ -66,9 +66,9 @@ MASKERS = {
 }
 
 
-def test_two_and_five_devices(tiny_recipe, tmp_path):
-    """Five of them have unequal shares of twelve samples."""
-    assert_same_step(one_step(tiny_recipe), tmp_path, sizes=(2, 5), strategies=("ddp", "fsdp"))
+def test_five_devices(tiny_recipe, tmp_path):
+    """They have unequal shares of twelve samples."""
+    assert_same_step(one_step(tiny_recipe), tmp_path, sizes=(5,), strategies=("ddp", "fsdp"))
 
 
 @pytest.mark.parametrize("masker", MASKERS.values(), ids=MASKERS.keys())
@@ -149,11 +149,10 @@ def train(config, folder, *, resume, until):
         run(config, folder, resume=resume, on_step=interrupt_at(until))
 
 
-@pytest.mark.parametrize(("strategy", "other"), [("ddp", "fsdp"), ("fsdp", "ddp")])
-def test_a_run_goes_on_with_another_number_of_devices(tiny_recipe, tmp_path, strategy, other):
-    """From two devices to three and back to one, with weights that are shared and whole ones, as if nothing had happened."""
+def test_a_run_goes_on_with_another_number_of_devices(tiny_recipe, tmp_path):
+    """With weights that are shared, then whole, shared again and whole, as if nothing had happened."""
     run(load_config(tiny_recipe), tmp_path / "alone")
-    for size, name, step in ((2, strategy, 4), (3, other, 8), (1, "ddp", 12)):
+    for size, name, step in ((2, "fsdp", 4), (3, "ddp", 8), (2, "fsdp", 10), (1, "ddp", 12)):
         config = load_config(tiny_recipe, [f"train.strategy={name}", SAVE_LATE])
         on_ranks(size, functools.partial(train, config, tmp_path / "run", resume=step > 4, until=step - 1))
     assert_close(load_newest(tmp_path / "run"), load_newest(tmp_path / "alone"))
