@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from mae_core.interfaces import Dataset, Preview
 from mae_core.training.plan import MicroBatches, Plan
 from mae_core.training.sources import Source
-from mae_core.training.stream import Samples, make_loader
+from mae_core.training.stream import Loaded, Samples, make_loader, running
 
 SHAPE = (3, 32, 32)
 
@@ -63,7 +63,7 @@ def main() -> None:
     plain = DataLoader(data, batch_size=options.batch, shuffle=True)  # pyright: ignore[reportArgumentType]
     variants: dict[str, Callable[[], Iterator[object]]] = {
         "torch DataLoader": lambda: iter(plain),
-        "the stream of a training": lambda: iter(own_loader(data, options.batch)),
+        "the stream of a training": lambda: own_batches(data, options.batch),
     }
     costs: dict[str, list[float]] = {name: [] for name in variants}
     for round_number in range(options.rounds + 1):
@@ -79,11 +79,12 @@ def main() -> None:
         print(f"{name:28}{cost:7.1f} us a sample  {cost / base:5.2f} x torch DataLoader")
 
 
-def own_loader(data: Dataset, batch_size: int) -> DataLoader[object]:
+def own_batches(data: Dataset, batch_size: int) -> Iterator[Loaded]:
     plan = Plan({"x": len(data)}, batch_size=batch_size, num_epochs=1, seed=0)
     batches = MicroBatches(plan, device_batch={"x": batch_size}, share=range(batch_size), first_step=0)
     samples = Samples({"x": Source({"x": data})}, seed=0)
-    return make_loader(samples, batches, num_workers=0, pin_memory=False)  # pyright: ignore[reportReturnType]
+    with running(make_loader(samples, batches, num_workers=0, pin_memory=False)) as loaded:
+        yield from loaded
 
 
 if __name__ == "__main__":
