@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from small_recipes import write_tiny_recipe
 
 from mae_core import Config, load_config
 from mae_core.registry import registry
@@ -26,23 +27,8 @@ def photos(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def tiny_recipe(tmp_path, photos) -> Path:
-    """A recipe file: 12 steps of 8 samples in 4 epochs, a checkpoint every second step."""
-    path = tmp_path / "tiny.yaml"
-    path.write_text(
-        f"""
-extends: image/mae_vit_base
-model:
-  encoder: {{width: 32, depth: 2, heads: 2}}
-  modalities:
-    image:
-      tokenizer: {{input_size: [24, 32], patch_size: [8, 8]}}
-      decoder: {{width: 32, depth: 2, heads: 2}}
-data: {{image: {{root: {photos}}}}}
-schedule: {{warmup_epochs: 1}}
-train: {{epochs: 4, batch_size: 8, num_workers: 0, checkpoint_steps: 2, num_pictures: 1, seed: 3}}
-"""
-    )
-    return path
+    """See `small_recipes.write_tiny_recipe`."""
+    return write_tiny_recipe(tmp_path / "tiny.yaml", photos)
 
 
 @pytest.fixture

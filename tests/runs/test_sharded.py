@@ -7,6 +7,7 @@ import os
 import pytest
 from ranks import on_ranks
 from running import interrupt_at, run
+from small_recipes import write_tiny_recipe
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 
 from mae_core import load_config, load_model
@@ -22,9 +23,8 @@ FSDP = "train.strategy=fsdp"
 def parts(tmp_path_factory, photos):
     """A run of two processes that wrote checkpoints after steps 2 and 4."""
     folder = tmp_path_factory.mktemp("shared")
-    recipe = folder / "tiny.yaml"
-    recipe.write_text(RECIPE.format(photos=photos))
-    on_ranks(2, functools.partial(until, 3, load_config(recipe), folder / "run"))
+    config = load_config(write_tiny_recipe(folder / "tiny.yaml", photos), [FSDP])
+    on_ranks(2, functools.partial(until, 3, config, folder / "run"))
     return folder / "run"
 
 
@@ -91,17 +91,3 @@ def error_of(config, folder):
     except MaeError as error:
         return str(error)
     return "none"
-
-
-RECIPE = """
-extends: image/mae_vit_base
-model:
-  encoder: {{width: 32, depth: 2, heads: 2}}
-  modalities:
-    image:
-      tokenizer: {{input_size: [24, 32], patch_size: [8, 8]}}
-      decoder: {{width: 32, depth: 2, heads: 2}}
-data: {{image: {{root: {photos}}}}}
-schedule: {{warmup_epochs: 1}}
-train: {{epochs: 4, batch_size: 8, num_workers: 0, checkpoint_steps: 2, num_pictures: 0, strategy: fsdp}}
-"""

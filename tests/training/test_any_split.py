@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 from running import first_step
+from several import several_modalities
 from tones import register_tones
 
 from mae_core import Config, load_config
@@ -96,34 +96,5 @@ def test_classification(tiny_recipe, tmp_path, task, num_views):
 
 
 def test_modalities_that_are_masked_together(photos, tmp_path):
-    depth = tmp_path / "depth"
-    depth.mkdir()
-    for path in photos.iterdir():
-        with Image.open(path) as photo:
-            photo.convert("L").save(depth / f"{path.stem}.png")
-    part = {
-        "tokenizer": {"input_size": [32, 32], "patch_size": [8, 8]},
-        "decoder": {"name": "cross_attention", "width": 32, "depth": 1, "heads": 2},
-    }
-
-    def make_config(size):
-        return load_config(
-            {
-                "model": {
-                    "encoder": {"name": "vit", "width": 32, "depth": 2, "heads": 2},
-                    "masker": {"name": "dirichlet", "num_keep": 8},
-                    "modalities": {"image": part, "depth": part},
-                },
-                "data": {
-                    "image": {"name": "image_folder", "root": str(photos)},
-                    "depth": {"name": "depth_folder", "root": str(depth)},
-                },
-                "optimizer": {"name": "adamw", "lr": 1e-3},
-                "schedule": {"name": "cosine", "warmup_epochs": 0},
-                "train": {
-                    "epochs": 1, "batch_size": BATCH, "device_batch_size": size, "num_workers": 0, "num_pictures": 0, "seed": 3
-                },
-            }
-        )  # fmt: skip
-
-    assert_same_step(make_config, tmp_path)
+    paired = several_modalities(photos, tmp_path, paired=True, batch_size=BATCH).to_dict()
+    assert_same_step(lambda size: load_config(paired, [f"train.device_batch_size={size}"]), tmp_path)

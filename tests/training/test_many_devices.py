@@ -5,9 +5,9 @@ import functools
 
 import pytest
 import torch
-from PIL import Image
 from ranks import on_ranks
 from running import first_step, interrupt_at, run
+from several import several_modalities
 from tones import register_tones
 
 from mae_core import load_config
@@ -95,40 +95,12 @@ def test_classification(tiny_recipe, tmp_path, task):
     assert_same_step(config, tmp_path, sizes=(4,), strategies=("ddp", "fsdp") if "batch" in task else ("ddp",))
 
 
-def several_modalities(photos, folder, *, paired):
-    """Photographs and depth maps, masked together, or each in steps of its own."""
-    depth = folder / "depth"
-    depth.mkdir()
-    for path in photos.iterdir():
-        with Image.open(path) as photo:
-            photo.convert("L").save(depth / f"{path.stem}.png")
-    part = {
-        "tokenizer": {"input_size": [32, 32], "patch_size": [8, 8]},
-        "decoder": {"name": "cross_attention", "width": 32, "depth": 1, "heads": 2}
-        if paired
-        else {"name": "vit", "width": 32, "depth": 1, "heads": 2},
-        **({} if paired else {"masker": {"name": "random", "ratio": 0.5}}),
-    }
-    joint = {"masker": {"name": "dirichlet", "num_keep": 8}} if paired else {}
-    encoder = {"name": "vit", "width": 32, "depth": 2, "heads": 2}
-    return load_config(
-        {
-            "model": {"encoder": encoder, **joint, "modalities": {"image": part, "depth": part}},
-            "data": {
-                "image": {"name": "image_folder", "root": str(photos)},
-                "depth": {"name": "depth_folder", "root": str(depth)},
-            },
-            "optimizer": {"name": "adamw", "lr": 1e-3},
-            "schedule": {"name": "cosine", "warmup_epochs": 0},
-            "train": {"epochs": 1, "batch_size": BATCH, "num_workers": 0, "num_pictures": 0, "seed": 3},
-        }
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("paired", [True, False])
 def test_several_modalities(photos, tmp_path, paired):
     """A modality without data in a step has no gradients on any device, not even zeros, which AdamW would act on."""
-    assert_same_step(several_modalities(photos, tmp_path, paired=paired), tmp_path, strategies=("ddp", "fsdp"))
+    assert_same_step(
+        several_modalities(photos, tmp_path, paired=paired, batch_size=BATCH), tmp_path, strategies=("ddp", "fsdp")
+    )
 
 
 def test_a_teacher(tiny_recipe, tmp_path):
