@@ -69,9 +69,9 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, *, keep: int, is_writer: 
         require_still_locked(run)
     if is_shared(checkpoint.model):
         path = run / FOLDER / f"step-{checkpoint.step:08d}{SUFFIX}"
-        content = _content(checkpoint)
         training = {name: value for name, value in checkpoint.training.items() if name != "optimizer"}
-        write_parts(path, content.pop("model"), checkpoint.training["optimizer"], {**content, "training": training})
+        rest = {name: value for name, value in _content(checkpoint).items() if name != "model"} | {"training": training}
+        write_parts(path, checkpoint.model, checkpoint.training["optimizer"], rest, is_writer=is_writer)
     else:
         path = run / FOLDER / f"step-{checkpoint.step:08d}.pt"
         if is_writer:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
@@ -34,8 +34,10 @@ def is_shared(state: Mapping[str, Any]) -> bool:
     return any(isinstance(tensor, DTensor) for tensor in state.values())
 
 
-def write_parts(path: Path, model: Mapping[str, Tensor], optimizer: Mapping[str, Any], rest: Mapping[str, Any]) -> None:
-    """The folder `path`, complete or not at all. Called in all processes, of which the first one writes the `rest`.
+def write_parts(
+    path: Path, model: Mapping[str, Tensor], optimizer: Mapping[str, Any], rest: Mapping[str, Any], *, is_writer: bool
+) -> None:
+    """The folder `path`, complete or not at all. Called in all processes, of which one writes the `rest`.
 
     `optimizer` is the state of a torch optimizer. Raises MaeError where a part cannot be written.
     """
@@ -46,7 +48,7 @@ def write_parts(path: Path, model: Mapping[str, Tensor], optimizer: Mapping[str,
     except CheckpointException as error:
         causes = sorted({str(cause[0] if isinstance(cause, tuple) else cause) for cause in error.failures.values()})
         raise MaeError(f"cannot write {path}: {'; '.join(causes)}; make room and go on with --resume") from error
-    if distributed.get_rank() == 0:
+    if is_writer:
         sizes = {part.name: part.stat().st_size for part in unfinished.glob("*.safetensors")}
         write_atomically(unfinished / REST, lambda file: torch.save({**rest, OPTIMIZER: others, PARTS: sizes}, file))
         shutil.rmtree(path, ignore_errors=True)

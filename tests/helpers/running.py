@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 
+import pytest
 import torch
 from torch.distributed.tensor import DTensor
 
@@ -61,6 +62,18 @@ def first_step(config, folder):
     trainer.optimizer.optimizer.register_step_pre_hook(note)
     trainer.train(lambda *_, first_step: contextlib.nullcontext(Display()))
     return gradients, read_metrics(folder / "metrics.jsonl")[0]
+
+
+def assert_same_gradients(step, expected):
+    """Two results of `first_step`, but for rounding."""
+    (gradients, logged), (whole_ones, entry) = step, expected
+    assert logged["loss"] == pytest.approx(entry["loss"], rel=1e-6)
+    assert logged["grad_norm"] == pytest.approx(entry["grad_norm"], rel=1e-5)
+    assert gradients.keys() == whole_ones.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(
+            gradient, whole_ones[name], rtol=1e-6, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 def whole(tensor):
