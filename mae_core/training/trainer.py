@@ -135,8 +135,10 @@ class Trainer:
                 if self.steps_done in picture_steps:
                     self._write_pictures(journal)
                 if decision.signal and self.steps_done < num_steps:
+                    self._saver.finish()
                     text = f"interrupted after step {self.steps_done} of {num_steps}; saved in {self.folder}"
                     raise Interrupted(text, signal=decision.signal)
+        self._saver.finish()
         journal.sum_up()
 
     def _take_step(self, session: _Session) -> Decision:
@@ -166,6 +168,7 @@ class Trainer:
         measured: Mapping[str, float] = {}
         if self.steps_done not in self._validation_steps:
             return measured
+        self._saver.finish()  # workers that read held-out data are not begun while another thread is at work
         try:
             with self._measuring():
                 if self.world.is_writer:
@@ -233,7 +236,8 @@ class Trainer:
         )
 
     def _write_pictures(self, journal: Journal) -> None:
-        """A picture is no reason to end a run."""
+        """A picture is no reason to end a run, nor to lose a checkpoint."""
+        self._saver.finish()
         with self._saver.whole_model():
             if self.world.is_writer:
                 try:

@@ -3,14 +3,15 @@
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from functools import cached_property
+from typing import Any, Self, TypeVar, cast
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, distributed
 
 from mae_core.interfaces import Losses
-from mae_core.training.devices import make_fabric
+from mae_core.training.devices import PATIENCE, make_fabric
 from mae_core.training.settings import TrainSettings
 from mae_core.training.watch import Watch
 from mae_registry import ConfigError, MaeError
@@ -66,6 +67,11 @@ class World:
     def is_writer(self) -> bool:
         """Whether this is the process that writes to the run's folder, and speaks to whoever watches."""
         return self.rank == 0
+
+    @cached_property
+    def aside(self) -> distributed.ProcessGroup:
+        """All processes, for what another thread of each tells the others while the training goes on."""
+        return cast(distributed.ProcessGroup, distributed.new_group(backend="gloo", timeout=PATIENCE))
 
     @contextmanager
     def together(self) -> Generator[None]:
