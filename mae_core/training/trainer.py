@@ -20,7 +20,7 @@ from mae_core.runs.outputs import count_parameters, describe_device, remove_pict
 from mae_core.runs.page import counted
 from mae_core.runs.report import RUNNING
 from mae_core.training.batching import choose_device_batch
-from mae_core.training.devices import compile_blocks, recompute_blocks
+from mae_core.training.devices import compile_blocks, has_drop_path, recompute_blocks
 from mae_core.training.feed import Fed, Feed
 from mae_core.training.interrupts import Interrupted, Interrupts, interrupts
 from mae_core.training.journal import Journal, MakeDisplay, Silence
@@ -271,12 +271,14 @@ class Trainer:
         on_each = " on each device" if self.world.size > 1 else ""
         begins = f", from step {self.steps_done + 1}" if self.steps_done else ""
         size = counted(self.settings.batch_size, "sample")
+        differs = "noise   drop path draws on each device, so that losses depend on the number of devices"
         return "\n".join(
             (
                 f"data    {data}, such as {next(iter(self.task.sources.values())).describe(0)}",
                 f"device  {device}, {precision}",
                 f"model   {count_parameters(self.task.model):,} trainable parameters",
                 f"steps   {self.plan.num_steps:,} of {size}, {at_once} at once{on_each}{begins}",
+                *([differs] if self.world.size > 1 and has_drop_path(self.task.model) else []),
                 *self.task.notes,
             )
         )
