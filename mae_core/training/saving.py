@@ -111,23 +111,26 @@ class Saver:
 
     @contextlib.contextmanager
     def whole_model(self) -> Generator[None]:
-        """The task's model as one device can use it alone, in the process that writes."""
+        """The task's model as one device can use it alone, in every process."""
         if not self._is_shared():
             yield
             return
         shared = self._task.model
-        state = {name: _whole(tensor) for name, tensor in shared.state_dict().items()}
         try:
-            if self._world.is_writer:
-                self._task.build_model(fresh=False)
-                self._task.model.load_state_dict(state)
-                self._task.model.to(self._world.fabric.device)
+            self._build_whole(shared)
             yield
         finally:
             self._task.model = shared
 
     def _is_shared(self) -> bool:
         return is_shared(dict(self._task.model.named_parameters()))
+
+    def _build_whole(self, shared: nn.Module) -> None:
+        """Put all weights together in a model of their own."""
+        whole = {name: _whole(tensor) for name, tensor in shared.state_dict().items()}
+        self._task.build_model(fresh=False)
+        self._task.model.load_state_dict(whole)
+        self._task.model.to(self._world.fabric.device)
 
     def write_facts(self, status: str, *, device_batch: Mapping[str, int]) -> None:
         """What the report tells of the run beside its curves."""
