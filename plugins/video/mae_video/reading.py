@@ -3,6 +3,7 @@
 import os
 import re
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
@@ -152,10 +153,7 @@ class _PyAv(Video):
     def frames(self, indices: Sequence[int]) -> Tensor:
         wanted, inverse = np.unique(np.asarray(indices), return_inverse=True)
         decoded = self._count(wanted) if self._pts is None else self._seek(self._pts[wanted])
-        arrays = [torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in decoded]
-        if len(arrays) < len(wanted):
-            raise ValueError(f"frame {wanted[len(arrays)]} of {self.num_frames} is missing")
-        return _in_order(torch.stack(arrays), inverse).permute(0, 3, 1, 2)
+        return _in_order(_as_rgb(decoded, len(wanted)), inverse).permute(0, 3, 1, 2)
 
     def times(self) -> np.ndarray | None:
         return None if self._pts is None else self._pts * float(self._stream.time_base)
@@ -169,20 +167,25 @@ class _PyAv(Video):
                 return
 
     def _seek(self, wanted: np.ndarray) -> Iterator[Any]:
-        """Frames by their times, ascending. Jumps to the last key frame before each, if that is ahead."""
+        """Frames by their times, ascending; those that follow one key frame after those that follow another."""
         assert self._keys is not None
-        position, decoder = None, iter(())
-        for pts in wanted:
-            key = self._keys[max(0, np.searchsorted(self._keys, pts, side="right") - 1)]
-            if position is None or key > position:
-                self._container.seek(int(key), stream=self._stream)
-                decoder = self._container.decode(self._stream)
-            for frame in decoder:
-                position = frame.pts
-                if position == pts:
+        keys = self._keys[(np.searchsorted(self._keys, wanted, side="right") - 1).clip(0)]
+        for key in np.unique(keys):
+            yield from self._from_key(int(key), deque(wanted[keys == key].tolist()))
+
+    def _from_key(self, key: int, wanted: deque[int]) -> Iterator[Any]:
+        """Frames by their times, ascending, from a key frame on. What no other frame needs is decoded if it is wanted alone."""
+        self._container.seek(key, stream=self._stream)
+        needed = frozenset(wanted)
+        for packet in self._container.demux(self._stream):
+            self._stream.codec_context.skip_frame = "DEFAULT" if packet.pts in needed else "NONREF"
+            for frame in packet.decode():
+                if frame.pts > wanted[0]:
+                    return
+                if frame.pts == wanted[0]:
                     yield frame
-                    break
-                if position is not None and position > pts:
+                    wanted.popleft()
+                if not wanted:
                     return
 
 
@@ -205,6 +208,22 @@ class _TorchCodec(Video):
         begin, end = self._file.metadata.begin_stream_seconds, self._file.metadata.end_stream_seconds
         times = np.asarray(seconds) + TIME_TOLERANCE + begin
         return self._file.get_frames_played_at(times.clip(begin, end - TIME_TOLERANCE).tolist()).data
+
+
+def _as_rgb(frames: Iterator[Any], number: int) -> Tensor:
+    """So many frames of PyAV -> (T, H, W, 3). Raises ValueError where there are fewer."""
+    from av.video.reformatter import VideoReformatter
+
+    reformatter, pixels, found = VideoReformatter(), torch.empty(0), 0
+    for frame in frames:
+        array = torch.from_numpy(reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray())
+        if not found:
+            pixels = array.new_empty(number, *array.shape)
+        pixels[found] = array
+        found += 1
+    if found < number:
+        raise ValueError(f"{number - found} of {number} frames are missing")
+    return pixels
 
 
 @contextmanager
