@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,7 +44,7 @@ class Mask:
         """Keep the `num_keep` patches of lowest noise (rows, N), by a stable argsort, so that equal noise is no ambiguity."""
         if not 0 <= num_keep <= noise.shape[1]:
             raise MaeError(f"num_keep is {num_keep}; it must be between 0 and the number of patches, {noise.shape[1]}")
-        ids_shuffle = torch.argsort(noise, dim=1, stable=True)
+        ids_shuffle = _stable_order(noise)
         ids_keep, ids_hidden = ids_shuffle[:, :num_keep], ids_shuffle[:, num_keep:]
         hidden = torch.ones_like(noise, dtype=torch.bool).scatter_(1, ids_keep, False)
         return cls(ids_keep, hidden, (Query(ids_hidden, torch.ones_like(ids_hidden, dtype=torch.bool)),))
@@ -59,8 +60,8 @@ class Mask:
             return cls(every, hidden, (Query(every, hidden),), ragged=True)
         num_hidden = hidden.sum(dim=1)
         if bool((num_hidden == num_hidden[0]).all()):
-            # a stable argsort of a boolean is its raster order: the kept (False) first
-            return cls.from_noise(hidden.to(torch.uint8), hidden.shape[1] - int(num_hidden[0]))
+            ids_keep, ids_hidden = _places(hidden.logical_not()), _places(hidden)
+            return cls(ids_keep, hidden, (Query(ids_hidden, torch.ones_like(ids_hidden, dtype=torch.bool)),))
         counts = sorted(set(num_hidden.tolist()))
         raise MaeError(
             f"samples of one batch hide different numbers of patches ({counts[0]} to {counts[-1]} of {hidden.shape[1]}); "
@@ -123,6 +124,30 @@ class Mask:
             any(mask.ragged for mask in masks),
             self.repeats,
         )
+
+
+def _places(which: Tensor) -> Tensor:
+    """(rows, N) bool, equally many True in each row -> (rows, K) int64: where they are, in raster order."""
+    num_rows, num_patches = which.shape
+    places = torch.from_numpy(np.flatnonzero(which.cpu().numpy())).to(which.device)  # much faster than Tensor.nonzero
+    starts = num_patches * torch.arange(num_rows, device=which.device)
+    return places.reshape(num_rows, places.numel() // max(1, num_rows)) - starts[:, None]
+
+
+def _stable_order(noise: Tensor) -> Tensor:
+    """What torch.argsort(noise, dim=1, stable=True) gives, in a tenth of its time for float32 numbers on a CPU.
+
+    A row's numbers and their places are packed into integers, which numpy sorts with vector instructions.
+    """
+    if noise.dtype != torch.float32 or noise.device.type != "cpu":
+        return torch.argsort(noise, dim=1, stable=True)
+    bits = noise.view(torch.int32)
+    packed = torch.where(bits < 0, -(bits & 0x7FFF_FFFF), bits).to(torch.int64)  # a float's bits are its sign and magnitude
+    packed <<= 32
+    packed |= torch.arange(noise.shape[1])
+    packed.numpy().sort(axis=1)
+    packed &= 0xFFFF_FFFF
+    return packed
 
 
 MaskSets = Mask | tuple[Mask, ...]

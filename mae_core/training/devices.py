@@ -15,6 +15,7 @@ from lightning_fabric.plugins.precision import MixedPrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from lightning_fabric.strategies.strategy import Strategy
+from timm.layers.drop import DropPath
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
@@ -26,7 +27,7 @@ from mae_core.training.settings import TrainSettings
 from mae_registry import ConfigError
 
 PATIENCE = timedelta(hours=1)
-"""How long a device waits for another one that lives, such as the first, which alone validates and writes."""
+"""How long a device waits for another one that lives, such as the first, which alone writes."""
 
 
 class Autocast(MixedPrecision):
@@ -108,6 +109,11 @@ def share_weights(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
         fully_shard(block, mesh=mesh["data_parallel"])
     fully_shard(model, mesh=mesh["data_parallel"])
     return model
+
+
+def has_drop_path(model: nn.Module) -> bool:
+    """Whether branches of blocks are left out at random in training, for which each device has random numbers of its own."""
+    return any(isinstance(module, DropPath) and module.drop_prob > 0 for module in model.modules())
 
 
 def compile_blocks(model: nn.Module) -> None:

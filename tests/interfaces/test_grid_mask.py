@@ -57,6 +57,16 @@ def test_an_unknown_axis_names_the_nearest() -> None:
         Grid(time=8, mel=4)["tim"]
 
 
+@given(
+    st.lists(st.one_of(st.floats(width=32, allow_nan=False), st.sampled_from([0.0, -0.0, 1.0])), min_size=1, max_size=12),
+    st.sampled_from([torch.float32, torch.float64]),
+)
+def test_patches_come_in_the_order_of_a_stable_argsort(row: list[float], dtype: torch.dtype) -> None:
+    noise = torch.tensor([row, row[::-1]], dtype=dtype)
+    mask = Mask.from_noise(noise, len(row) // 2)
+    assert torch.equal(torch.cat([mask.ids_keep, mask.ids_predict], dim=1), torch.argsort(noise, dim=1, stable=True))
+
+
 @given(noise_and_num_keep())
 def test_lowest_noise_is_kept_and_equal_noise_in_raster_order(case: tuple[torch.Tensor, int]) -> None:
     noise, num_keep = case

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from running import assert_same_bits, interrupt_at, run
+from running import assert_same_bits, interrupt_at, run, world_of
 from timm.layers.drop import DropPath as TimmDropPath
 from torch import nn
 
@@ -12,6 +12,8 @@ from mae_core.parts.vit_encoder import ViTEncoder
 from mae_core.runs.checkpoint import load_newest
 from mae_core.training.devices import compile_blocks
 from mae_core.training.interrupts import Interrupted
+from mae_core.training.preflight import build_task
+from mae_core.training.trainer import Trainer
 
 
 def test_a_branch_is_left_out_of_some_samples_and_scaled_up_in_the_others() -> None:
@@ -94,3 +96,13 @@ def test_blocks_of_all_rates_are_compiled_once(monkeypatch) -> None:
     for block in encoder.blocks:
         x = block(x)
     assert len(compiled) == 2  # the first block drops nothing
+
+
+@pytest.mark.parametrize(("rate", "num_devices", "is_told"), [(0.1, 2, True), (0.1, 1, False), (0.0, 2, False)])
+def test_a_run_of_several_devices_says_that_each_draws_its_own(tiny_recipe, tmp_path, rate, num_devices, is_told) -> None:
+    config = load_config(tiny_recipe, [f"model.encoder.drop_path={rate}"])
+    task = build_task(config)
+    task.open_data()
+    trainer = Trainer(task, config, tmp_path, world=world_of(config))
+    trainer.world.size = num_devices  # and no more of the devices, which the summary does not ask
+    assert ("drop path draws on each device" in trainer.summary()) == is_told
