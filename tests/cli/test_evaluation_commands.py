@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from ranks import on_ranks
 from running import assert_same_bits
 
+import mae_core.runs.results as results_module
 from mae_core.cli import main
 from mae_core.runs.checkpoint import load_newest
 from mae_core.runs.results import read_results
@@ -193,6 +195,33 @@ def test_several_seeds_are_joined_and_the_finished_ones_are_not_run_again(mae, p
     assert "±" in out
     assert (tmp_path / "seeds/seed-0/results.json").stat().st_mtime_ns == first
     assert read_results(tmp_path / "seeds") is not None
+
+
+def test_several_seeds_on_two_devices(pretrained, labelled, tmp_path, monkeypatch):
+    """No device goes on to the next seed before the first one has written what the last one found."""
+    write = results_module.save_results
+
+    def write_late(folder, results):
+        time.sleep(0.5)
+        write(folder, results)
+
+    def probe():
+        with pytest.raises(SystemExit) as stop:
+            main(
+                [
+                    *map(
+                        str,
+                        ("probe", pretrained, labelled, *SHORT, "train.epochs=1", "--seeds", 2, "--out", tmp_path / "seeds"),
+                    )
+                ]
+            )
+        return stop.value.code
+
+    monkeypatch.setattr(results_module, "save_results", write_late)
+    assert on_ranks(2, probe) == [0, 0]
+    results = read_results(tmp_path / "seeds")
+    assert results is not None
+    assert results.seeds == [0, 1]
 
 
 def test_report_compares_runs(mae, pretrained, labelled, tmp_path, monkeypatch):
