@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mae_core.config import Config
-from mae_core.runs.checkpoint import Checkpoint, load_newest, require_plugins
+from mae_core.interfaces import Decided
+from mae_core.runs.checkpoint import Checkpoint, find_newest, load_checkpoint, require_plugins
 from mae_core.runs.folder import clear, remove_unfinished, require_free, require_same_config, write_config
 from mae_core.runs.lock import run_lock
 from mae_core.training.journal import MakeDisplay
@@ -14,6 +15,7 @@ from mae_core.training.preflight import build_task, check_recipe
 from mae_core.training.settings import TrainSettings
 from mae_core.training.trainer import Trainer
 from mae_core.training.world import World
+from mae_registry import MaeError
 
 
 def rehearse(config: Config, folder: Path) -> str:
@@ -42,7 +44,7 @@ def train(
         if resume:
             world.first(lambda: _take_up(held, folder))
             # the checkpoint has no name here, so that its memory is free while the run goes on
-            trainer = Trainer(task, config, folder, world=world, checkpoint=_newest(config, folder))
+            trainer = Trainer(task, config, folder, world=world, checkpoint=_newest(config, folder, world))
             world.first(lambda: write_config(folder, config))
         else:
             trainer = Trainer(task, config, folder, world=world)
@@ -63,11 +65,27 @@ def _begin(held: contextlib.ExitStack, config: Config, folder: Path, *, overwrit
     write_config(folder, config)
 
 
-def _newest(config: Config, folder: Path) -> Checkpoint | None:
-    checkpoint = load_newest(folder)
-    if checkpoint is None:
-        warnings.warn(f"there is no checkpoint in {folder} yet: the run begins again at step 1", stacklevel=2)
-        return None
-    require_plugins(checkpoint, folder)
-    require_same_config(checkpoint, config)
-    return checkpoint
+def _newest(config: Config, folder: Path, world: World) -> Checkpoint | None:
+    """The same one in all processes: that which the first one finds whole. Raises Decided in all where one cannot read it."""
+    own: list[Checkpoint] = []
+
+    def choose() -> Path | None:
+        found = find_newest(folder)
+        if found is None:
+            warnings.warn(f"there is no checkpoint in {folder} yet: the run begins again at step 1", stacklevel=2)
+            return None
+        path, checkpoint = found
+        require_plugins(checkpoint, folder)
+        require_same_config(checkpoint, config)
+        own.append(checkpoint)
+        return path
+
+    path, problem = world.first(choose), ""
+    if path is not None and not own:
+        try:
+            own.append(load_checkpoint(path))
+        except MaeError as error:
+            problem = f"process {world.rank} of the run cannot read what the first one has read: {error}"
+    if problems := [text for text in world.gather([problem]) if text]:
+        raise Decided(problems[0])
+    return own[0] if own else None
