@@ -61,6 +61,7 @@ class Trajectory:
             [(batch, inputs)],
             weights,
             num_micro_batches=1,
+            num_rows=len(next(iter(batch.values())).x),
             decide=self._world.decide,
         )
         self.losses.append(decision.loss)
