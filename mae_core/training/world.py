@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, distributed
 
 from mae_core.interfaces import Losses
 from mae_core.training.devices import make_fabric
+from mae_core.training.fabric import Fabric
 from mae_core.training.settings import TrainSettings
 from mae_core.training.watch import Watch
 from mae_registry import ConfigError, MaeError
