@@ -71,6 +71,9 @@ def steps_of(block: Block):
     elif block.language == "console":
         for command, shown in block.commands():
             words = shlex.split(command)
+            if words[0] == "mae" and words[-2] == ">":
+                yield {"mae": words[1:-2], "into": words[-1]}, block.where, shown
+                continue
             if words[0] != "mae" or re.search(r"[|<>&;]", re.sub(r"'[^']*'", "", command)):
                 yield {"shell": command}, block.where, shown
                 continue

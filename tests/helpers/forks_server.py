@@ -2,7 +2,8 @@
 
 Reads lines of JSON, {"folder": where, "environment": {name: value}, "site": a folder to import from too or null, "together":
 whether both outputs are one, "steps": [...]}; answers each with a line, a list of [exit code, output, errors]. A step is
-{"mae": [words]}, {"python": text}, {"shell": line} or {"file": name, "text": text}.
+{"mae": [words]}, {"mae": [words], "into": the file that its output goes to}, {"python": text}, {"shell": line} or
+{"file": name, "text": text}. What `mae` would do in a fresh process, `mae doctor` above all, it does in a fork, too.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ import timm  # noqa: F401
 import torch.utils.tensorboard  # noqa: F401
 
 import mae_core.training.run  # noqa: F401
-from mae_core.cli import main
+from mae_core.cli import doctor, fresh_process, main
 
 with contextlib.suppress(ImportError):  # where no plugin is installed
     import mae_image.datasets
@@ -68,6 +69,23 @@ def run_mae(words):
     main(words)
 
 
+def fresh_in_fork(call, *arguments, timeout, environment):
+    """In place of `fresh_process.run_fresh`, but that it waits for as long as it takes."""
+
+    def action():
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.argv = ["-c", *arguments]
+        module, _, function = call.partition(":")
+        getattr(importlib.import_module(module), function)()
+
+    code, out, err = in_fork(action, together=False)
+    return f"ended with {code}" if code else "", out, err
+
+
+fresh_process.run_fresh = doctor.run_fresh = fresh_in_fork
+
+
 def run_python(text):
     warnings.simplefilter("error")
     exec(compile(text, "example", "exec"), {"__name__": "__main__"})
@@ -99,7 +117,11 @@ def run(step, request) -> tuple[int, str, str]:
             return 0, "", ""
         return run_shell(step["shell"], request)
     action = (lambda: run_mae(step["mae"])) if "mae" in step else (lambda: run_python(step["python"]))
-    return in_fork(prepared(request, action), together=request["together"])
+    code, out, err = in_fork(prepared(request, action), together=request["together"] and "into" not in step)
+    if "into" in step:
+        Path(step["into"]).write_text(out)
+        return code, "", err
+    return code, out, err
 
 
 def run_shell(line, request) -> tuple[int, str, str]:
