@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mae_core.evaluation.reading import Seen, Skipped, read_batches
-from mae_core.interfaces import LABEL, Dataset, Latent, Sample
+from mae_core.interfaces import ALONE, LABEL, Dataset, Devices, Latent, Sample
 from mae_core.model.backbone import Backbone
 from mae_core.training.validation import undisturbed
 from mae_registry import MaeError
@@ -46,7 +46,7 @@ class Features:
 
 
 Progress = Callable[[int, int], object]
-"""Called with the numbers of samples that are done, and of all."""
+"""Called with the numbers of samples that this device has done, and that all have to do."""
 
 
 def encode_dataset(
@@ -60,6 +60,7 @@ def encode_dataset(
     seed: int = 0,
     num_workers: int | Literal["auto"] = "auto",
     progress: Progress | None = None,
+    devices: Devices = ALONE,
 ) -> Features:
     """The features of a dataset's samples, or of those with the numbers `indices`, in their order.
 
@@ -70,13 +71,22 @@ def encode_dataset(
         entry: the modality of the backbone.
         view: 0: samples are un-augmented (`Dataset.read`). From 1 on: augmented by random numbers of `seed`, of the number of
             this view and of that of the sample.
+        devices: share the samples; each returns the features of all.
 
     Raises MaeError where no sample can be read, and for a pool or layer that the backbone has not.
     """
     wanted = range(len(dataset)) if indices is None else indices
     device = next(backbone.parameters()).device
     batches = read_batches(
-        dataset, wanted, entry=entry, batch_size=BATCH_SIZE, view=view, seed=seed, num_workers=num_workers, device=device
+        dataset,
+        wanted,
+        entry=entry,
+        batch_size=BATCH_SIZE,
+        view=view,
+        seed=seed,
+        num_workers=num_workers,
+        device=device,
+        devices=devices,
     )
     seen = Seen()
     parts: dict[Readout, list[Tensor]] = {readout: [] for readout in readouts}
@@ -89,10 +99,10 @@ def encode_dataset(
                     parts[readout].append(vector.float().cpu())
             if progress is not None:
                 progress(len(seen.indices) + len(seen.skipped), len(wanted))
-    seen.require_any()
+    seen = seen.everywhere(devices)
     numbers = torch.tensor(seen.indices)
     targets = None if dataset.labels is None else dataset.labels.targets[numbers]
-    vectors = {readout: torch.cat(part) for readout, part in parts.items()}
+    vectors = {readout: torch.cat(devices.gather(part)) for readout, part in parts.items()}
     return Features(seen.names, numbers, vectors, targets, seen.skipped)
 
 

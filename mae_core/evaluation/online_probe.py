@@ -16,7 +16,7 @@ from mae_core.evaluation.features import BATCH_SIZE, Features, Readout, encode_d
 from mae_core.evaluation.knn import USUAL_K, classify, require_one_label, top_accuracy
 from mae_core.evaluation.linear_heads import Standardizer, train_heads
 from mae_core.evaluation.reading import read_batches
-from mae_core.interfaces import BadSample, Dataset, Labels, Preview, Sample, as_sample
+from mae_core.interfaces import BadSample, Dataset, Devices, Labels, Preview, Sample, as_sample
 from mae_core.interfaces.numbers import Positive
 from mae_core.model.backbone import Backbone
 from mae_core.training.sources import build_changed_dataset
@@ -79,9 +79,12 @@ class OnlineProbe:
         self._train = _Few(train, _choose(rows, number - num_held_out))
         self._held_out = _Few(held_out, _choose(held_out_rows, num_held_out))
 
-    def measure(self, backbone: Backbone) -> dict[str, float]:
-        """The shares of the held-out samples that are classified rightly. Neither weights nor global generators are touched."""
-        train, held_out = self._encode(backbone, self._train), self._encode(backbone, self._held_out)
+    def measure(self, backbone: Backbone, devices: Devices) -> dict[str, float]:
+        """The shares of the held-out samples that are classified rightly. Neither weights nor global generators are touched.
+
+        The devices share the encoding; what little remains is done by each of them, with the features of all samples.
+        """
+        train, held_out = (self._encode(backbone, few, devices) for few in (self._train, self._held_out))
         bank, queries = train.vectors[READOUT], held_out.vectors[READOUT]
         labels, expected = require_targets(train), require_targets(held_out)
         votes = classify(bank, labels, queries, expected, num_classes=self.num_classes, ks=[USUAL_K])
@@ -100,9 +103,9 @@ class OnlineProbe:
             "val/linear_accuracy": top_accuracy(scores, expected),
         }
 
-    def _encode(self, backbone: Backbone, few: "_Few") -> Features:
-        num_workers = 0 if few.keep(self.entry, self._num_workers) else self._num_workers
-        return encode_dataset(backbone, few, entry=self.entry, readouts=[READOUT], num_workers=num_workers)
+    def _encode(self, backbone: Backbone, few: "_Few", devices: Devices) -> Features:
+        num_workers = 0 if few.keep(self.entry, self._num_workers, devices) else self._num_workers
+        return encode_dataset(backbone, few, entry=self.entry, readouts=[READOUT], num_workers=num_workers, devices=devices)
 
 
 class _Few(Dataset):
@@ -138,15 +141,21 @@ class _Few(Dataset):
         """None: the pictures of a run show what it trains on."""
         return []
 
-    def keep(self, entry: str, num_workers: int | Literal["auto"]) -> bool:
-        """Read the samples once and for all, unless they are too large for that. Returns whether they are in memory."""
+    def keep(self, entry: str, num_workers: int | Literal["auto"], devices: Devices) -> bool:
+        """Read this device's samples once and for all, unless they are too large. Returns whether they are in memory."""
         self._is_small = self._is_small and (self._kept is not None or self._num_bytes() <= MAX_KEPT)
         if self._kept is not None or not self._is_small:
             return self._is_small
         kept: dict[int, Sample] = {}
         device = torch.device("cpu")
         batches = read_batches(
-            self, range(len(self)), entry=entry, batch_size=BATCH_SIZE, num_workers=num_workers, device=device
+            self,
+            range(len(self)),
+            entry=entry,
+            batch_size=BATCH_SIZE,
+            num_workers=num_workers,
+            device=device,
+            devices=devices,
         )
         with batches as read:
             for batch in read:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mae_core.evaluation.reading import Seen, Skipped, read_batches
-from mae_core.interfaces import LABEL, Dataset, Sample
+from mae_core.interfaces import LABEL, Dataset, Devices, Sample
 from mae_core.model.classifier import Classifier
 
 BATCH_SIZE = 64
@@ -28,20 +28,29 @@ class Predicted:
     skipped: Sequence[Skipped]
 
 
-def predict(model: Classifier, dataset: Dataset, *, entry: str, num_workers: int | Literal["auto"]) -> Predicted:
+def predict(
+    model: Classifier, dataset: Dataset, *, entry: str, num_workers: int | Literal["auto"], devices: Devices
+) -> Predicted:
     """Logits of all samples of a labelled dataset, un-augmented, where the model's weights are and in the modes that it is in.
 
-    Where a dataset measures samples on several views, such as parts of a recording, there are logits of each. Samples that
-    cannot be read are skipped and listed. Raises MaeError where none can be read.
+    The devices share the samples, and each returns the logits of all. Where a dataset measures samples on several views, such
+    as parts of a recording, there are logits of each. Samples that cannot be read are skipped and listed. Raises MaeError where
+    none can be read.
     """
     assert dataset.labels is not None
     device = next(model.parameters()).device
     seen = Seen()
     logits: list[Tensor] = []
-    every, num_views = range(len(dataset)), dataset.num_test_views
-    batch_size = max(1, BATCH_SIZE // num_views)
+    num_views = dataset.num_test_views
     reading = read_batches(
-        dataset, every, entry=entry, batch_size=batch_size, view="test", num_workers=num_workers, device=device
+        dataset,
+        range(len(dataset)),
+        entry=entry,
+        batch_size=max(1, BATCH_SIZE // num_views),
+        view="test",
+        num_workers=num_workers,
+        device=device,
+        devices=devices,
     )
     with reading as batches, torch.no_grad():
         for batch in batches:
@@ -51,6 +60,6 @@ def predict(model: Classifier, dataset: Dataset, *, entry: str, num_workers: int
                 extras = {name: extra for name, extra in sample.extras.items() if name != LABEL}
                 found = model(model.backbone.normalize({entry: Sample(sample.x, extras)})).float().cpu()
                 logits.append(found.unflatten(0, (-1, num_views)))
-    seen.require_any("held-out samples")
+    seen = seen.everywhere(devices, what="held-out samples")
     targets = dataset.labels.targets[torch.tensor(seen.indices)]
-    return Predicted(seen.names, seen.indices, targets, torch.cat(logits), seen.skipped)
+    return Predicted(seen.names, seen.indices, targets, torch.cat(devices.gather(logits)), seen.skipped)

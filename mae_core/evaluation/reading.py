@@ -8,11 +8,10 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from mae_core.interfaces import BadSample, Dataset, Sample, as_sample, first_view, with_views
+from mae_core.interfaces import ALONE, BadSample, Dataset, Decided, Devices, Sample, as_sample, first_view, with_views
 from mae_core.masking.sampling import derive_seed
 from mae_core.training.stream import Loaded, collate, explain_mistake, make_loader, running
 from mae_core.training.workers import Crashes, Watched
-from mae_registry import MaeError
 
 View = int | Literal["test"]
 """What is read of a sample; see `read_batches`."""
@@ -55,10 +54,12 @@ class Seen:
         self.skipped += batch.skipped
         return bool(batch.indices)
 
-    def require_any(self, what: str = "samples") -> None:
-        """Raise MaeError where none of all `what` could be read."""
-        if not self.indices:
-            raise MaeError(f"none of the {len(self.skipped)} {what} can be read; the first one: {self.skipped[0].reason}")
+    def everywhere(self, devices: Devices, *, what: str = "samples") -> "Seen":
+        """What all devices have seen, in their order. Raises MaeError where none of all `what` could be read."""
+        seen = Seen(devices.gather(self.names), devices.gather(self.indices), devices.gather(self.skipped))
+        if not seen.indices:
+            raise Decided(f"none of the {len(seen.skipped)} {what} can be read; the first one: {seen.skipped[0].reason}")
+        return seen
 
 
 @contextmanager
@@ -72,14 +73,18 @@ def read_batches(
     seed: int = 0,
     num_workers: int | Literal["auto"],
     device: torch.device,
+    devices: Devices = ALONE,
 ) -> Generator[Iterator[Read]]:
     """The samples with these numbers, in their order, on the CPU; `device` is where they will go.
+
+    Of several devices, each gets its part of the batches, which are the same ones on any number of devices.
 
     `view` 0 is `Dataset.read`, "test" all views of `Dataset.read_views`, one after the other; from 1 on samples are augmented
     by random numbers of `seed`, of the number of the view and of that of the sample. Raises MaeError where processes that read
     die again and again.
     """
-    batches = [list(indices[first : first + batch_size]) for first in range(0, len(indices), batch_size)]
+    firsts = devices.part(range(0, len(indices), batch_size))
+    batches = [list(indices[first : first + batch_size]) for first in firsts]
     reading = _Reading(dataset, entry, view=view, seed=seed)
     loader = make_loader(reading, batches, num_workers=num_workers, pin_memory=device.type == "cuda", join=_join)
     with running(loader) as read:

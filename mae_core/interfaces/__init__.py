@@ -3,6 +3,7 @@
 from mae_core.interfaces.certificate import Certify, Check, Numbers, Published
 from mae_core.interfaces.dataset import LABEL, BadSample, Dataset, Draws, KnownData, Labels, Modality, Preview, Reconstruction
 from mae_core.interfaces.decoder import Decoder, DecoderPlace, in_raster_order
+from mae_core.interfaces.devices import ALONE, Decided, Devices
 from mae_core.interfaces.encoder import Encoder, Latent, Visible
 from mae_core.interfaces.grid import Grid
 from mae_core.interfaces.layout import Found, Layout
@@ -16,6 +17,7 @@ from mae_core.interfaces.task import Batch, Losses, Source, StepInputs, Task
 from mae_core.interfaces.tokenizer import MakePositions, Positions, Tokenizer
 
 __all__ = [
+    "ALONE",
     "LABEL",
     "NO_EXTRAS",
     "BadSample",
@@ -23,8 +25,10 @@ __all__ = [
     "Certify",
     "Check",
     "Dataset",
+    "Decided",
     "Decoder",
     "DecoderPlace",
+    "Devices",
     "Draws",
     "Encoder",
     "Extras",

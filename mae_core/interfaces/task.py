@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mae_core.interfaces.dataset import Draws
+from mae_core.interfaces.devices import Devices
 from mae_core.interfaces.sample import Sample
 
 Batch = Mapping[str, Sample]
@@ -126,19 +127,25 @@ class Task(ABC, Generic[Inputs]):
         """After an optimizer step that was taken (the first is 0): what follows the weights moves here."""
         return
 
-    def validate(self) -> Mapping[str, float]:
+    def validate(self, devices: Devices) -> Mapping[str, float]:
         """Numbers of data that are held out, such as "val/loss" and "val/accuracy"; none where nothing is held out.
 
-        Called `train.num_validations` times in a run. The trainer puts `model` into evaluation mode, turns gradients off and
-        sets the run's precision before; the modes of all modules and the global generators are put back afterwards. MaeError
-        ends the run.
+        Called `train.num_validations` times in a run, in the processes of all devices, which share the work: each measures its
+        part (`devices.part`), and what is measured is put together (`devices.gather`). The numbers of the writer are logged.
+
+        Before, the trainer gives all devices the same weights, of which each has the whole `model`, puts it into evaluation
+        mode, turns gradients off and sets the run's precision; the modes of all modules and the global generators are put back
+        afterwards. MaeError ends the run; what was learned is saved first if all processes raise it, as `Decided`.
         """
         return {}
 
     def write_pictures(self, folder: Path, step: int) -> None:
-        """Show what has been learned after `step` steps, in `folder`/pictures."""
+        """Show what has been learned after `step` steps, in `folder`/pictures. Called in the process that writes."""
         return
 
-    def finish(self, folder: Path) -> None:
-        """Leave in `folder` what is used after training. Called in the same circumstances as `validate`."""
+    def finish(self, folder: Path, devices: Devices) -> None:
+        """Leave in `folder` what is used after training. Called in the same circumstances as `validate`.
+
+        Every process calls it, so that what is still to be measured is shared; only one may write (`devices.is_writer`).
+        """
         return

@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
 from mae_core.build import build_model
 from mae_core.config import Config, load_config
@@ -60,10 +61,13 @@ def plugin_versions(config: Config) -> dict[str, str]:
     return {plugin.name: plugin.version for plugin in registry().plugins if plugin.name in used}
 
 
-def save_checkpoint(run: Path, checkpoint: Checkpoint, *, keep: int, is_writer: bool = True) -> Path:
+def save_checkpoint(
+    run: Path, checkpoint: Checkpoint, *, keep: int, is_writer: bool = True, group: ProcessGroup | None = None
+) -> None:
     """Write `run/checkpoints/step-N.pt` and delete all but the newest `keep`.
 
-    It is the folder `step-N.parts` where several devices share the weights. All processes call this, and one is the writer.
+    It is the folder `step-N.parts` where several devices share the weights. Then all processes call this, which talk through
+    the `group`, and one is the writer.
     """
     if is_writer:
         require_still_locked(run)
@@ -71,17 +75,15 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, *, keep: int, is_writer: 
         path = run / FOLDER / f"step-{checkpoint.step:08d}{SUFFIX}"
         training = {name: value for name, value in checkpoint.training.items() if name != "optimizer"}
         rest = {name: value for name, value in _content(checkpoint).items() if name != "model"} | {"training": training}
-        write_parts(path, checkpoint.model, checkpoint.training["optimizer"], rest, is_writer=is_writer)
+        write_parts(path, checkpoint.model, checkpoint.training["optimizer"], rest, is_writer=is_writer, group=group)
     else:
         path = run / FOLDER / f"step-{checkpoint.step:08d}.pt"
-        if is_writer:
-            write_checkpoint(path, checkpoint)
+        write_checkpoint(path, checkpoint)
     for old in list_checkpoints(run)[keep:] if is_writer else ():
         if old.is_dir():
             shutil.rmtree(old)
         else:
             old.unlink()
-    return path
 
 
 def _content(checkpoint: Checkpoint) -> dict[str, Any]:

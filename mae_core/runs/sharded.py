@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
@@ -35,16 +36,22 @@ def is_shared(state: Mapping[str, Any]) -> bool:
 
 
 def write_parts(
-    path: Path, model: Mapping[str, Tensor], optimizer: Mapping[str, Any], rest: Mapping[str, Any], *, is_writer: bool
+    path: Path,
+    model: Mapping[str, Tensor],
+    optimizer: Mapping[str, Any],
+    rest: Mapping[str, Any],
+    *,
+    is_writer: bool,
+    group: ProcessGroup | None,
 ) -> None:
-    """The folder `path`, complete or not at all. Called in all processes, of which one writes the `rest`.
+    """The folder `path`, complete or not at all. Called in all processes of the group, of which one writes the `rest`.
 
     `optimizer` is the state of a torch optimizer. Raises MaeError where a part cannot be written.
     """
     tensors, others = _divided(model, optimizer)
     unfinished = path.with_name(f".{path.name}")
     try:
-        save(tensors, storage_writer=HuggingFaceStorageWriter(str(unfinished), save_distributed=True))
+        save(tensors, storage_writer=HuggingFaceStorageWriter(str(unfinished), save_distributed=True), process_group=group)
     except CheckpointException as error:
         causes = sorted({str(cause[0] if isinstance(cause, tuple) else cause) for cause in error.failures.values()})
         raise MaeError(f"cannot write {path}: {'; '.join(causes)}; make room and go on with --resume") from error

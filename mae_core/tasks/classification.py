@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mae_core.build import build_backbone, build_masker
 from mae_core.config import Config
-from mae_core.interfaces import LABEL, Batch, Losses, Mask, Masker, Sample, Task
+from mae_core.interfaces import LABEL, Batch, Devices, Losses, Mask, Masker, Sample, Task
 from mae_core.interfaces.numbers import Probability, Rate
 from mae_core.masking.sampling import Drawn, draw, take_rows, trial_masks
 from mae_core.model.backbone import Backbone
@@ -177,15 +177,19 @@ class Classification(Task[RowInputs]):
             self.model.follow(self.decay)
         self.measuring.forget()
 
-    def validate(self) -> Mapping[str, float]:
+    def validate(self, devices: Devices) -> Mapping[str, float]:
         """The loss and the accuracy, or the mean average precision, of the held-out samples."""
-        return {f"val/{name}": value for name, value in self.measuring.measure(self.model.best).items()}
+        return {f"val/{name}": value for name, value in self.measuring.measure(self.model.best, devices).items()}
 
-    def finish(self, folder: Path) -> None:
+    def finish(self, folder: Path, devices: Devices) -> None:
         """`encoder.safetensors`, of the backbone as it was trained here, the results, and a card with both."""
-        save_backbone(self.model.best.backbone, self.config, folder / "encoder.safetensors")
-        self.measuring.write(self.model.best, folder, protocol=self._protocol())
-        write_card(folder / "encoder.safetensors", self.model.best.backbone, self.config)
+        best = self.model.best
+        predicted = self.measuring.predict(best, devices)
+        if devices.is_writer:
+            save_backbone(best.backbone, self.config, folder / "encoder.safetensors")
+            if predicted is not None:
+                self.measuring.write(predicted, best, folder, protocol=self._protocol())
+            write_card(folder / "encoder.safetensors", best.backbone, self.config)
 
     def _protocol(self) -> str:
         """What this training is called."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mae_core.config import Config
 from mae_core.evaluation.predicting import Predicted, predict
+from mae_core.interfaces import Devices
 from mae_core.model.classifier import Classifier
 from mae_core.parts.soft_targets import binary_cross_entropy, cross_entropy, soft_targets
 from mae_core.runs.logs import read_metrics
@@ -33,25 +34,35 @@ class Measuring:
         """The model has changed."""
         self._predicted = None
 
-    def measure(self, model: Classifier) -> dict[str, float]:
+    def predict(self, model: Classifier, devices: Devices) -> Predicted | None:
+        """What the model, which all devices have, says of the held-out samples; None where there are none."""
+        if self._predicted is None and self._data.held_out is not None:
+            num_workers = self._config["train"]["num_workers"]
+            self._predicted = predict(
+                model, self._data.held_out, entry=self._data.entry, num_workers=num_workers, devices=devices
+            )
+            if devices.is_writer:
+                self._tell_skipped(self._predicted)
+        return self._predicted
+
+    def measure(self, model: Classifier, devices: Devices) -> dict[str, float]:
         """The loss of all views, without smoothing, and what follows from the predictions; nothing without held-out data."""
-        if self._data.held_out is None:
+        predicted = self.predict(model, devices)
+        if predicted is None:
             return {}
-        predicted = self._predict(model)
         num_views = predicted.logits.shape[1]
         targets = soft_targets(predicted.targets, len(self._data.labels.names)).repeat_interleave(num_views, dim=0)
         loss = float(ROWS[self._loss](predicted.logits.flatten(0, 1), targets).mean())
-        return {"loss": loss, **judge(self.predictions(model), self._data.labels.names).metrics}
+        return {"loss": loss, **judge(self.predictions(predicted), self._data.labels.names).metrics}
 
-    def write(self, model: Classifier, folder: Path, *, protocol: str) -> None:
-        """`results.json` in the folder of the run, where samples are held out."""
-        if self._data.held_out is None:
-            return
-        predicted, config, entry = self._predict(model), self._config, self._data.entry
+    def write(self, predicted: Predicted, model: Classifier, folder: Path, *, protocol: str) -> None:
+        """`results.json` in the folder of the run, of what the model has predicted."""
+        assert self._data.held_out is not None
+        config, entry = self._config, self._data.entry
         metrics = read_metrics(folder / "metrics.jsonl")
         write_results(
             folder,
-            self.predictions(model),
+            self.predictions(predicted),
             config=config,
             protocol=protocol,
             classes=self._data.labels.names,
@@ -67,13 +78,10 @@ class Measuring:
             draw=draw_samples(model.backbone, entry, self._data.held_out, predicted.indices),
         )
 
-    def _predict(self, model: Classifier) -> Predicted:
-        if self._predicted is None:
-            assert self._data.held_out is not None
-            num_workers = self._config["train"]["num_workers"]
-            self._predicted = predict(model, self._data.held_out, entry=self._data.entry, num_workers=num_workers)
-            self._tell_skipped(self._predicted)
-        return self._predicted
+    def predictions(self, predicted: Predicted) -> Predictions:
+        """The probabilities of the classes, averaged over the views as published."""
+        scores: Tensor = predicted.logits.softmax(dim=2) if self._loss == "cross_entropy" else predicted.logits.sigmoid()
+        return Predictions(predicted.names, predicted.targets, scores.mean(dim=1))
 
     def _tell_skipped(self, predicted: Predicted) -> None:
         """Once, and again where there are more of them."""
@@ -85,9 +93,3 @@ class Measuring:
                 f"({first.reason}); the results list them all",
                 stacklevel=2,
             )
-
-    def predictions(self, model: Classifier) -> Predictions:
-        """The probabilities of the classes, averaged over the views as published."""
-        predicted = self._predict(model)
-        scores: Tensor = predicted.logits.softmax(dim=2) if self._loss == "cross_entropy" else predicted.logits.sigmoid()
-        return Predictions(predicted.names, predicted.targets, scores.mean(dim=1))

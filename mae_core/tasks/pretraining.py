@@ -12,7 +12,7 @@ from torch import Tensor
 from mae_core.build import build_model
 from mae_core.config import Config
 from mae_core.evaluation.online_probe import OnlineProbe, ProbeSettings
-from mae_core.interfaces import Batch, Losses, MaskSets, Task
+from mae_core.interfaces import Batch, Devices, Losses, MaskSets, Task
 from mae_core.masking.sampling import Drawn, Undrawn, take_rows
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.pictures.reconstruction import has_picture
@@ -110,13 +110,15 @@ class Pretraining(Task[StepMasks]):
         """Move the teachers."""
         self.model.after_step(step, num_steps)
 
-    def validate(self) -> Mapping[str, float]:
+    def validate(self, devices: Devices) -> Mapping[str, float]:
         """The loss of what is held out, and what the backbone's features are worth."""
         settings, measured = self.config["train"], dict[str, float]()
         if self.held_out:
-            measured |= held_out_loss(self, self.held_out, seed=settings["seed"], num_workers=settings["num_workers"])
+            measured |= held_out_loss(
+                self, self.held_out, seed=settings["seed"], num_workers=settings["num_workers"], devices=devices
+            )
         if self.probe is not None:
-            measured |= self.probe.measure(self.model.backbone)
+            measured |= self.probe.measure(self.model.backbone, devices)
         return measured
 
     def write_pictures(self, folder: Path, step: int) -> None:
@@ -125,7 +127,8 @@ class Pretraining(Task[StepMasks]):
             if has_picture(self.model, entry):
                 write_picture(self.model, entry, dataset, folder, step)
 
-    def finish(self, folder: Path) -> None:
+    def finish(self, folder: Path, devices: Devices) -> None:
         """`encoder.safetensors`, and its card."""
-        save_backbone(self.model.backbone, self.config, folder / "encoder.safetensors")
-        write_card(folder / "encoder.safetensors", self.model.backbone, self.config)
+        if devices.is_writer:
+            save_backbone(self.model.backbone, self.config, folder / "encoder.safetensors")
+            write_card(folder / "encoder.safetensors", self.model.backbone, self.config)

@@ -29,7 +29,7 @@ from mae_core.training.settings import TrainSettings
 from mae_registry import ConfigError
 
 PATIENCE = timedelta(hours=1)
-"""How long a device waits for another one that lives, such as the first, which alone validates and writes."""
+"""How long a device waits for another one that lives, such as the first, which alone writes."""
 
 
 class Autocast(MixedPrecision):

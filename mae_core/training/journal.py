@@ -8,9 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from mae_core.interfaces import Decided
 from mae_core.runs.logs import BadSampleLog, MetricLog
 from mae_core.training.interrupts import Interrupts
-from mae_core.training.world import Decided
 
 MIN_BAD_SAMPLES = 10
 """Unreadable samples before their share is looked at: one among the first few is no share."""

@@ -41,8 +41,8 @@ def train(
     with contextlib.ExitStack() as held:
         if resume:
             world.first(lambda: _take_up(held, folder))
-            checkpoint = _newest(config, folder)
-            trainer = Trainer(task, config, folder, world=world, checkpoint=checkpoint)
+            # the checkpoint has no name here, so that its memory is free while the run goes on
+            trainer = Trainer(task, config, folder, world=world, checkpoint=_newest(config, folder))
             world.first(lambda: write_config(folder, config))
         else:
             trainer = Trainer(task, config, folder, world=world)

@@ -3,11 +3,13 @@
 import contextlib
 import time
 from collections.abc import Generator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.tensor import DTensor
 
 from mae_core.config import Config
@@ -25,11 +27,15 @@ CHECKPOINT_SECONDS = 600
 
 
 class Saver:
-    """Saves and restores a training. All processes call its methods, and one of them writes."""
+    """Saves and restores a training. All processes call its methods, and one of them writes.
+
+    A checkpoint is copied while the training waits, and written by another thread while it goes on.
+    """
 
     def __init__(self, task: Task[Any], config: Config, folder: Path, *, plan: Plan, world: World) -> None:
         self._task, self._config, self._folder, self._plan, self._world = task, config, folder, plan, world
         self._steps_saved, self._last_save = -1, time.monotonic()
+        self._writing: Future[None] | None = None
 
     def restore_model(self, checkpoint: Checkpoint) -> None:
         """Load the weights. Raises ConfigError for a run of other data."""
@@ -48,14 +54,23 @@ class Saver:
         self._world.fabric.strategy.precision.load_state_dict(checkpoint.training["precision"])
 
     def is_due(self, step: int) -> bool:
-        """Whether a checkpoint is to be written when step `step` (from 1) has been taken."""
+        """Whether a checkpoint is to be written when step `step` (from 1) has been taken.
+
+        So it is where the last one could not be written: then `save` says so, on all devices at the same point of a run.
+        """
+        if self._writing is not None and self._writing.done() and self._writing.exception() is not None:
+            return True
         steps = self._config["train"]["checkpoint_steps"]
         if steps == "auto":
             return time.monotonic() - self._last_save > CHECKPOINT_SECONDS
         return step % steps == 0
 
-    def save(self, step: int, optimizer: torch.optim.Optimizer, *, device_batch: Mapping[str, int]) -> Path:
-        """Write a checkpoint of after step `step`."""
+    def save(self, step: int, optimizer: torch.optim.Optimizer, *, device_batch: Mapping[str, int]) -> None:
+        """Begin to write a checkpoint of after step `step`. Raises MaeError where the one before cannot be written."""
+        self.finish()
+        self._steps_saved, self._last_save = step, time.monotonic()
+        if not self._world.is_writer and not self._is_shared():
+            return
         training = {
             "optimizer": optimizer.state_dict(),
             "precision": self._world.fabric.strategy.precision.state_dict(),
@@ -63,13 +78,23 @@ class Saver:
             "device_batch_size": dict(device_batch),
             "devices": self._world.size,
         }
-        checkpoint = Checkpoint(
-            step, self._config.to_yaml(), self._task.model.state_dict(), training, plugin_versions(self._config)
+        state = BlockingAsyncStager().stage({"model": self._task.model.state_dict(), "training": training})
+        thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing = thread.submit(
+            save_checkpoint,
+            self._folder,
+            Checkpoint(step, self._config.to_yaml(), state["model"], state["training"], plugin_versions(self._config)),
+            keep=self._config["train"]["keep_checkpoints"],
+            is_writer=self._world.is_writer,
+            group=self._world.aside if self._is_shared() else None,
         )
-        keep = self._config["train"]["keep_checkpoints"]
-        path = save_checkpoint(self._folder, checkpoint, keep=keep, is_writer=self._world.is_writer)
-        self._steps_saved, self._last_save = step, time.monotonic()
-        return path
+        thread.shutdown(wait=False)  # it ends with what it writes
+
+    def finish(self) -> None:
+        """Wait until what is being written is on disk. Raises MaeError where it cannot be written."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def save_finite(self, step: int, optimizer: torch.optim.Optimizer, *, device_batch: Mapping[str, int]) -> str:
         """Keep what was learned before a step that ends the run, unless it is worth nothing. The end of a message on it."""
@@ -77,7 +102,8 @@ class Saver:
             return ""
         is_finite = all(self._world.gather([_is_finite(self._task.model)]))
         if is_finite and step > self._steps_saved:
-            return f". The weights from before it are in {self.save(step, optimizer, device_batch=device_batch)}"
+            self.save(step, optimizer, device_batch=device_batch)
+        self.finish()
         newest = next(iter(list_checkpoints(self._folder)), None)
         if is_finite:
             return f". The weights from before it are in {newest}"
@@ -85,20 +111,26 @@ class Saver:
 
     @contextlib.contextmanager
     def whole_model(self) -> Generator[None]:
-        """The task's model as one device can use it alone, in the process that writes."""
-        shared = self._task.model
-        if not is_shared(dict(shared.named_parameters())):
+        """The task's model as one device can use it alone, in every process."""
+        if not self._is_shared():
             yield
             return
-        state = {name: _whole(tensor) for name, tensor in shared.state_dict().items()}
+        shared = self._task.model
         try:
-            if self._world.is_writer:
-                self._task.build_model(fresh=False)
-                self._task.model.load_state_dict(state)
-                self._task.model.to(self._world.fabric.device)
+            self._build_whole(shared)
             yield
         finally:
             self._task.model = shared
+
+    def _is_shared(self) -> bool:
+        return is_shared(dict(self._task.model.named_parameters()))
+
+    def _build_whole(self, shared: nn.Module) -> None:
+        """Put all weights together in a model of their own."""
+        whole = {name: _whole(tensor) for name, tensor in shared.state_dict().items()}
+        self._task.build_model(fresh=False)
+        self._task.model.load_state_dict(whole)
+        self._task.model.to(self._world.fabric.device)
 
     def write_facts(self, status: str, *, device_batch: Mapping[str, int]) -> None:
         """What the report tells of the run beside its curves."""
@@ -123,6 +155,8 @@ class Saver:
 
     def tell_the_end(self, error: BaseException, *, device_batch: Mapping[str, int]) -> None:
         """Write into the folder of the run, as far as that is still possible; the error that ends the run comes first."""
+        with contextlib.suppress(MaeError, OSError):
+            self.finish()
         why = str(error) if isinstance(error, MaeError) else f"{type(error).__name__}: {error}"
         with contextlib.suppress(MaeError, OSError):
             self.write_facts(f"stopped: {why}", device_batch=device_batch)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from mae_core.interfaces import Batch, Losses, Schedule, Task
+from mae_core.interfaces import Batch, Decided, Losses, Schedule, Task
 from mae_core.training.fabric import Fabric
-from mae_core.training.world import Decided, Decision
+from mae_core.training.world import Decision
 
 MIN_SCALE = 1.0
 """In fp16, steps whose gradients overflow are skipped while the loss is scaled up. Below this, the gradients are at fault."""

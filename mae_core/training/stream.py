@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, Literal, TypeVar
@@ -155,9 +155,14 @@ def make_loader(
     pin_memory: bool,
     join: Callable[[list[T]], Joined] = collate,
 ) -> Loader[Joined]:
-    """What `join` makes of the samples of each of `batches`, in their order. Touches no global generator."""
+    """What `join` makes of the samples of each of `batches`, in their order. Touches no global generator.
+
+    Where there are few batches, there are no more workers than that.
+    """
     if num_workers == "auto":
         num_workers = min(12, max(1, _count_cores() - 1))
+    if isinstance(batches, Sized):
+        num_workers = min(num_workers, len(batches))
     unloaded = Unloaded(batches)
     loader: DataLoader[Any] = DataLoader(
         samples,

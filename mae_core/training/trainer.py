@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mae_core.config import Config
 from mae_core.files import write_atomically
-from mae_core.interfaces import Losses, Task
+from mae_core.interfaces import Decided, Losses, Task
 from mae_core.masking.sampling import derive_seed
 from mae_core.registry import build_component
 from mae_core.runs.checkpoint import Checkpoint
@@ -30,7 +30,7 @@ from mae_core.training.settings import TrainSettings
 from mae_core.training.step import NonFiniteStep, Scheduled, train_step
 from mae_core.training.stream import Samples, make_loader, running
 from mae_core.training.validation import evenly_spaced, undisturbed
-from mae_core.training.world import Decided, Decision, World
+from mae_core.training.world import Decision, World
 from mae_registry import MaeError, cause_of
 
 
@@ -94,8 +94,7 @@ class Trainer:
                 ) from error
             raise
         with self._measuring():
-            if self.world.is_writer:
-                self.task.finish(self.folder)
+            self.task.finish(self.folder, self.world)
         self._saver.write_facts("finished", device_batch=self.device_batch)
         self._saver.write_report()
 
@@ -135,8 +134,10 @@ class Trainer:
                 if self.steps_done in picture_steps:
                     self._write_pictures(journal)
                 if decision.signal and self.steps_done < num_steps:
+                    self._saver.finish()
                     text = f"interrupted after step {self.steps_done} of {num_steps}; saved in {self.folder}"
                     raise Interrupted(text, signal=decision.signal)
+        self._saver.finish()
         journal.sum_up()
 
     def _take_step(self, session: _Session) -> Decision:
@@ -157,19 +158,19 @@ class Trainer:
 
     @contextlib.contextmanager
     def _measuring(self) -> Generator[None]:
-        """What `Task.validate` and `Task.finish` are called in, by the process that writes."""
+        """What `Task.validate` and `Task.finish` are called in."""
+        self.world.agree_on_buffers(self.task.model)
         with self._saver.whole_model(), undisturbed(self.task.model), self.fabric.autocast():
             yield
 
     def _validate(self, journal: Journal) -> Mapping[str, float]:
-        """The task's numbers of held-out data, where these are due. Other processes wait at the next step."""
-        measured: Mapping[str, float] = {}
+        """The task's numbers of held-out data, where these are due."""
         if self.steps_done not in self._validation_steps:
-            return measured
+            return {}
+        self._saver.finish()  # workers that read held-out data are not begun while another thread is at work
         try:
             with self._measuring():
-                if self.world.is_writer:
-                    measured = self.task.validate()
+                measured = self.task.validate(self.world)
         except MaeError as error:
             raise MaeError(f"validation after step {self.steps_done}: {error}{self._save_finite(error)}") from error
         if measured:
@@ -233,7 +234,8 @@ class Trainer:
         )
 
     def _write_pictures(self, journal: Journal) -> None:
-        """A picture is no reason to end a run."""
+        """A picture is no reason to end a run, nor to lose a checkpoint."""
+        self._saver.finish()
         with self._saver.whole_model():
             if self.world.is_writer:
                 try:
@@ -243,12 +245,14 @@ class Trainer:
         self._saver.write_report()
 
     def _save(self) -> None:
+        self.world.agree_on_buffers(self.task.model)
         self._saver.save(self.steps_done, self.optimizer.optimizer, device_batch=self.device_batch)
 
     def _save_finite(self, error: MaeError) -> str:
         """Keep what was learned before `error`, where all processes meet it. The end of a message on it."""
         if self.world.size > 1 and not isinstance(error, Decided):
             return ""
+        self.world.agree_on_buffers(self.task.model)
         return self._saver.save_finite(self.steps_done, self.optimizer.optimizer, device_batch=self.device_batch)
 
     def _chosen_before(self, checkpoint: Checkpoint | None) -> Mapping[str, int] | None:

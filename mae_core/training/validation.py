@@ -21,7 +21,7 @@ def undisturbed(model: nn.Module) -> Generator[None]:
     modes = [(module, module.training) for module in model.modules()]
     python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng(), torch.no_grad():
+        with torch.random.fork_rng(_gpus(model)), torch.no_grad():
             model.eval()
             yield
     finally:
@@ -29,3 +29,8 @@ def undisturbed(model: nn.Module) -> Generator[None]:
             module.training = mode
         random.setstate(python_state)
         np.random.set_state(numpy_state)
+
+
+def _gpus(model: nn.Module) -> set[torch.device]:
+    """Those that the model is on, which are all that this process uses."""
+    return {parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"}

@@ -3,23 +3,20 @@
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from functools import cached_property
+from typing import Any, Self, TypeVar, cast
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 from mae_core.interfaces import Losses
-from mae_core.training.devices import make_fabric
+from mae_core.training.devices import PATIENCE, make_fabric
 from mae_core.training.fabric import Fabric
 from mae_core.training.settings import TrainSettings
 from mae_core.training.watch import Watch
 from mae_registry import ConfigError, MaeError
 
 T = TypeVar("T")
-
-
-class Decided(MaeError):
-    """What ends a run by a decision: all devices raise it at the same point of a step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +42,7 @@ class Decision:
 
 
 class World:
-    """All devices of a run, seen from one of them, each of which has a process.
-
-    Except for `share`, every method is called in all processes at the same point of a run.
-    """
+    """The `Devices` of a run. Except for `share` and `part`, every method is called in all processes at the same point."""
 
     def __init__(self, fabric: Fabric) -> None:
         self.fabric = fabric
@@ -66,6 +60,11 @@ class World:
     def is_writer(self) -> bool:
         """Whether this is the process that writes to the run's folder, and speaks to whoever watches."""
         return self.rank == 0
+
+    @cached_property
+    def aside(self) -> distributed.ProcessGroup:
+        """All processes, for what another thread of each tells the others while the training goes on."""
+        return cast(distributed.ProcessGroup, distributed.new_group(backend="gloo", timeout=PATIENCE))
 
     @contextmanager
     def together(self) -> Generator[None]:
@@ -86,9 +85,17 @@ class World:
         if rest or num_groups < self.size:
             kind = "samples" if group == 1 else f"groups of {group} samples, which the task takes together,"
             raise ConfigError(f"train.batch_size={total} cannot be divided into {kind} for each of {self.size} devices")
-        each, rest = divmod(num_groups, self.size)
+        own = self._slice(num_groups)
+        return range(own.start * group, own.stop * group)
+
+    def part(self, items: Sequence[T]) -> Sequence[T]:
+        """This device's items: a slice, as long for each as there can be; empty where there are fewer items than devices."""
+        return items[self._slice(len(items))]
+
+    def _slice(self, total: int) -> slice:
+        each, rest = divmod(total, self.size)
         first = self.rank * each + min(self.rank, rest)
-        return range(first * group, (first + each + (self.rank < rest)) * group)
+        return slice(first, first + each + (self.rank < rest))
 
     def first(self, make: Callable[[], T]) -> T:
         """What the writer makes, in all processes; an error of it, too."""
@@ -103,6 +110,16 @@ class World:
         if error is not None:
             raise error
         return made  # pyright: ignore[reportReturnType] - there is no error, so it was made
+
+    def agree_on_buffers(self, model: nn.Module) -> None:
+        """Give all devices the first one's buffers, such as the statistics that a BatchNorm gathers on each device alone."""
+        if self.size == 1:
+            return
+        saved = model.state_dict().keys()
+        buffers = {name: buffer for name, buffer in model.named_buffers() if name in saved}
+        of_first = self.first(lambda: {name: buffer.cpu() for name, buffer in buffers.items()})
+        for name, buffer in buffers.items():
+            buffer.copy_(of_first[name])
 
     def smallest(self, number: int) -> int:
         """The smallest of all devices' numbers."""
@@ -137,7 +154,7 @@ class World:
         )
 
     def gather(self, items: Sequence[T]) -> list[T]:
-        """The values of all devices, in the order of the effective batch."""
+        """The items of all devices in the devices' order, in every process."""
         if self.size == 1:
             return list(items)
         gathered: list[Any] = [None] * self.size

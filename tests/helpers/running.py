@@ -65,10 +65,12 @@ def first_step(config, folder):
 
 
 def assert_same_gradients(step, expected):
-    """Two results of `first_step`, but for rounding."""
+    """Two results of `first_step`, but for rounding; what was measured after the step, too."""
     (gradients, logged), (whole_ones, entry) = step, expected
     assert logged["loss"] == pytest.approx(entry["loss"], rel=1e-6)
     assert logged["grad_norm"] == pytest.approx(entry["grad_norm"], rel=1e-5)
+    found, held_out = ({name: each[name] for name in each if name.startswith("val/")} for each in (logged, entry))
+    assert found == pytest.approx(held_out, rel=1e-5)
     assert gradients.keys() == whole_ones.keys()
     for name, gradient in gradients.items():
         torch.testing.assert_close(

@@ -11,6 +11,7 @@ from tones import register_tones
 
 import mae_core
 from mae_core import load_config
+from mae_core.interfaces import ALONE
 from mae_core.runs.checkpoint import list_checkpoints, load_checkpoint
 from mae_core.runs.logs import read_metrics
 from mae_core.runs.results import read_results
@@ -90,7 +91,7 @@ def test_probabilities_of_several_views_are_averaged(tiny_recipe, tmp_path):
     with torch.no_grad():
         scores = [task.model({"image": x}).softmax(1).mean(0) for x in views]
     with pytest.warns(UserWarning, match="cannot be read"):
-        predictions = task.measuring.predictions(task.model)
+        predictions = task.measuring.predictions(task.measuring.predict(task.model, ALONE))
     assert predictions.scores.shape == (23, 3)
     torch.testing.assert_close(predictions.scores, torch.stack(scores))
 
@@ -150,9 +151,9 @@ def test_the_average_is_what_is_measured_and_kept(tiny_recipe, tmp_path):
     task = restored(config, tmp_path / "run")
     last = read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]
     task.model.eval()
-    assert task.measuring.measure(task.model.average)["loss"] == pytest.approx(last["val/loss"], rel=1e-6)
+    assert task.measuring.measure(task.model.average, ALONE)["loss"] == pytest.approx(last["val/loss"], rel=1e-6)
     task.measuring.forget()
-    assert task.measuring.measure(task.model)["loss"] != pytest.approx(last["val/loss"], rel=1e-6)
+    assert task.measuring.measure(task.model, ALONE)["loss"] != pytest.approx(last["val/loss"], rel=1e-6)
 
 
 def test_samples_with_several_labels(tiny_recipe, tmp_path):

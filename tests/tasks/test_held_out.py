@@ -10,7 +10,7 @@ from tones import Tones, register_tones
 from mae_core import Config, load_config
 from mae_core.evaluation import online_probe
 from mae_core.evaluation.online_probe import OnlineProbe, ProbeSettings
-from mae_core.interfaces import Draws, Sample
+from mae_core.interfaces import ALONE, Draws, Sample
 from mae_core.runs.checkpoint import list_checkpoints, load_checkpoint
 from mae_core.runs.logs import read_metrics
 from mae_core.tasks.held_out import held_out_loss
@@ -85,9 +85,9 @@ def test_the_loss_of_held_out_samples_is_measured_alike_at_every_validation(tiny
 def test_it_is_the_mean_loss_of_the_samples_under_masks_that_stay(tiny_recipe, monkeypatch):
     task = task_of(config_of(tiny_recipe, "task.held_out=0.25"))
     with undisturbed(task.model):
-        whole = held_out_loss(task, task.held_out, seed=3, num_workers=0)
-        assert held_out_loss(task, task.held_out, seed=3, num_workers=2) == whole
-        assert held_out_loss(task, task.held_out, seed=4, num_workers=0) != whole
+        whole = held_out_loss(task, task.held_out, seed=3, num_workers=0, devices=ALONE)
+        assert held_out_loss(task, task.held_out, seed=3, num_workers=2, devices=ALONE) == whole
+        assert held_out_loss(task, task.held_out, seed=4, num_workers=0, devices=ALONE) != whole
     seen = []
 
     def forward(batch, *, masks, weights):
@@ -97,8 +97,8 @@ def test_it_is_the_mean_loss_of_the_samples_under_masks_that_stay(tiny_recipe, m
 
     model, task.model.forward = task.model.forward, forward  # type: ignore[method-assign]
     with undisturbed(task.model):
-        assert held_out_loss(task, task.held_out, seed=3, num_workers=0) == pytest.approx(whole)
-        held_out_loss(task, task.held_out, seed=3, num_workers=0)
+        assert held_out_loss(task, task.held_out, seed=3, num_workers=0, devices=ALONE) == pytest.approx(whole)
+        held_out_loss(task, task.held_out, seed=3, num_workers=0, devices=ALONE)
     assert torch.equal(seen[0], seen[1])
 
 
@@ -139,7 +139,7 @@ def test_samples_of_a_probe_are_read_once_where_they_fit_into_memory(tiny_recipe
     config = config_of(tiny_recipe)
     probe = OnlineProbe(config, ProbeSettings(data={"name": "tones", "bad": [1, 2]}, num_samples=20), num_trained=1)
     backbone = task_of(config).model.backbone
-    found = probe.measure(backbone)
+    found = probe.measure(backbone, ALONE)
 
     def refuse(index: int) -> Sample:
         raise AssertionError("read again")
@@ -147,10 +147,10 @@ def test_samples_of_a_probe_are_read_once_where_they_fit_into_memory(tiny_recipe
     dataset = probe._train._dataset
     monkeypatch.setattr(dataset, "read", refuse)
     if limit:
-        assert probe.measure(backbone) == found
+        assert probe.measure(backbone, ALONE) == found
     else:
         with pytest.raises(MaeError, match="read again"):
-            probe.measure(backbone)
+            probe.measure(backbone, ALONE)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_workers_are_divided_among_the_processes_of_a_machine(monkeypatch):
     counts = []
     for num_local in (1, 4, 32):
         monkeypatch.setattr("mae_core.training.stream.place", lambda num=num_local: Place(0, num, num, by="torchrun"))
-        counts.append(make_loader(Samples({}, 0), [], num_workers="auto", pin_memory=False).torch.num_workers)
+        counts.append(make_loader(Samples({}, 0), [[]] * 99, num_workers="auto", pin_memory=False).torch.num_workers)
     assert counts == [12, 3, 1]
 
 

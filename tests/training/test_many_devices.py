@@ -77,7 +77,7 @@ def test_masks(tiny_recipe, tmp_path, masker):
 
 
 CLASSIFICATION = {
-    "mixed": "{name: classify, mix: {mode: batch}, smoothing: 0.1, erase: 0.5, average: 0.9}",
+    "mixed": "{name: classify, mix: {mode: batch}, smoothing: 0.1, erase: 0.5, average: 0.9, validation: {}}",
     "mixed in pairs": "{name: classify, mix: {mode: pair}}",
     "part of the encoder": "{name: classify, tuned: 1}",
 }

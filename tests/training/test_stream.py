@@ -32,6 +32,12 @@ def load_all(dataset, *, num_workers):
         return list(batches)
 
 
+def test_a_process_with_little_to_load_starts_no_idle_workers():
+    samples = Samples({"image": Source({"image": Tones(SHAPE)})}, 0)
+    loaders = [make_loader(samples, [[]] * size, num_workers=2, pin_memory=False) for size in (0, 1, 9)]
+    assert [loader.torch.num_workers for loader in loaders] == [0, 1, 2]
+
+
 @pytest.mark.parametrize("num_views", [1, 3])
 def test_extras_come_with_their_samples_through_workers(num_views):
     dataset = Tones(SHAPE, num_views=num_views)

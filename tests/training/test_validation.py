@@ -20,7 +20,7 @@ def weights(folder):
     return load_checkpoint(list_checkpoints(folder)[0]).model
 
 
-def measure_carelessly(self):
+def measure_carelessly(self, devices):
     """As a task might that does not know the rules: it uses every global generator, and leaves modes as they come."""
     assert not torch.is_grad_enabled()
     assert not any(module.training for module in self.model.backbone.modules())
@@ -59,7 +59,7 @@ def test_an_interrupted_and_resumed_run_measures_the_same(tiny_recipe, tmp_path,
 
 
 def test_what_a_validation_finds_wrong_ends_the_run_and_loses_nothing(tiny_recipe, tmp_path, monkeypatch):
-    def fail(self):
+    def fail(self, devices):
         raise MaeError("the held-out data have gone")
 
     monkeypatch.setattr(Pretraining, "validate", fail)
