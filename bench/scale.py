@@ -189,28 +189,30 @@ def memory() -> list[str]:
 
 def checkpoints() -> list[str]:
     """Time and bytes of checkpoints, and failures."""
-    rows = [["GPUs", "written by one process (`ddp`)", "by all (`fsdp`)", "read by all to resume", "failures a day"]]
+    rows = [["GPUs", "copied, then written by one process (`ddp`)", "by all (`fsdp`)", "read by all to resume", "failures a day"]]
     state = PHOTOS.state
     for gpus in GPUS:
-        together = state / min(assumed.STORAGE, gpus * assumed.WRITING)
+        alone = f"{state / assumed.COPYING:.1f} s, {state / assumed.WRITING:.1f} s"
+        written = state / min(assumed.STORAGE, gpus * assumed.WRITING)
+        together = f"{state / gpus / assumed.COPYING:.2f} s, {written:.2f} s"
         reading = f"{amount(gpus * state)} in {gpus * state / assumed.STORAGE:.1f} s"
-        written = f"{state / assumed.WRITING:.1f} s"
-        rows.append([f"{gpus:,}", written, f"{together:.2f} s", reading, f"{86400 / between_failures(gpus):.2f}"])
+        rows.append([f"{gpus:,}", alone, together, reading, f"{86400 / between_failures(gpus):.2f}"])
     return table(*rows)
 
 
 def failures() -> list[str]:
     """Goodput, simulated."""
-    auto, shown, write = assumed.AUTO, (1, assumed.AUTO, 80, 320), PHOTOS.state / assumed.WRITING
+    auto, shown = assumed.AUTO, (1, assumed.AUTO, 80, 320)
+    wait, write = PHOTOS.state / assumed.COPYING, PHOTOS.state / assumed.WRITING
     header = ["GPUs", *(f"every {minutes} min" for minutes in shown), "best of those tried", "Young and Daly"]
     rows = [[*header, f"every {auto} min, restarted by hand"]]
     for gpus in GPUS:
         mean, restart = between_failures(gpus), assumed.RESTART + gpus * PHOTOS.state / assumed.STORAGE
-        found = {m: goodput(60 * m, write=write, restart=restart, mean=mean) for m in assumed.INTERVALS}
+        found = {m: goodput(60 * m, wait=wait, write=write, restart=restart, mean=mean) for m in assumed.INTERVALS}
         best = max(found, key=lambda minutes: found[minutes])
-        by_hand = goodput(60 * auto, write=write, restart=assumed.BY_HAND, mean=mean)
+        by_hand = goodput(60 * auto, wait=wait, write=write, restart=assumed.BY_HAND, mean=mean)
         shares = [percent(found[minutes], 2) for minutes in shown]
-        estimate = f"{young_daly(write, mean) / 60:.0f} min"
+        estimate = f"{young_daly(wait, mean) / 60:.0f} min"
         rows.append([f"{gpus:,}", *shares, f"{best} min: {percent(found[best], 2)}", estimate, percent(by_hand, 1)])
     return table(*rows)
 

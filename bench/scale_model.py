@@ -20,6 +20,8 @@ NETWORK = 400e9
 """Bytes a second between machines: an adapter of 400 Gbit/s for each GPU."""
 STORAGE, WRITING = 100e9, 1e9
 """Bytes a second of the shared storage, for all machines together; and of one process that writes there."""
+COPYING = 2e9
+"""Bytes a second that a GPU copies into ordinary memory, for which the training waits."""
 S3 = 5500
 """Reads a second that S3 promises at least for one prefix, which a folder of shards is."""
 SOCKETS = 1024
@@ -156,20 +158,21 @@ def between_failures(gpus: int) -> float:
     return GPU_HOURS * 3600 / gpus
 
 
-def young_daly(write: float, mean: float) -> float:
+def young_daly(wait: float, mean: float) -> float:
     """The interval, in seconds, that loses least, as Young and Daly estimate it."""
-    return math.sqrt(2 * write * mean)
+    return math.sqrt(2 * wait * mean)
 
 
-def goodput(interval: float, *, write: float, restart: float, mean: float) -> float:
+def goodput(interval: float, *, wait: float, write: float, restart: float, mean: float) -> float:
     """The share of time that goes into steps that count, simulated with the same failures for every interval.
 
-    After a failure the run restarts, goes on from its last complete checkpoint, and loses what came after it.
+    The training waits while a checkpoint is copied, and goes on while it is written. After a failure the run restarts, goes on
+    from its last complete checkpoint, and loses what came after it.
     """
     failures = random.Random(SEED)
     useful = total = 0.0
     for _ in range(NUM_FAILURES):
         lived = failures.expovariate(1 / mean)
         total += lived
-        useful += interval * max(0, (lived - restart) // (interval + write))
+        useful += interval * max(0, (lived - restart - write) // (interval + wait))
     return useful / total

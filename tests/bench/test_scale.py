@@ -32,16 +32,19 @@ def scale(monkeypatch):
 @pytest.mark.parametrize("gpus", [64, 1024])
 def test_simulated_failures_cost_what_the_formula_says(scale, gpus, minutes):
     """Failures of exponential distances: of a run that has restarted, so many checkpoints are complete on average."""
-    interval, write, restart, mean = 60 * minutes, 4.0, 300.0, scale.between_failures(gpus)
-    expected = interval / mean * math.exp(-restart / mean) / math.expm1((interval + write) / mean)
-    assert scale.goodput(interval, write=write, restart=restart, mean=mean) == pytest.approx(expected, rel=0.005)
+    interval, wait, write, restart, mean = 60 * minutes, 2.0, 4.0, 300.0, scale.between_failures(gpus)
+    expected = interval / mean * math.exp(-(restart + write) / mean) / math.expm1((interval + wait) / mean)
+    found = scale.goodput(interval, wait=wait, write=write, restart=restart, mean=mean)
+    assert found == pytest.approx(expected, rel=0.005)
 
 
 def test_the_best_interval_is_the_one_of_young_and_daly(scale):
-    write, mean = 4.0, scale.between_failures(1024)
-    found = {minutes: scale.goodput(60 * minutes, write=write, restart=300.0, mean=mean) for minutes in scale.INTERVALS}
+    wait, mean = 4.0, scale.between_failures(1024)
+    found = {
+        minutes: scale.goodput(60 * minutes, wait=wait, write=8.0, restart=300.0, mean=mean) for minutes in scale.INTERVALS
+    }
     best = max(found, key=found.__getitem__)
-    assert 0.5 < 60 * best / scale.young_daly(write, mean) < 2
+    assert 0.5 < 60 * best / scale.young_daly(wait, mean) < 2
 
 
 def test_the_code_is_as_it_is_assumed(scale):
