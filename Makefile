@@ -4,6 +4,7 @@
 #   make demo-video, make demo-audio    the same for clips and sounds that it makes up
 #   make test    run every test
 #   make oldest-test    convert weights from and to the oldest transformers that is allowed
+#   make s3-test    read and write shards in a bucket of an S3 server on this machine
 #   make wheels-test    build the wheels and try them outside of the checkout
 #   make docs    build the documentation into site/
 #   make doc-tables    write the tables in docs/ again that are made from the code and the recipes
@@ -18,7 +19,7 @@ BIN := .venv/bin
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 SOURCES := mae_core registry plugins tests bench docs/hooks.py docs/tables.py docs/mask_pictures.py docs/architecture_picture.py docs/examples .ci
 
-.PHONY: demo demo-video demo-audio test oldest-test wheels-test docs doc-tables mask-pictures architecture-picture bench check fix clean
+.PHONY: demo demo-video demo-audio test oldest-test s3-test wheels-test docs doc-tables mask-pictures architecture-picture bench check fix clean
 
 demo: .venv/installed
 	$(BIN)/mae pretrain demo/image
@@ -32,6 +33,11 @@ test: .venv/installed-for-tests
 oldest-test: .venv/installed-for-tests
 	$(BIN)/python -m pip install --quiet --upgrade --target .venv/oldest transformers==5.0.0
 	PYTHONPATH=.venv/oldest $(BIN)/python -m pytest plugins/*/tests/test_hugging_face*.py tests/runs/test_convert.py
+
+# In a folder of their own, since botocore needs an older python-dateutil than constraints.txt has.
+s3-test: .venv/installed-for-tests
+	$(BIN)/python -m pip install --quiet --upgrade --target .venv/s3 'moto[server]==5.2.5' s3fs==2026.9.0 aiobotocore==3.10.0
+	PYTHONPATH=.venv/s3 $(BIN)/python -m pytest tests/cli/test_s3.py
 
 wheels-test: .venv/installed-for-tests
 	$(BIN)/python -m pytest .ci/test_wheels.py

@@ -189,7 +189,9 @@ def memory() -> list[str]:
 
 def checkpoints() -> list[str]:
     """Time and bytes of checkpoints, and failures."""
-    rows = [["GPUs", "copied, then written by one process (`ddp`)", "by all (`fsdp`)", "read by all to resume", "failures a day"]]
+    rows = [
+        ["GPUs", "copied, then written by one process (`ddp`)", "by all (`fsdp`)", "read by all to resume", "failures a day"]
+    ]
     state = PHOTOS.state
     for gpus in GPUS:
         alone = f"{state / assumed.COPYING:.1f} s, {state / assumed.WRITING:.1f} s"

@@ -1,18 +1,19 @@
-"""Video files -> clips of 16 frames, one core: `video_folder` and shards beside decord used plainly.
+"""Video files -> clips of 16 frames, one core: `video_folder`, by each reader, and shards beside decord used plainly.
 
     python bench/video_loading.py FOLDER [--clips 40] [--rounds 3] [--size 224]
 
 The peer opens a file with decord, reads 16 frames 4 apart from a random place, and crops and resizes each with Pillow, as the
 published pipeline of VideoMAE does; one more row is its decoding alone. `video_folder` takes the same frames of the same files.
-Files that cannot be read are left out. Rounds alternate, and medians of processor time are compared, so that a busy machine
-matters little.
+Files that one of the installed readers cannot read are left out. Rounds alternate, and medians of processor time are compared,
+so that a busy machine matters little.
 """
 
 import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from random import Random
 
 import decord
@@ -26,6 +27,7 @@ from mae_core.data.shard_writer import open_output
 from mae_core.data.stores import Selection
 from mae_core.interfaces import BadSample
 from mae_video.datasets import MULTI_SCALE, VideoFolder
+from mae_video.reading import MODULES
 
 NUM_FRAMES, STRIDE = 16, 4
 PEER = "decord and Pillow"
@@ -40,8 +42,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     shape = 3, NUM_FRAMES, options.size, options.size
-    folder = VideoFolder(shape, root=options.folder, stride=STRIDE)
-    chosen = [index for index in range(len(folder)) if is_readable(folder, index)]
+    readers = [name for name, module in MODULES.items() if find_spec(module)]
+    folders = {name: VideoFolder(shape, root=options.folder, stride=STRIDE, reader=name) for name in readers}
+    folder = folders[readers[0]]
+    chosen = [index for index in range(len(folder)) if all(is_readable(other, index) for other in folders.values())]
     print(f"{len(chosen)} of {len(folder)} files can be read")
     paths = [folder.describe(index) for index in chosen]
     with tempfile.TemporaryDirectory() as temporary:
@@ -50,10 +54,14 @@ def main() -> None:
         variants: dict[str, Callable[[int], object]] = {
             PEER: lambda index: load_plainly(paths[index], options.size, Random(index)),
             "decord alone, no crops": lambda index: decode_plainly(paths[index], Random(index)),
-            "video_folder": lambda index: folder.load(chosen[index], random=Random(index)),
-            "shards": lambda index: shards.load(index, random=Random(index)),
+            **{f"video_folder, {name}": reads(other, chosen) for name, other in folders.items()},
+            f"shards, {readers[0]}": lambda index: shards.load(index, random=Random(index)),
         }
         compare(variants, len(chosen), options.clips, options.rounds)
+
+
+def reads(folder: VideoFolder, chosen: Sequence[int]) -> Callable[[int], object]:
+    return lambda index: folder.load(chosen[index], random=Random(index))
 
 
 def is_readable(folder: VideoFolder, index: int) -> bool:

@@ -3,7 +3,6 @@
 import functools
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -98,18 +97,23 @@ def make(
 
 @app.command()
 def index(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of .tar files, as webdataset reads them.")],
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="A folder of .tar files, as webdataset reads them.")],
     modality: Annotated[str, typer.Option("--modality", help="The modality of the files that are the samples.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the index that is there.")] = False,
 ) -> None:
     """Index tar archives that others made, which stay as they are."""
     from mae_core.build import modality as find_modality
     from mae_core.data.index_shards import index_shards
+    from mae_core.data.shard_store import is_address
 
+    if is_address(folder):
+        raise MaeError(
+            f"{folder}: archives are indexed on this machine; index them there, and copy them to the address after that"
+        )
     with progress_bar("reading") as progress:
-        place = os.path.abspath(folder.expanduser())
+        place = os.path.abspath(os.path.expanduser(folder))
         manifest = index_shards(place, suffixes=find_modality(modality).file_suffixes, overwrite=overwrite, progress=progress)
-    _report(str(folder), manifest)
+    _report(folder, manifest)
 
 
 @app.command()

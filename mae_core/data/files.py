@@ -1,5 +1,6 @@
 """One file of data, before anything reads it: a path, or what a store holds of it."""
 
+import errno
 import io
 import os
 import stat
@@ -77,4 +78,8 @@ def one_line(error: BaseException) -> str:
 
 def reason(error: BaseException) -> str:
     """Why something could not be read or written, on one line."""
-    return (error.strerror if isinstance(error, OSError) else None) or one_line(error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, FileNotFoundError):  # clients of other storage say its name alone
+        return os.strerror(errno.ENOENT)
+    return one_line(error)

@@ -16,12 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_core.data.files import reason
-from mae_registry import ConfigError
+from mae_registry import ConfigError, MaeError
 
 MAX_OPEN = 64
 """Files that a process keeps open at once."""
 PAUSES = (0.5, 2.0, 8.0)
 """Seconds to wait before something is asked for again over a network."""
+FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+"""What asking again does not mend."""
+FINAL_NAMES = frozenset({"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "ParamValidationError"})
+"""The same of S3's client, which need not be installed."""
 
 T = TypeVar("T")
 
@@ -101,18 +105,37 @@ class LocalRanges(Ranges):
                 os.close(descriptor)
 
 
+def connect(address: str) -> tuple[Any, str]:
+    """The file system of an address, and the folder in it. Raises MaeError for what is no such address."""
+    try:
+        files, folder = fsspec.core.url_to_fs(address)
+    except ImportError as error:
+        raise MaeError(f"{address} needs another package: {error}") from error
+    except Exception as error:
+        raise MaeError(f"{address} is not an address that can be reached: {reason(error)}") from error
+    if not folder.strip("/"):
+        raise MaeError(f"{address} names no folder; give one, as in {address.partition('://')[0]}://bucket/folder")
+    return files, folder.rstrip("/")
+
+
+def list_folder(files: Any, folder: str) -> list[dict[str, Any]]:
+    """What is in a folder as it is now: fsspec's `name`, `size` and `type` of each. Raises whatever the client raises."""
+    files.invalidate_cache()
+    found: list[dict[str, Any]] = files.ls(folder, detail=True)
+    # consoles of object stores mark a folder by an empty object of its own name
+    return [entry for entry in found if entry["name"].strip("/") != folder.strip("/") or entry["size"]]
+
+
 class RemoteRanges(Ranges):
     """Files that fsspec knows how to reach: s3://, gs://, https://, memory:// and others. Each read is a request."""
 
     def __init__(self, root: str, *, key: str) -> None:
-        """Raises ConfigError, with the `key` of the recipe that says `root`, where fsspec cannot reach it."""
-        self.root = root.rstrip("/")
+        """Raises ConfigError, with the `key` of the recipe that says `root`, where it is no address that fsspec knows."""
         try:
-            fsspec.core.url_to_fs(self.root)
-        except ImportError as error:
-            raise ConfigError(f"{key}: {root} needs another package: {error}") from error
-        except Exception as error:
-            raise ConfigError(f"{key}: {root} is not an address that can be read: {reason(error)}") from error
+            connect(root)
+        except MaeError as error:
+            raise ConfigError(f"{key}: {error}") from error
+        self.root = root.rstrip("/")
 
     def read(self, name: str, start: int, size: int) -> bytes:
         """See `Ranges.read`."""
@@ -135,7 +158,7 @@ class RemoteRanges(Ranges):
         """See `Ranges.sizes`."""
         if self.root.startswith(("http://", "https://")):
             return None
-        found: list[dict[str, Any]] = self._ask(lambda files, root: files.ls(root, detail=True))
+        found = self._ask(list_folder)
         return {os.path.basename(entry["name"]): int(entry["size"] or 0) for entry in found if entry["type"] == "file"}
 
     def _ask(self, request: Callable[[Any, str], T]) -> T:
@@ -144,10 +167,12 @@ class RemoteRanges(Ranges):
             try:
                 # fsspec keeps one file system a process, and makes a new one after a fork
                 return request(*fsspec.core.url_to_fs(self.root))
-            except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError):
+            except PermissionError as error:
+                raise PermissionError(f"{reason(error)}; give the keys of an account that may read it") from error
+            except FINAL:
                 raise
             except Exception as error:  # of any client library
-                if pause is None:
+                if pause is None or type(error).__name__ in FINAL_NAMES:
                     raise OSError(f"{type(error).__name__}: {reason(error)}") from error
                 time.sleep(pause)
         raise AssertionError

@@ -33,7 +33,8 @@ class ShardStore(Store):
         self._arguments = root, key, cache
         far = RemoteRanges(root, key=key) if is_address(root) else None
         ranges: Ranges = far or LocalRanges(root)
-        content = _ask(lambda: ranges.content(MANIFEST), ranges.describe(MANIFEST), key=key)
+        hint = "; at an address, data must be shards: `mae shards make` writes them" if far else ""
+        content = _ask(lambda: ranges.content(MANIFEST), ranges.describe(MANIFEST), key=key, if_missing=hint)
         self._manifest = Manifest.from_json(content, place=ranges.describe(MANIFEST))
         _check_shards(self._manifest, ranges, key=key)
         if far is not None and cache is not None:  # a folder for these very shards: others may take their place one day
@@ -96,11 +97,12 @@ def _reopen(root: str, key: str, cache: str | None) -> ShardStore:
     return ShardStore(root, key=key, cache=cache)
 
 
-def _ask(read: Callable[[], T], place: str, *, key: str) -> T:
+def _ask(read: Callable[[], T], place: str, *, key: str, if_missing: str = "") -> T:
     try:
         return read()
     except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped into memory
-        raise ConfigError(f"{key}: {place} cannot be read: {reason(error)}") from error
+        hint = if_missing if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(f"{key}: {place} cannot be read: {reason(error)}{hint}") from error
 
 
 def _check_shards(manifest: Manifest, ranges: Ranges, *, key: str) -> None:

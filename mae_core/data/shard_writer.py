@@ -5,17 +5,17 @@ import os
 import tarfile
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote_from_bytes
 
-import fsspec
 import numpy as np
 import torch
 
 from mae_core.data.files import reason
+from mae_core.data.ranges import connect, list_folder
 from mae_core.data.shard_index import INDEX, MANIFEST, Index, Manifest, Places, Shard, checksum, unsafe_name
 from mae_core.data.shard_store import is_address
 from mae_core.data.stores import Names
@@ -24,9 +24,13 @@ from mae_core.interfaces import Labels
 from mae_registry import MaeError
 
 SKIPPED = "skipped.csv"
+OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs")
+"""Kinds of addresses whose first part is a bucket."""
 SAFE = "/ !#$&'()+,-:;=@[]^_{}~"
 """What stays as it is in the names of tar members, beside letters and digits. Dots do not: webdataset takes what follows the
 first one for the kind of a file."""
+
+T = TypeVar("T")
 
 
 class Output(ABC):
@@ -100,18 +104,15 @@ class RemoteOutput(Output):
     """An address that fsspec knows how to write to."""
 
     def __init__(self, root: str) -> None:
+        self._files, self._folder = connect(root)
         super().__init__(root.rstrip("/"))
-        try:
-            self._files, self._folder = fsspec.core.url_to_fs(self.root)
-        except Exception as error:
-            raise MaeError(f"{root} is not an address that can be written to: {reason(error)}") from error
 
     def names(self) -> list[str]:
         """See `Output.names`."""
         try:
-            found: list[dict[str, Any]] = self._files.ls(self._folder, detail=True)
+            found = list_folder(self._files, self._folder)
         except FileNotFoundError:
-            self._do(lambda: self._files.makedirs(self._folder, exist_ok=True))
+            self._make_folder()
             return []
         except Exception as error:
             raise MaeError(f"{self.root} cannot be listed: {reason(error)}") from error
@@ -130,9 +131,17 @@ class RemoteOutput(Output):
         """See `Output.remove`."""
         self._do(lambda: self._files.rm_file(f"{self._folder}/{name}"))
 
-    def _do(self, request: Any) -> None:
+    def _make_folder(self) -> None:
+        """Object stores have buckets instead of folders. Clients would make one, and a typing error should not."""
+        bucket = self._folder.partition("/")[0]
+        if self.root.partition("://")[0] not in OBJECT_STORES:
+            self._do(lambda: self._files.makedirs(self._folder, exist_ok=True))
+        elif not self._do(lambda: self._files.exists(bucket)):
+            raise MaeError(f"{self.root} cannot be written to: there is no bucket {bucket}; make it first, or correct its name")
+
+    def _do(self, request: Callable[[], T]) -> T:
         try:
-            request()
+            return request()
         except Exception as error:  # of any client library
             raise MaeError(f"{self.root} cannot be written to: {reason(error)}") from error
 

@@ -26,32 +26,46 @@ from mae_registry import ConfigError, MaeError
 CHECKPOINT_SECONDS = 600
 
 
+def restore_model(task: Task[Any], checkpoint: Checkpoint, plan: Plan) -> None:
+    """Load the weights. Raises ConfigError for a run of other data."""
+    if checkpoint.training["samples"] != plan.sizes:
+        raise ConfigError(
+            "a run must be resumed with the data that it was started with; it had "
+            f"{checkpoint.training['samples']} samples, but now there are {plan.sizes}"
+        )
+    task.model.load_state_dict(checkpoint.model)
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint, world: World) -> None:
+    """Load the rest, for a model that the devices share already."""
+    optimizer.load_state_dict(checkpoint.training["optimizer"])
+    share_state(optimizer)
+    world.fabric.strategy.precision.load_state_dict(checkpoint.training["precision"])
+
+
 class Saver:
-    """Saves and restores a training. All processes call its methods, and one of them writes.
+    """Saves a training. All processes call its methods, and one of them writes.
 
     A checkpoint is copied while the training waits, and written by another thread while it goes on.
     """
 
-    def __init__(self, task: Task[Any], config: Config, folder: Path, *, plan: Plan, world: World) -> None:
+    def __init__(
+        self,
+        task: Task[Any],
+        config: Config,
+        folder: Path,
+        *,
+        plan: Plan,
+        world: World,
+        device_batch: Mapping[str, int],
+        steps_saved: int,
+    ) -> None:
+        """`device_batch`: how many samples of each source go through a device at once. `steps_saved`: those of the checkpoint
+        that the run goes on from, or 0."""
         self._task, self._config, self._folder, self._plan, self._world = task, config, folder, plan, world
-        self._steps_saved, self._last_save = -1, time.monotonic()
+        self._device_batch = dict(device_batch)
+        self._steps_saved, self._last_save = steps_saved, time.monotonic()
         self._writing: Future[None] | None = None
-
-    def restore_model(self, checkpoint: Checkpoint) -> None:
-        """Load the weights. Raises ConfigError for a run of other data."""
-        if checkpoint.training["samples"] != self._plan.sizes:
-            raise ConfigError(
-                "a run must be resumed with the data that it was started with; it had "
-                f"{checkpoint.training['samples']} samples, but now there are {self._plan.sizes}"
-            )
-        self._task.model.load_state_dict(checkpoint.model)
-        self._steps_saved = checkpoint.step
-
-    def restore_optimizer(self, checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> None:
-        """Load the rest, for a model that the devices share already."""
-        optimizer.load_state_dict(checkpoint.training["optimizer"])
-        share_state(optimizer)
-        self._world.fabric.strategy.precision.load_state_dict(checkpoint.training["precision"])
 
     def is_due(self, step: int) -> bool:
         """Whether a checkpoint is to be written when step `step` (from 1) has been taken.
@@ -65,7 +79,7 @@ class Saver:
             return time.monotonic() - self._last_save > CHECKPOINT_SECONDS
         return step % steps == 0
 
-    def save(self, step: int, optimizer: torch.optim.Optimizer, *, device_batch: Mapping[str, int]) -> None:
+    def save(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         """Begin to write a checkpoint of after step `step`. Raises MaeError where the one before cannot be written."""
         self.finish()
         self._steps_saved, self._last_save = step, time.monotonic()
@@ -75,7 +89,7 @@ class Saver:
             "optimizer": optimizer.state_dict(),
             "precision": self._world.fabric.strategy.precision.state_dict(),
             "samples": self._plan.sizes,
-            "device_batch_size": dict(device_batch),
+            "device_batch_size": self._device_batch,
             "devices": self._world.size,
         }
         state = BlockingAsyncStager().stage({"model": self._task.model.state_dict(), "training": training})
@@ -96,13 +110,13 @@ class Saver:
         if writing is not None:
             writing.result()
 
-    def save_finite(self, step: int, optimizer: torch.optim.Optimizer, *, device_batch: Mapping[str, int]) -> str:
+    def save_finite(self, step: int, optimizer: torch.optim.Optimizer) -> str:
         """Keep what was learned before a step that ends the run, unless it is worth nothing. The end of a message on it."""
         if step == 0:
             return ""
         is_finite = all(self._world.gather([_is_finite(self._task.model)]))
         if is_finite and step > self._steps_saved:
-            self.save(step, optimizer, device_batch=device_batch)
+            self.save(step, optimizer)
         self.finish()
         newest = next(iter(list_checkpoints(self._folder)), None)
         if is_finite:
@@ -132,7 +146,7 @@ class Saver:
         self._task.model.load_state_dict(whole)
         self._task.model.to(self._world.fabric.device)
 
-    def write_facts(self, status: str, *, device_batch: Mapping[str, int]) -> None:
+    def write_facts(self, status: str) -> None:
         """What the report tells of the run beside its curves."""
         if not self._world.is_writer:
             return
@@ -146,20 +160,20 @@ class Saver:
             precision=precision,
             status=status,
         )
-        write_facts(self._folder, {**facts, "samples": self._plan.sizes, "device_batch_size": dict(device_batch)})
+        write_facts(self._folder, {**facts, "samples": self._plan.sizes, "device_batch_size": self._device_batch})
 
     def write_report(self) -> None:
         """`report.html`."""
         if self._world.is_writer:
             write_report(self._folder)
 
-    def tell_the_end(self, error: BaseException, *, device_batch: Mapping[str, int]) -> None:
+    def tell_the_end(self, error: BaseException) -> None:
         """Write into the folder of the run, as far as that is still possible; the error that ends the run comes first."""
         with contextlib.suppress(MaeError, OSError):
             self.finish()
         why = str(error) if isinstance(error, MaeError) else f"{type(error).__name__}: {error}"
         with contextlib.suppress(MaeError, OSError):
-            self.write_facts(f"stopped: {why}", device_batch=device_batch)
+            self.write_facts(f"stopped: {why}")
             self.write_report()
 
 

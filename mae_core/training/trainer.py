@@ -25,7 +25,7 @@ from mae_core.training.feed import Fed, Feed
 from mae_core.training.interrupts import Interrupted, Interrupts, interrupts
 from mae_core.training.journal import Journal, MakeDisplay, Silence
 from mae_core.training.plan import MicroBatches, Plan
-from mae_core.training.saving import Saver
+from mae_core.training.saving import Saver, restore_model, restore_optimizer
 from mae_core.training.settings import TrainSettings
 from mae_core.training.step import NonFiniteStep, Scheduled, train_step
 from mae_core.training.stream import Samples, make_loader, running
@@ -60,12 +60,11 @@ class Trainer:
             weights=settings.weights,
             draws={name: source.draws for name, source in task.sources.items() if source.draws is not None},
         )
-        self._saver = Saver(task, config, folder, plan=self.plan, world=world)
         self.steps_done = checkpoint.step if checkpoint else 0
         torch.manual_seed(derive_seed(settings.seed, "init"))
         task.build_model(fresh=checkpoint is None)
         if checkpoint:
-            self._saver.restore_model(checkpoint)
+            restore_model(task, checkpoint, self.plan)
         if settings.recompute:
             recompute_blocks(task.model)
         if settings.compile:
@@ -74,19 +73,28 @@ class Trainer:
         optimizer = build_component("optimizers", config["optimizer"], task.model, settings.batch_size)
         self.scheduled = Scheduled(optimizer, build_component("schedules", config["schedule"], settings.epochs))
         if checkpoint:
-            self._saver.restore_optimizer(checkpoint, optimizer)
+            restore_optimizer(optimizer, checkpoint, world)
         self.optimizer: Any = self.fabric.setup_optimizers(optimizer)
         self.device_batch = self._chosen_before(checkpoint) or {name: self._choose_device_batch(name) for name in task.sources}
+        self._saver = Saver(
+            task,
+            config,
+            folder,
+            plan=self.plan,
+            world=world,
+            device_batch=self.device_batch,
+            steps_saved=self.steps_done,
+        )
         self._validation_steps = evenly_spaced(settings.num_validations, self.plan.num_steps)
 
     def train(self, make_display: MakeDisplay) -> None:
         """Train to the end, or until the run is asked to stop. However it ends, the report says how."""
-        self._saver.write_facts(RUNNING, device_batch=self.device_batch)
+        self._saver.write_facts(RUNNING)
         try:
             with interrupts() as interrupted, self._journal(make_display, interrupted) as journal:
                 self._take_all_steps(journal, interrupted)
         except BaseException as error:
-            self._saver.tell_the_end(error, device_batch=self.device_batch)
+            self._saver.tell_the_end(error)
             if isinstance(error, torch.OutOfMemoryError):
                 raise MaeError(
                     "the memory of the device is not sufficient; lower train.device_batch_size and use --resume, or begin a "
@@ -95,7 +103,7 @@ class Trainer:
             raise
         with self._measuring():
             self.task.finish(self.folder, self.world)
-        self._saver.write_facts("finished", device_batch=self.device_batch)
+        self._saver.write_facts("finished")
         self._saver.write_report()
 
     def _journal(self, make_display: MakeDisplay, interrupted: Interrupts) -> Journal:
@@ -246,14 +254,14 @@ class Trainer:
 
     def _save(self) -> None:
         self.world.agree_on_buffers(self.task.model)
-        self._saver.save(self.steps_done, self.optimizer.optimizer, device_batch=self.device_batch)
+        self._saver.save(self.steps_done, self.optimizer.optimizer)
 
     def _save_finite(self, error: MaeError) -> str:
         """Keep what was learned before `error`, where all processes meet it. The end of a message on it."""
         if self.world.size > 1 and not isinstance(error, Decided):
             return ""
         self.world.agree_on_buffers(self.task.model)
-        return self._saver.save_finite(self.steps_done, self.optimizer.optimizer, device_batch=self.device_batch)
+        return self._saver.save_finite(self.steps_done, self.optimizer.optimizer)
 
     def _chosen_before(self, checkpoint: Checkpoint | None) -> Mapping[str, int] | None:
         """What goes through a device at once in a run that goes on with as many devices, to the bit."""

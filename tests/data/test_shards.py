@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,11 +137,14 @@ def test_shards_elsewhere(folder: Path, tmp_path: Path, elsewhere: str) -> None:
     assert [value for _, value, _ in contents(NumberFolder(f"file://{tmp_path}/other"))] == [value for _, value, _ in plain]
 
 
-def test_addresses_that_lead_nowhere(tmp_path: Path) -> None:
+def test_addresses_that_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
     for root, problem in (
         ("memory://nothing/there", r"data\.numbers\.root: memory://nothing/there/shards\.json cannot be read"),
         ("memory://nothing/a.parquet", "Parquet files are read from this machine alone"),
         ("nonsense://bucket", r"data\.numbers\.root: nonsense://bucket is not an address"),
+        ("memory://", r"data\.numbers\.root: memory:// names no folder"),
+        ("s3://bucket/set", "s3://bucket/set needs another package: Install s3fs"),
     ):
         with pytest.raises(ConfigError, match=problem):
             NumberFolder(root)

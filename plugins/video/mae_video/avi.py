@@ -1,4 +1,4 @@
-"""Frames -> a Motion-JPEG AVI file, which every decoder reads. Needs Pillow alone: no encoder is installed with decord."""
+"""Frames -> a Motion-JPEG AVI file, which every decoder reads. Needs Pillow alone."""
 
 import io
 import struct

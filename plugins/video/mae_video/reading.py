@@ -1,13 +1,12 @@
-"""Video files -> frames, by one of three decoders behind one small interface. Bit for bit the same frames from each."""
+"""Video files -> frames, by one of three decoders behind one small interface."""
 
 import os
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -16,10 +15,12 @@ from torch import Tensor
 from mae_core.data.files import Content, File, open_content, require_content
 from mae_core.interfaces import BadSample
 from mae_registry import ConfigError
+from mae_video.frames import TIME_TOLERANCE, Video, in_order, mean_rate
+from mae_video.pyav_reader import PyAvVideo
 
-Reader = Literal["auto", "decord", "pyav", "torchcodec"]
-MODULES = {"decord": "decord", "pyav": "av", "torchcodec": "torchcodec"}
-"""Import name of each reader's package, in the order in which "auto" looks for them."""
+Reader = Literal["auto", "pyav", "decord", "torchcodec"]
+MODULES = {"pyav": "av", "decord": "decord", "torchcodec": "torchcodec"}
+"""Import name of each reader's package, in the order in which "auto" looks for them: the fastest first."""
 CONTAINERS = re.compile(
     rb"....(ftyp|moov|mdat|free|skip|wide|pnot)"  # MP4, MOV
     rb"|\x1a\x45\xdf\xa3"  # Matroska, WebM
@@ -30,35 +31,6 @@ CONTAINERS = re.compile(
     re.DOTALL,
 )
 CONTAINER_BYTES = 189
-TIME_TOLERANCE = 6e-4
-"""Seconds: containers round a frame's time, Matroska to a millisecond."""
-
-MAX_SECONDS = 1e6
-"""Longer than any video: decord gives 1e17 where a file holds no times."""
-
-
-class Video(ABC):
-    """An opened file. Frames are numbered in the order in which they are shown."""
-
-    num_frames: int
-    fps: float
-    """Frames a second, the mean over the file."""
-
-    @abstractmethod
-    def frames(self, indices: Sequence[int]) -> Tensor:
-        """(T, 3, H, W) uint8 RGB, of frames that may repeat. Decodes no more than it must to reach them."""
-
-    def frames_at(self, seconds: Sequence[float]) -> Tensor:
-        """The frames that are shown at these times, counted from the first frame's: (T, 3, H, W) uint8."""
-        times = self.times()
-        if times is None or len(times) != self.num_frames or not bool((np.diff(times) > 0).all()):
-            times = np.arange(self.num_frames) / self.fps  # no usable times in the file (AVI): a constant rate
-        shown = np.searchsorted(times - times[0], np.asarray(seconds) + TIME_TOLERANCE, side="right") - 1
-        return self.frames(shown.clip(0).tolist())
-
-    def times(self) -> np.ndarray | None:
-        """(num_frames,) seconds at which each frame is first shown; None if the file does not say."""
-        return None
 
 
 @contextmanager
@@ -107,7 +79,7 @@ def find_reader(reader: Reader) -> str:
         except Exception as error:  # torchcodec without FFmpeg's libraries raises what the system's loader says
             raise ConfigError(f"reader {name!r} is installed but cannot be loaded: {_one_line(error)}; {others}") from error
         return name
-    raise ConfigError(f"reader {reader!r} is not installed: pip install {MODULES[wanted[-1]]}, or {others}")
+    raise ConfigError(f"reader {reader!r} is not installed: pip install {MODULES[wanted[0]]}, or {others}")
 
 
 class _Decord(Video):
@@ -119,71 +91,15 @@ class _Decord(Video):
             self._file = decord.VideoReader(_source(file), ctx=decord.cpu(0), num_threads=1)
         self.num_frames = len(self._file)
         (first, _), (_, end) = self._file.get_frame_timestamp([0, self.num_frames - 1]).astype(np.float64)
-        self.fps = _mean_rate(self.num_frames, end - first, self._file.get_avg_fps())
+        self.fps = mean_rate(self.num_frames, end - first, self._file.get_avg_fps())
 
     def frames(self, indices: Sequence[int]) -> Tensor:
         wanted, inverse = np.unique(np.asarray(indices), return_inverse=True)
         decoded = torch.from_numpy(self._file.get_batch(wanted.tolist()).asnumpy())
-        return _in_order(decoded, inverse).permute(0, 3, 1, 2)
+        return in_order(decoded, inverse).permute(0, 3, 1, 2)
 
     def times(self) -> np.ndarray:
         return self._file.get_frame_timestamp(range(self.num_frames))[:, 0].astype(np.float64)
-
-
-class _PyAv(Video):
-    def __init__(self, container: Any) -> None:
-        stream = container.streams.best("video")
-        if stream is None:
-            raise ValueError("it contains no video stream")
-        stream.thread_count = 1
-        packets = [(packet.pts, packet.is_keyframe, packet.duration) for packet in container.demux(stream) if packet.size]
-        # AVI stores no times of display, only the order: its frames are counted from the start
-        known = container.format.name != "avi" and all(pts is not None for pts, _, _ in packets)
-        self._container, self._stream = container, stream
-        self._pts = np.sort(np.array([pts for pts, _, _ in packets])) if known else None
-        self._keys = np.sort(np.array([pts for pts, is_key, _ in packets if is_key])) if known else None
-        self.num_frames = len(packets)
-        duration = 0
-        if self._pts is not None and packets:
-            _, _, shown = max(packets, key=lambda packet: packet[0])
-            duration = (self._pts[-1] + (shown or 0) - self._pts[0]) * float(stream.time_base)
-        self.fps = _mean_rate(self.num_frames, duration, stream.average_rate or 0)
-
-    def frames(self, indices: Sequence[int]) -> Tensor:
-        wanted, inverse = np.unique(np.asarray(indices), return_inverse=True)
-        decoded = self._count(wanted) if self._pts is None else self._seek(self._pts[wanted])
-        arrays = [torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in decoded]
-        if len(arrays) < len(wanted):
-            raise ValueError(f"frame {wanted[len(arrays)]} of {self.num_frames} is missing")
-        return _in_order(torch.stack(arrays), inverse).permute(0, 3, 1, 2)
-
-    def times(self) -> np.ndarray | None:
-        return None if self._pts is None else self._pts * float(self._stream.time_base)
-
-    def _count(self, wanted: np.ndarray) -> Iterator[Any]:
-        self._container.seek(0)
-        for number, frame in enumerate(self._container.decode(self._stream)):
-            if number in wanted:
-                yield frame
-            if number == wanted[-1]:
-                return
-
-    def _seek(self, wanted: np.ndarray) -> Iterator[Any]:
-        """Frames by their times, ascending. Jumps to the last key frame before each, if that is ahead."""
-        assert self._keys is not None
-        position, decoder = None, iter(())
-        for pts in wanted:
-            key = self._keys[max(0, np.searchsorted(self._keys, pts, side="right") - 1)]
-            if position is None or key > position:
-                self._container.seek(int(key), stream=self._stream)
-                decoder = self._container.decode(self._stream)
-            for frame in decoder:
-                position = frame.pts
-                if position == pts:
-                    yield frame
-                    break
-                if position is not None and position > pts:
-                    return
 
 
 class _TorchCodec(Video):
@@ -235,7 +151,7 @@ def _open_pyav(file: File) -> Generator[Video]:
     import av
 
     with av.open(_source(file)) as container:
-        yield _PyAv(container)
+        yield PyAvVideo(container)
 
 
 @contextmanager
@@ -244,8 +160,8 @@ def _open_torchcodec(file: File) -> Generator[Video]:
 
 
 READERS: dict[str, Callable[[File], AbstractContextManager[Video]]] = {
-    "decord": _open_decord,
     "pyav": _open_pyav,
+    "decord": _open_decord,
     "torchcodec": _open_torchcodec,
 }
 
@@ -253,15 +169,6 @@ READERS: dict[str, Callable[[File], AbstractContextManager[Video]]] = {
 def _source(file: File) -> str | BinaryIO:
     """What decoders open: a path, or bytes as a file."""
     return open_content(file) if isinstance(file, Content) else os.fspath(file)
-
-
-def _mean_rate(num_frames: int, seconds: float, stated: float) -> float:
-    """Frames a second, from the frames' own times where the file holds any (AVI: none, or nonsense); else as it states."""
-    return num_frames / seconds if 0 < seconds < MAX_SECONDS else float(stated)
-
-
-def _in_order(frames: Tensor, inverse: np.ndarray) -> Tensor:
-    return frames if len(frames) == len(inverse) and bool((np.diff(inverse) > 0).all()) else frames[torch.from_numpy(inverse)]
 
 
 def _one_line(error: Exception) -> str:

@@ -38,14 +38,21 @@ def write_avi(tmp_path: Path) -> Callable[..., Path]:
 def write_mp4(tmp_path: Path) -> Callable[..., Path]:
     av = pytest.importorskip("av")
 
-    def write(name: str = "clip.mp4", *, times: Sequence[int], size: tuple[int, int] = (48, 64), key_every: int = 12) -> Path:
+    def write(
+        name: str = "clip.mp4",
+        *,
+        times: Sequence[int],
+        size: tuple[int, int] = (48, 64),
+        key_every: int = 12,
+        codec: str = "libx264",
+    ) -> Path:
         """Frame i is shown from times[i] / 30 s; with B-frames."""
         path = tmp_path / name
         with av.open(str(path), "w") as container:
-            stream = container.add_stream("libx264", rate=30)
+            stream = container.add_stream(codec, rate=30)
             stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
             stream.codec_context.gop_size, stream.codec_context.max_b_frames = key_every, 2
-            stream.codec_context.options = {"crf": "10"}
+            stream.codec_context.options = {"crf": "10"} if codec == "libx264" else {}
             for time, array in zip(times, grey_frames(len(times), *size), strict=True):
                 frame = av.VideoFrame.from_ndarray(array, format="rgb24")
                 frame.pts = time

@@ -4,11 +4,13 @@ import wave
 
 import numpy as np
 import pytest
+import torch
 
 from mae_core.interfaces import BadSample
 from mae_registry import ConfigError
 from mae_video.clips import ClipSampler, read_clip
-from mae_video.reading import MODULES, _PyAv, find_reader, open_video
+from mae_video.pyav_reader import PyAvVideo
+from mae_video.reading import MODULES, find_reader, open_video
 from mae_video.tokenizer import Tubelets
 
 INSTALLED = [name for name, module in MODULES.items() if importlib.util.find_spec(module)]
@@ -151,7 +153,7 @@ def test_readers_that_are_missing_or_broken(monkeypatch, write_avi):
     with pytest.raises(ConfigError, match=r"^reader 'pyav' is not installed: pip install neither_this, or choose another"):
         find_reader("pyav")
     with (
-        pytest.raises(ConfigError, match=r"^reader 'auto' is not installed: pip install neither_this"),
+        pytest.raises(ConfigError, match=r"^reader 'auto' is not installed: pip install no_such_module"),
         open_video(write_avi()),
     ):
         pass
@@ -220,27 +222,56 @@ def test_full_hd(data):
     assert clip.shape == (3, 16, 224, 224)
 
 
-def test_only_frames_from_the_last_key_frame_on_are_decoded(write_mp4):
+def test_pyav_decodes_from_the_last_key_frame_on_and_no_frame_that_nothing_needs(write_mp4):
     av = pytest.importorskip("av")
 
-    class Counting:
-        num_decoded = 0
+    class Packet:
+        def __init__(self, packet):
+            self.packet = packet
 
+        def __getattr__(self, name):
+            return getattr(self.packet, name)
+
+        def decode(self):
+            frames = self.packet.decode()
+            decoded.extend(frames)
+            return frames
+
+    class Container:
         def __init__(self, container):
             self.container = container
 
         def __getattr__(self, name):
             return getattr(self.container, name)
 
-        def decode(self, stream):
-            for frame in self.container.decode(stream):
-                self.num_decoded += 1
-                yield frame
+        def demux(self, stream):
+            return map(Packet, self.container.demux(stream))
 
+    decoded: list[object] = []
     with av.open(str(write_mp4(times=range(60), key_every=12))) as container:
-        counting = Counting(container)
-        assert numbers(_PyAv(counting).frames([2, 50])) == [2, 50]
-    assert counting.num_decoded == 3 + 3  # 0 to 2; the key frame 48 to 50
+        video = PyAvVideo(Container(container))
+        whole = video.frames(range(60))
+        assert len(decoded) == 60
+        assert numbers(whole) == list(range(60))
+        for indices, most in (([2, 50], 6), (range(0, 60, 4), 60 - 12), ([11, 12, 13, 59], 28)):
+            decoded.clear()
+            assert torch.equal(video.frames(indices), whole[list(indices)])
+            assert len(decoded) <= most
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.ts", "libx264"), ("a.mpg", "mpeg2video"), ("a.mp4", "mpeg4"), ("a.mkv", "libx265"), ("a.webm", "libsvtav1")],
+)
+def test_pyav_gives_the_frames_of_decoding_from_start_to_end(name, codec, write_mp4):
+    av = pytest.importorskip("av")
+    path = write_mp4(name, times=range(60), size=(96, 128), codec=codec)
+    with av.open(str(path)) as container:
+        whole = torch.stack([torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)])
+    for indices in (range(60), range(1, 60, 4), [29], [13, 47, 58]):
+        with open_video(path, "pyav") as video:
+            assert video.num_frames == 60
+            assert torch.equal(video.frames(indices), whole[list(indices)].permute(0, 3, 1, 2))
 
 
 def test_a_damaged_file_is_told_of_once_and_not_by_the_decoder(tmp_path, capfd):
