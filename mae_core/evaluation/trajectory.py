@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from mae_core.evaluation.certificate import (
@@ -19,6 +18,7 @@ from mae_core.evaluation.certificate import (
 from mae_core.interfaces import Batch, Check, Numbers, StepInputs, Task
 from mae_core.layouts.published import export_state_dict
 from mae_core.registry import build_component
+from mae_core.training.fabric import Fabric
 from mae_core.training.step import Scheduled, train_step
 from mae_core.training.world import World
 

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from mae_core.interfaces import Batch, Decided, Losses, Schedule, Task
+from mae_core.training.fabric import Fabric
 from mae_core.training.world import Decision
 
 MIN_SCALE = 1.0

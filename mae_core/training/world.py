@@ -7,11 +7,11 @@ from functools import cached_property
 from typing import Any, Self, TypeVar, cast
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, distributed, nn
 
 from mae_core.interfaces import Losses
 from mae_core.training.devices import PATIENCE, make_fabric
+from mae_core.training.fabric import Fabric
 from mae_core.training.settings import TrainSettings
 from mae_core.training.watch import Watch
 from mae_registry import ConfigError, MaeError
