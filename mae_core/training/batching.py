@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 
 from mae_core.interfaces import Sample, Task
+from mae_core.training.fabric import Fabric
 from mae_core.training.plan import Key
 from mae_core.training.settings import TrainSettings
 from mae_core.training.stream import Samples

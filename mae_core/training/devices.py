@@ -6,15 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning_fabric.plugins.precision import MixedPrecision
-from lightning_fabric.strategies.ddp import DDPStrategy
-from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
-from lightning_fabric.strategies.strategy import Strategy
 from timm.layers.drop import DropPath
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
@@ -22,6 +13,17 @@ from torch.distributed.fsdp import fully_shard
 from torch.utils.checkpoint import checkpoint
 
 from mae_core.interfaces import Decoder, Encoder
+from mae_core.training.fabric import (
+    ClusterEnvironment,
+    DDPStrategy,
+    Fabric,
+    LightningEnvironment,
+    MixedPrecision,
+    ModelParallelStrategy,
+    SLURMEnvironment,
+    Strategy,
+    TorchElasticEnvironment,
+)
 from mae_core.training.launch import count_devices, place
 from mae_core.training.settings import TrainSettings
 from mae_registry import ConfigError
