@@ -54,10 +54,7 @@ def make_fabric(settings: TrainSettings) -> Fabric:
     """GPUs where there are any, in the recipe's precision. Raises ConfigError for what this machine does not have."""
     device = choose_device(settings.device).type
     devices, nodes = count_devices(settings)
-    if device == "cuda" and devices > torch.cuda.device_count():
-        raise ConfigError(
-            f"train.devices={devices}, but this machine has {torch.cuda.device_count()}; leave it out to take all"
-        )
+    require_devices(device, devices)
     if place() is None and devices > 1:
         raise ConfigError(f"train.devices={devices}: start so many processes, with `mae pretrain` or with torchrun")
     precision = _precision(settings, device)
@@ -70,6 +67,12 @@ def make_fabric(settings: TrainSettings) -> Fabric:
         precision="32-true" if precision == "32-true" else None,
         plugins=[_environment(), *([] if precision == "32-true" else [Autocast(precision, device)])],
     )
+
+
+def require_devices(kind: str, number: int) -> None:
+    """Raise ConfigError if this machine has fewer GPUs than a run asks for."""
+    if kind == "cuda" and number > torch.cuda.device_count():
+        raise ConfigError(f"train.devices={number}, but this machine has {torch.cuda.device_count()}; leave it out to take all")
 
 
 def _precision(settings: TrainSettings, device: str) -> Any:

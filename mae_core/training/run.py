@@ -4,30 +4,56 @@ import contextlib
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 from mae_core.config import Config
 from mae_core.interfaces import Decided
 from mae_core.runs.checkpoint import Checkpoint, find_newest, load_checkpoint, require_plugins
 from mae_core.runs.folder import clear, remove_unfinished, require_free, require_same_config, write_config
 from mae_core.runs.lock import run_lock
+from mae_core.training.batching import require_choice
+from mae_core.training.devices import choose_device, require_devices
 from mae_core.training.journal import MakeDisplay
+from mae_core.training.launch import count_devices, place
 from mae_core.training.preflight import build_task, check_recipe
 from mae_core.training.settings import TrainSettings
 from mae_core.training.trainer import Trainer
 from mae_core.training.world import World
-from mae_registry import MaeError
+from mae_registry import ConfigError, MaeError
 
 
 def rehearse(config: Config, folder: Path) -> str:
     """Check all that is checked before a training begins, and return what it would say then. Writes nothing to `folder`.
 
-    Raises MaeError for what a person must mend.
+    Nothing is started on the other devices of the run, if it would have several. Raises MaeError for what a person must mend.
     """
     check_recipe(config)
+    world = _Rehearsal.of(TrainSettings(**config["train"]))
     task = build_task(config)
     task.open_data()
-    settings = replace(TrainSettings(**config["train"]), devices=1, nodes=1)
-    return Trainer(task, config, folder, world=World.join(settings)).summary()
+    return Trainer(task, config, folder, world=world).summary()
+
+
+class _Rehearsal(World):
+    """This process in the place of the first device of a run, without the others."""
+
+    @classmethod
+    def of(cls, settings: TrainSettings) -> Self:
+        """Raises ConfigError for devices that are not there. Several machines are taken to be like this one."""
+        if place() is not None:
+            raise ConfigError("a dry run is for a single process: start it without torchrun or srun, also for many devices")
+        nodes = 1 if settings.nodes == "auto" else settings.nodes
+        devices, _ = count_devices(replace(settings, nodes=1))
+        kind = choose_device(settings.device).type
+        require_devices(kind, devices)
+        require_choice(settings, kind=kind, num_devices=devices * nodes)
+        world = cls.join(replace(settings, devices=1, nodes=1))
+        world.size = devices * nodes
+        return world
+
+    def smallest(self, number: int) -> int:
+        """This device's number, since the others are taken to be like it."""
+        return number
 
 
 def train(
