@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+import torch
+
 from mae_core.config import Config
 from mae_core.interfaces import Decided
 from mae_core.runs.checkpoint import Checkpoint, find_newest, load_checkpoint, require_plugins
@@ -31,7 +33,13 @@ def rehearse(config: Config, folder: Path) -> str:
     world = _Rehearsal.of(TrainSettings(**config["train"]))
     task = build_task(config)
     task.open_data()
-    return Trainer(task, config, folder, world=world).summary()
+    try:
+        return Trainer(task, config, folder, world=world).summary()
+    except torch.OutOfMemoryError as error:
+        raise MaeError(
+            "a dry run takes the whole model to one device, whose memory is not sufficient. A run with train.strategy=fsdp may "
+            "have enough, since each device has a part; check the rest with --device cpu"
+        ) from error
 
 
 class _Rehearsal(World):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -107,6 +108,9 @@ def test_a_dry_run_counts_the_devices_of_the_run(mae, pretrained, tmp_path, monk
     assert "4 x CPU" in mae(*typed, "train.devices=2", "train.nodes=2")[1]
     assert_fails(mae(*typed, "train.devices=17"), "train.batch_size=16", "17 devices")
     assert_fails(mae(*typed, "train.devices=2", "train.strategy=fsdp", "train.precision=16-mixed"), "train.precision=16-mixed")
+    with monkeypatch.context() as patch:
+        patch.setattr("mae_core.training.run.Trainer", Mock(side_effect=torch.OutOfMemoryError))
+        assert_fails(mae(*typed), "--device cpu")
     monkeypatch.setattr(launch, "place", lambda: Place(0, 2, 2, by="torchrun"))
     monkeypatch.setattr("mae_core.training.run.place", launch.place)
     assert_fails(mae(*typed), "without torchrun")
