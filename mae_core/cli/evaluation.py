@@ -225,8 +225,8 @@ def _begun(asked: _Asked) -> "Config":
 
 def _train(asked: _Asked, world: "World", *, command: Sequence[str] = (), out: Path | None = None) -> Path:
     """One training, in the folder that is returned. What is looked for and split is so by the process that writes."""
-    folder = world.first(lambda: _folder(asked))
-    config = world.first(lambda: _resumed(asked, folder) if asked.resume else _fresh(asked, folder))
+    folder = world.on_writer(lambda: _folder(asked))
+    config = world.on_writer(lambda: _resumed(asked, folder) if asked.resume else _fresh(asked, folder))
     command = command or asked.command()
     run_training(config, folder, command, world=world, resume=asked.resume, overwrite=asked.overwrite, out=out)
     return folder
@@ -245,12 +245,12 @@ def _evaluate_seeds(asked: _Asked, world: "World") -> Path:
     found = []
     for number in range(asked.num_seeds):
         own = seed_folder(folder, number)
-        results = world.first(lambda own=own: read_results(own) if asked.resume else None)
+        results = world.on_writer(lambda own=own: read_results(own) if asked.resume else None)
         if results is None:
-            began = asked.resume and world.first(lambda own=own: (own / CONFIG).is_file())
+            began = asked.resume and world.on_writer(lambda own=own: (own / CONFIG).is_file())
             one = replace(asked, out=own, resume=began, overrides=[*asked.overrides, f"train.seed={number}"])
-            written = _train(one, world, command=asked.command(), out=folder)
-            results = world.first(lambda written=written: read_results(written))  # the others may be here before it is written
+            _train(one, world, command=asked.command(), out=folder)
+            results = world.on_writer(lambda own=own: read_results(own))
         assert results is not None
         found.append(seen_from_above(results))
     if world.is_writer:

@@ -63,7 +63,7 @@ def pretrain(
         return
     with on_all_devices(config) as world:
         resume = resume or is_restarted(out)
-        folder = world.first(lambda: choose_folder(config.name, out, resume=resume, overwrite=overwrite))
+        folder = world.on_writer(lambda: choose_folder(config.name, out, resume=resume, overwrite=overwrite))
         command = ["pretrain", recipe, *overrides]
         run_training(config, folder, command, world=world, resume=resume, overwrite=overwrite)
         if world.is_writer:

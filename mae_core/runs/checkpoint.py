@@ -1,4 +1,4 @@
-"""Checkpoints: one file each, complete, written atomically, and loaded without running code from them."""
+"""Checkpoints: a file each, or a folder of parts, written atomically, and loaded without running code from them."""
 
 import errno
 import re
@@ -68,8 +68,8 @@ def save_checkpoint(
 ) -> None:
     """Write `run/checkpoints/step-N.pt` and delete all but the newest `keep`.
 
-    It is the folder `step-N.parts` where several devices share the weights. Then all processes call this, which talk through
-    the `group`, and one is the writer. Raises MaeError where something cannot be written or deleted.
+    If devices share the weights, the folder `step-N.parts` is written instead: then all processes call this, communicate
+    through `group`, and one of them is the writer. Raises MaeError where something cannot be written or deleted.
     """
     if is_writer:
         require_still_locked(run)
@@ -187,7 +187,7 @@ def find_checkpoint(path: Path) -> Checkpoint:
         return load_checkpoint(path)
     checkpoint = load_newest(path)
     if checkpoint is None:
-        raise MaeError(f"{path.absolute()} is a folder without {FOLDER}/step-*.pt; give a run's folder or a checkpoint file")
+        raise MaeError(f"{path.absolute()} is a folder without {FOLDER}/step-*; give a run's folder or a checkpoint file")
     return checkpoint
 
 

@@ -76,14 +76,14 @@ def train(
     task.open_data()
     with contextlib.ExitStack() as held:
         if resume:
-            world.first(lambda: _take_up(held, folder))
+            world.on_writer(lambda: _take_up(held, folder))
             # the checkpoint has no name here, so that its memory is free while the run goes on
             trainer = Trainer(task, config, folder, world=world, checkpoint=_newest(config, folder, world))
-            world.first(lambda: write_config(folder, config))
+            world.on_writer(lambda: write_config(folder, config))
         else:
             trainer = Trainer(task, config, folder, world=world)
             # not before: a recipe that cannot be run leaves no folder, and loses no old run
-            world.first(lambda: _begin(held, config, folder, overwrite=overwrite))
+            world.on_writer(lambda: _begin(held, config, folder, overwrite=overwrite))
         trainer.train(make_display)
 
 
@@ -114,7 +114,7 @@ def _newest(config: Config, folder: Path, world: World) -> Checkpoint | None:
         own.append(checkpoint)
         return path
 
-    path, problem = world.first(choose), ""
+    path, problem = world.on_writer(choose), ""
     if path is not None and not own:
         try:
             own.append(load_checkpoint(path))

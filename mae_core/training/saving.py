@@ -113,7 +113,7 @@ class Saver:
         if not self._world.is_writer:
             with contextlib.suppress(MaeError):  # the writer has the same error, which all of them raise next
                 self._wait()
-        self._world.first(self._wait)
+        self._world.on_writer(self._wait)
 
     def _wait(self, timeout: float | None = None) -> None:
         if self._writing is not None and wait([self._writing], timeout).done:
@@ -131,7 +131,7 @@ class Saver:
             self.finish()
         except MaeError as error:
             return f". The weights from before it could not be saved: {error}"
-        newest = self._world.first(lambda: next(iter(list_checkpoints(self._folder)), None))
+        newest = self._world.on_writer(lambda: next(iter(list_checkpoints(self._folder)), None))
         if is_finite:
             return f". The weights from before it are in {newest}"
         return f". The weights were no longer finite before it; the newest checkpoint is {newest or 'not there yet'}"

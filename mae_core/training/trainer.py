@@ -230,7 +230,7 @@ class Trainer:
             num_samples, max_share = step * self.settings.batch_size, self.settings.max_bad_share
             replaced = self.world.gather(replaced)
             log_bad = partial(session.journal.log_bad, step, replaced, num_samples=num_samples, max_share=max_share)
-            self.world.first(log_bad)
+            self.world.on_writer(log_bad)
         return decision
 
     def _log(self, journal: Journal, decision: Decision, rate: float, measured: Mapping[str, float]) -> None:

@@ -77,7 +77,7 @@ class World:
             self.fabric.barrier()
 
     def share(self, total: int, *, group: int = 1) -> range:
-        """Which of `total` samples of an effective batch are this device's: as equally many for each as there can be, in order.
+        """Which of `total` samples of an effective batch are this device's. Devices get equally many, but for one group.
 
         Groups of samples stay together. Raises ConfigError where there is not one for each device.
         """
@@ -89,7 +89,7 @@ class World:
         return range(own.start * group, own.stop * group)
 
     def part(self, items: Sequence[T]) -> Sequence[T]:
-        """This device's items: a slice, as long for each as there can be; empty where there are fewer items than devices."""
+        """This device's items, next to each other. Devices get equally many, but for one, and none if there are too few."""
         return items[self._slice(len(items))]
 
     def _slice(self, total: int) -> slice:
@@ -97,8 +97,8 @@ class World:
         first = self.rank * each + min(self.rank, rest)
         return slice(first, first + each + (self.rank < rest))
 
-    def first(self, make: Callable[[], T]) -> T:
-        """What the writer makes, in all processes; an error of it, too."""
+    def on_writer(self, make: Callable[[], T]) -> T:
+        """Call `make` in the writer's process alone; return what it made, or raise its MaeError, in every process."""
         made: T | None = None
         error: MaeError | None = None
         if self.is_writer:
@@ -117,7 +117,7 @@ class World:
             return
         saved = model.state_dict().keys()
         buffers = {name: buffer for name, buffer in model.named_buffers() if name in saved}
-        of_first = self.first(lambda: {name: buffer.cpu() for name, buffer in buffers.items()})
+        of_first = self.on_writer(lambda: {name: buffer.cpu() for name, buffer in buffers.items()})
         for name, buffer in buffers.items():
             buffer.copy_(of_first[name])
 

@@ -37,7 +37,7 @@ def test_reconstruct_refuses_what_it_cannot_read(mae, trained, tmp_path):
     assert_fails(mae("reconstruct", trained, tmp_path / "absent.jpg"), "absent.jpg")
     assert_fails(mae("reconstruct", trained, "--mask-ratio", "1.5"), "masker.ratio: 1.5 is not allowed")
     assert_fails(mae("reconstruct", tmp_path / "nowhere", letter), "there is no checkpoint", "nowhere")
-    assert_fails(mae("reconstruct", tmp_path, letter), "is a folder without checkpoints/step-*.pt")
+    assert_fails(mae("reconstruct", tmp_path, letter), "is a folder without checkpoints/step-*;")
 
 
 def test_reconstruct_goes_on_past_bad_files_of_a_folder_and_names_them(mae, trained, photos, tmp_path):

@@ -92,5 +92,7 @@ def assert_same_files(folder, alone):
     assert results is not None
     assert expected is not None
     assert (results.metrics, results.data, results.wrong) == (expected.metrics, expected.data, expected.wrong)
-    model = load_newest(folder / "unreadable").model
+    checkpoint = load_newest(folder / "unreadable")
+    assert checkpoint is not None
+    model = checkpoint.model
     assert all((model[key] == int("var" in key)).all() for key in model if "running" in key)

@@ -86,7 +86,7 @@ def both_ends(config, folder):
         found = losses(*args)
         return found if next(number) < 2 else Losses({name: loss * torch.nan for name, loss in found.parts.items()})
 
-    Pretraining.losses = spoil  # in this process, which is a fork
+    setattr(Pretraining, "losses", spoil)  # noqa: B010 - in this process alone, which is a fork
     return interrupted, how_it_ends(config, folder / "diverged")
 
 
