@@ -28,7 +28,7 @@ demo-video demo-audio: demo-%: .venv/installed
 	$(BIN)/mae pretrain demo/$*
 
 test: .venv/installed-for-tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --durations 10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal --durations 10
 
 oldest-test: .venv/installed-for-tests
 	$(BIN)/python -m pip install --quiet --upgrade --target .venv/oldest transformers==5.0.0

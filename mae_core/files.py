@@ -1,6 +1,8 @@
 """Writing files: never over what a user wants to keep, and so that no reader ever meets half of one."""
 
+import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -29,6 +31,18 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise MaeError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def delete(path: Path) -> None:
+    """Delete a file, or a folder with all that is in it, unless it is gone already. Raises MaeError where that is refused."""
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    except OSError as error:
+        raise MaeError(f"cannot delete {path}: {error.strerror or error}") from error
 
 
 def require_output(path: Path, *, suffixes: Sequence[str], inputs: Iterable[Path] = (), overwrite: bool = False) -> None:

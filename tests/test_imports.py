@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from forks import Forks
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
@@ -106,6 +107,23 @@ def test_the_registry_needs_pluggy_alone() -> None:
 
 def test_the_core_knows_no_plugin() -> None:
     assert forbidden_imports("mae_core", list(plugin_packages())) == []
+
+
+def test_lightning_is_imported_in_one_place() -> None:
+    """Which keeps it from importing the whole of torchmetrics, and with it transformers, in each process of a run."""
+    files = [file for file in python_files("mae_core") if any(name.startswith("lightning") for name in imported(parse(file)))]
+    assert [file.name for file in files] == ["fabric.py"]
+
+
+def test_no_component_imports_torchmetrics(forks: Forks) -> None:
+    program = """
+import sys, mae_core.training.run
+from mae_core.registry import registry
+for component in registry(): component.load()
+print(*(name in sys.modules for name in ("lightning_fabric", "torchmetrics")))
+"""
+    done = forks.python(program)
+    assert done.stdout == "True False\n", done.stderr
 
 
 def test_plugins_do_not_know_each_other() -> None:

@@ -249,7 +249,8 @@ def _evaluate_seeds(asked: _Asked, world: "World") -> Path:
         if results is None:
             began = asked.resume and world.first(lambda own=own: (own / CONFIG).is_file())
             one = replace(asked, out=own, resume=began, overrides=[*asked.overrides, f"train.seed={number}"])
-            results = read_results(_train(one, world, command=asked.command(), out=folder))
+            written = _train(one, world, command=asked.command(), out=folder)
+            results = world.first(lambda written=written: read_results(written))  # the others may be here before it is written
         assert results is not None
         found.append(seen_from_above(results))
     if world.is_writer:

@@ -19,6 +19,10 @@ from mae_core.interfaces import BadSample, Labels
 from mae_registry import MaeError, some_of
 
 LABEL_SUFFIX = ".cls"
+MAX_LABELS = 2**24
+"""Each number below the largest one gets a name."""
+LONGEST_LABEL = 64
+"""In bytes; a number has fewer."""
 
 
 @dataclass
@@ -98,7 +102,7 @@ def _scan(path: str, suffixes: Sequence[str], found: _Found) -> None:
                 raw.seek(member.offset_data)
                 key, suffix = _split(member.name)
                 if suffix == LABEL_SUFFIX:
-                    labels[key] = int(raw.read(member.size))
+                    labels[key] = _label(raw, member, path)
                 elif suffix.lower().endswith(tuple(suffixes)):
                     if key in files:
                         raise MaeError(f"{path}: {member.name} is the second file of the key {key}; keep one of them")
@@ -135,6 +139,20 @@ def _checksum(raw: IO[bytes], member: tarfile.TarInfo) -> int:
     return checksum(data)
 
 
+def _label(raw: IO[bytes], member: tarfile.TarInfo, path: str) -> int:
+    """The number that a member holds, whose end must be in the file."""
+    text = raw.read(min(member.size, LONGEST_LABEL))
+    if len(text) < min(member.size, LONGEST_LABEL):
+        raise EOFError(f"it ends within {member.name}")
+    found = text.strip()
+    if not found.isdigit() or int(found) >= MAX_LABELS or member.size > LONGEST_LABEL:
+        raise MaeError(
+            f"{path}: its member {member.name!r} holds {os.fsdecode(found)!r}, and a label is a whole number from 0 to "
+            f"{MAX_LABELS - 1:,}; correct it, or leave the {LABEL_SUFFIX} files out of the archives"
+        )
+    return int(found)
+
+
 def _require_end(raw: IO[bytes], archive: tarfile.TarFile) -> None:
     """Raise EOFError unless an empty block ends the archive: one that was cut between two members has none."""
     raw.seek(archive.offset)
@@ -157,6 +175,4 @@ def _labels(found: _Found, folder: str) -> Labels | None:
         lacking = [os.fsdecode(name) for name, label in zip(found.names, found.labels, strict=True) if label is None]
         raise MaeError(f"{folder}: {len(lacking):,} of {len(found.names):,} samples have no label: {some_of(lacking)}")
     width = len(str(max(known)))
-    if min(known) < 0:
-        raise MaeError(f"{folder}: the label {min(known)} is below 0")
     return Labels(tuple(f"{number:0{width}d}" for number in range(max(known) + 1)), torch.tensor(known, dtype=torch.int64))

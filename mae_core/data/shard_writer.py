@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import tarfile
 import tempfile
 from abc import ABC, abstractmethod
@@ -29,6 +30,9 @@ OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs")
 SAFE = "/ !#$&'()+,-:;=@[]^_{}~"
 """What stays as it is in the names of tar members, beside letters and digits. Dots do not: webdataset takes what follows the
 first one for the kind of a file."""
+_ABOUT = "|".join(map(re.escape, (MANIFEST, INDEX, SKIPPED)))
+_OURS = re.compile(rf"{_ABOUT}|\d{{6,}}\.tar|\.\d{{6,}}\.\w+\.partial|\.({_ABOUT})\.\w+", re.ASCII)
+"""The names of all files that shards are made of, then of those that a kill leaves behind while they are written."""
 
 T = TypeVar("T")
 
@@ -153,7 +157,7 @@ def open_output(root: str) -> Output:
 
 def _is_ours(name: str) -> bool:
     """Whether shards are made of such files, complete or not."""
-    return name in (MANIFEST, INDEX, SKIPPED) or (name.endswith((".tar", ".partial")) and name.lstrip(".")[:6].isdigit())
+    return _OURS.fullmatch(name) is not None
 
 
 @dataclass

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from mae_core.evaluation.certificate import (
@@ -19,6 +18,7 @@ from mae_core.evaluation.certificate import (
 from mae_core.interfaces import Batch, Check, Numbers, StepInputs, Task
 from mae_core.layouts.published import export_state_dict
 from mae_core.registry import build_component
+from mae_core.training.fabric import Fabric
 from mae_core.training.step import Scheduled, train_step
 from mae_core.training.world import World
 
@@ -61,6 +61,7 @@ class Trajectory:
             [(batch, inputs)],
             weights,
             num_micro_batches=1,
+            num_rows=len(next(iter(batch.values())).x),
             decide=self._world.decide,
         )
         self.losses.append(decision.loss)

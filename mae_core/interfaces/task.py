@@ -60,7 +60,7 @@ class Losses:
     parts: Mapping[str, Tensor]
     """0-d each. Their sum over all parts, micro-batches and devices is the loss of the step."""
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
-    """0-d each, for the log, which has their mean over the micro-batches."""
+    """0-d each, for the log: means over the rows of the micro-batch, of which it has the mean over all rows of the step."""
 
 
 Inputs = TypeVar("Inputs", bound=StepInputs)

@@ -15,7 +15,7 @@ BATCH_SIZE = 10
 """How many masks are drawn at once. It is 1 if a whole batch comes from one case, so that no case is missed."""
 MAX_FRAMES = 8
 MAX_EXAMPLES = 8
-NUM_CURVE_POINTS = 101
+NUM_CURVE_POINTS = 51
 NUM_CURVE_DRAWS = 64
 """How many masks are drawn for each point of a curve if batches come from one of several cases."""
 VISIBLE, PREDICTED, VISIBLE_AND_PREDICTED, NEITHER = range(4)

@@ -1,25 +1,27 @@
 """Checkpoints: one file each, complete, written atomically, and loaded without running code from them."""
 
+import errno
 import re
-import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed import ProcessGroup
+from torch.distributed.checkpoint.api import CheckpointException
 
 from mae_core.build import build_model
 from mae_core.config import Config, load_config
 from mae_core.config.structure import TASK, component_sections
 from mae_core.config.yaml_tree import parse_yaml, plain
-from mae_core.files import write_atomically
+from mae_core.data.files import reason
+from mae_core.files import delete
 from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.registry import registry
+from mae_core.runs.disk import save_tensors, system_error
 from mae_core.runs.lock import require_still_locked
 from mae_core.runs.published import Origin, Say, published_model
 from mae_core.runs.sharded import SUFFIX, is_shared, read_parts, write_parts
@@ -67,23 +69,39 @@ def save_checkpoint(
     """Write `run/checkpoints/step-N.pt` and delete all but the newest `keep`.
 
     It is the folder `step-N.parts` where several devices share the weights. Then all processes call this, which talk through
-    the `group`, and one is the writer.
+    the `group`, and one is the writer. Raises MaeError where something cannot be written or deleted.
     """
     if is_writer:
         require_still_locked(run)
-    if is_shared(checkpoint.model):
-        path = run / FOLDER / f"step-{checkpoint.step:08d}{SUFFIX}"
-        training = {name: value for name, value in checkpoint.training.items() if name != "optimizer"}
-        rest = {name: value for name, value in _content(checkpoint).items() if name != "model"} | {"training": training}
-        write_parts(path, checkpoint.model, checkpoint.training["optimizer"], rest, is_writer=is_writer, group=group)
-    else:
-        path = run / FOLDER / f"step-{checkpoint.step:08d}.pt"
-        write_checkpoint(path, checkpoint)
-    for old in list_checkpoints(run)[keep:] if is_writer else ():
-        if old.is_dir():
-            shutil.rmtree(old)
-        else:
-            old.unlink()
+    try:
+        path = _write(run / FOLDER, checkpoint, is_writer=is_writer, group=group)
+        if is_writer:
+            _delete_others(run, path, keep=keep)
+    except MaeError:
+        if is_writer:
+            require_still_locked(run)  # which is the better reason
+        raise
+
+
+def _write(folder: Path, checkpoint: Checkpoint, *, is_writer: bool, group: ProcessGroup | None) -> Path:
+    name = f"step-{checkpoint.step:08d}"
+    if not is_shared(checkpoint.model):
+        write_checkpoint(folder / f"{name}.pt", checkpoint)
+        return folder / f"{name}.pt"
+    training = {name: value for name, value in checkpoint.training.items() if name != "optimizer"}
+    rest = {name: value for name, value in _content(checkpoint).items() if name != "model"} | {"training": training}
+    path = folder / f"{name}{SUFFIX}"
+    write_parts(path, checkpoint.model, checkpoint.training["optimizer"], rest, is_writer=is_writer, group=group)
+    return path
+
+
+def _delete_others(run: Path, newest: Path, *, keep: int) -> None:
+    """Those of later steps too: of a damaged one, which the run has gone on from before, the steps are taken anew."""
+    others = [path for path in list_checkpoints(run) if path != newest]
+    older = [path for path in others if path.stem < newest.stem]
+    for path in others:
+        if path not in older[: keep - 1]:
+            delete(path)
 
 
 def _content(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -92,15 +110,7 @@ def _content(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """One file, atomically. Raises MaeError where it cannot be written; older ones stay as they are."""
-    try:
-        write_atomically(path, lambda file: torch.save(_content(checkpoint), file))
-    except RuntimeError as error:  # torch makes one of whatever the file system says
-        needed = sum(tensor.numel() * tensor.element_size() for tensor in checkpoint.model.values())
-        free = shutil.disk_usage(path.parent).free
-        raise MaeError(
-            f"cannot write {path}: it needs more than {needed / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free there, "
-            "or less with a quota; make room and go on with --resume"
-        ) from error
+    save_tensors(path, _content(checkpoint))
 
 
 def list_checkpoints(run: Path) -> Sequence[Path]:
@@ -111,10 +121,16 @@ def list_checkpoints(run: Path) -> Sequence[Path]:
 
 def load_newest(run: Path) -> Checkpoint | None:
     """A run's newest whole checkpoint, None if it has none at all. Damaged ones are skipped with a warning."""
+    found = find_newest(run)
+    return None if found is None else found[1]
+
+
+def find_newest(run: Path) -> tuple[Path, Checkpoint] | None:
+    """Where it lies, too; see `load_newest`."""
     paths = list_checkpoints(run)
     for path in paths:
         try:
-            return load_checkpoint(path)
+            return path, load_checkpoint(path)
         except DamagedCheckpoint as error:
             warnings.warn(f"skipped a damaged checkpoint: {error}", stacklevel=2)
     if paths:
@@ -128,10 +144,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _read_parts(path: Path) -> dict[str, Any]:
-    """What a single file would have."""
+    """What a single file would have. Raises DamagedCheckpoint, or MaeError where the disk fails."""
     try:
         model, optimizer, rest = read_parts(path)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, CheckpointException) as error:
+        cause = system_error(error)
+        if cause is not None and cause.errno not in (errno.ENOENT, errno.EINVAL):  # another time, it may well be read
+            raise MaeError(f"cannot read the checkpoint {path.absolute()}: {reason(cause)}") from error
         raise DamagedCheckpoint(f"{path} is damaged: {cause_of(error)}") from error
     return {**rest, "model": model, "training": {**rest["training"], "optimizer": optimizer}}
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from safetensors.torch import save
 
 from mae_core.config import Config
@@ -27,6 +26,7 @@ from mae_core.runs.checkpoint import (
     write_checkpoint,
 )
 from mae_core.runs.classifier import classifier_of
+from mae_core.runs.disk import save_tensors
 from mae_core.runs.published import Origin, published_backbone, published_model, published_whole_or_backbone
 from mae_core.runs.resize import published_resized
 from mae_core.runs.weights import Weights
@@ -146,7 +146,7 @@ def _published(loaded: _Loaded, path: Path, source: Path, to: str) -> dict[Path,
         content = save(tensors, metadata={"format": "pt"})
         files[path] = lambda place: write_atomically(place, lambda file: file.write(content))
     else:
-        files[path] = lambda place: write_atomically(place, lambda file: torch.save({"model": tensors}, file))
+        files[path] = lambda place: save_tensors(place, {"model": tensors})
     for name, about in files_beside(loaded.model, layout=to).items():
         files[path.with_name(name if in_folder else f"{path.stem}.{name}")] = _text(_json(about))
     card = path.with_name("README.md") if in_folder else card_beside(path)

@@ -3,14 +3,13 @@
 import contextlib
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mae_core.config import Config
 from mae_core.data.folders import FOLDERS as BY_FOLDERS
-from mae_core.files import write_atomically
+from mae_core.files import delete, write_atomically
 from mae_core.runs.checkpoint import FOLDER, Checkpoint, load_config_text
 from mae_core.runs.lock import LOCK, require_still_locked
 from mae_core.runs.results import RESULTS, WRONG
@@ -117,22 +116,16 @@ def _is_of_no_run(path: Path) -> bool:
 
 def clear(folder: Path) -> None:
     """Delete what a run has written here, and nothing else."""
-    for half in folder.glob(f".{CONFIG}.*"):
-        half.unlink()
-    for name in FOLDERS:
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in WRITTEN:
-        (folder / name).unlink(missing_ok=True)
+    for path in (*folder.glob(f".{CONFIG}.*"), *(folder / name for name in (*FOLDERS, *WRITTEN))):
+        delete(path)
 
 
 def remove_unfinished(folder: Path) -> None:
     """Delete the halves of files that a kill leaves behind while they are written."""
     for place in (folder, *(folder / name for name in FOLDERS)):
         for path in place.glob(".*"):
-            if path.is_file() and path.name != LOCK:
-                path.unlink()
-            elif path.is_dir() and place.name == FOLDER:
-                shutil.rmtree(path)
+            if (path.is_file() and path.name != LOCK) or (path.is_dir() and place.name == FOLDER):
+                delete(path)
 
 
 def write_config(folder: Path, config: Config) -> None:

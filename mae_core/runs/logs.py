@@ -1,7 +1,7 @@
 """What a run writes down as it goes: numbers at every step, and the samples that it could not read.
 
 Both are JSON lines files that are cut back to the checkpoint's step when a run resumes, as if it had never been interrupted.
-What cannot be written, on a full disk for example, is told once and left out: a run that can still save its weights goes on.
+What cannot be written, on a full disk for example, is told once and left out: a run that can still save its weights continues.
 """
 
 import importlib
@@ -45,7 +45,7 @@ class Appended:
                 self._file.truncate(end)
             if not self._told:
                 self._told = True
-                self._tell(f"{self.path} has gaps from here on ({error.strerror}); the run goes on without them")
+                self._tell(f"{self.path} has gaps from here on ({error.strerror}); the run continues without them")
 
     def close(self) -> None:
         """Close the file until the next record."""

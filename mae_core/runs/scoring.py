@@ -1,4 +1,8 @@
-"""How good predictions for labelled samples are. N samples, C classes."""
+"""How good predictions for labelled samples are. N samples, C classes.
+
+torchmetrics is imported by the functions that need it: it takes seconds, and every command that looks at all components would
+spend them.
+"""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -6,11 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_confusion_matrix,
-    multilabel_average_precision,
-)
 
 from mae_core.runs.results import OfClass, Pair, Wrong
 
@@ -50,6 +49,8 @@ def judge(predictions: Predictions, classes: Sequence[str]) -> Judged:
     assert len(predictions.targets) == len(predictions.names) > 0
     if predictions.targets.dim() == 2:
         return _judge_several(predictions, classes)
+    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
+
     targets, scores, num_classes = predictions.targets.long(), predictions.scores.float(), len(classes)
     confusion = multiclass_confusion_matrix(scores, targets, num_classes=num_classes)
     metrics = {"accuracy": int(confusion.diagonal().sum()) / len(targets)}
@@ -96,6 +97,8 @@ def _labels(target: Tensor, classes: Sequence[str]) -> list[str]:
 
 def _judge_several(predictions: Predictions, classes: Sequence[str]) -> Judged:
     """The mean is over the classes that any sample has. Wrong are samples without the label that scored highest."""
+    from torchmetrics.functional.classification import multilabel_average_precision
+
     targets, scores = predictions.targets.long(), predictions.scores.float()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "No positive samples found")

@@ -4,7 +4,6 @@ The parts are safetensors files of `torch.distributed.checkpoint`, one of each p
 """
 
 import os
-import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,9 +19,9 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from mae_core.files import write_atomically
+from mae_core.files import delete
+from mae_core.runs.disk import cannot_write, save_tensors
 from mae_core.runs.weights import DamagedCheckpoint, load_tensors
-from mae_registry import MaeError
 
 SUFFIX = ".parts"
 REST = "rest.pt"
@@ -53,13 +52,15 @@ def write_parts(
     try:
         save(tensors, storage_writer=HuggingFaceStorageWriter(str(unfinished), save_distributed=True), process_group=group)
     except CheckpointException as error:
-        causes = sorted({str(cause[0] if isinstance(cause, tuple) else cause) for cause in error.failures.values()})
-        raise MaeError(f"cannot write {path}: {'; '.join(causes)}; make room and go on with --resume") from error
+        raise cannot_write(path, error) from error
     if is_writer:
-        sizes = {part.name: part.stat().st_size for part in unfinished.glob("*.safetensors")}
-        write_atomically(unfinished / REST, lambda file: torch.save({**rest, OPTIMIZER: others, PARTS: sizes}, file))
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(unfinished, path)
+        try:
+            sizes = {part.name: part.stat().st_size for part in unfinished.glob("*.safetensors")}
+            save_tensors(unfinished / REST, {**rest, OPTIMIZER: others, PARTS: sizes})
+            delete(path)
+            os.replace(unfinished, path)
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
 
 def read_parts(path: Path) -> tuple[State, State, State]:

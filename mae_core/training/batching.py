@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 
 from mae_core.interfaces import Sample, Task
+from mae_core.training.fabric import Fabric
 from mae_core.training.plan import Key
 from mae_core.training.settings import TrainSettings
 from mae_core.training.stream import Samples
@@ -31,8 +31,7 @@ def choose_device_batch(
         return size
     if fabric.device.type != "cuda":
         return next(size for size in _sizes(share, joined) if size <= max(MAX_ON_CPU, joined))
-    if settings.strategy == "fsdp" and world.size > 1:
-        raise ConfigError("train.device_batch_size: with train.strategy=fsdp, say how many samples go through a device at once")
+    require_choice(settings, kind=fabric.device.type, num_devices=world.size)
     sample = Samples({source: task.sources[source]}, settings.seed)[Key(source, 0, 0)].to(fabric.device)
     with fabric.no_backward_sync(model):  # each device tries for itself
         fitting = (
@@ -60,6 +59,12 @@ def check_device_batch(settings: TrainSettings, *, num_joined: int) -> None:
             f"train.device_batch_size={settings.device_batch_size} must be divisible by {num_joined}, the number of samples "
             "that the task takes together"
         )
+
+
+def require_choice(settings: TrainSettings, *, kind: str, num_devices: int) -> None:
+    """Raise ConfigError where the device batch would have to be found out by devices that share the weights."""
+    if kind == "cuda" and settings.strategy == "fsdp" and num_devices > 1 and settings.device_batch_size == "auto":
+        raise ConfigError("train.device_batch_size: with train.strategy=fsdp, say how many samples go through a device at once")
 
 
 def _sizes(share: int, multiple_of: int) -> Iterator[int]:

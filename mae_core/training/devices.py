@@ -6,15 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning_fabric.plugins.precision import MixedPrecision
-from lightning_fabric.strategies.ddp import DDPStrategy
-from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
-from lightning_fabric.strategies.strategy import Strategy
 from timm.layers.drop import DropPath
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
@@ -22,6 +13,17 @@ from torch.distributed.fsdp import fully_shard
 from torch.utils.checkpoint import checkpoint
 
 from mae_core.interfaces import Decoder, Encoder
+from mae_core.training.fabric import (
+    ClusterEnvironment,
+    DDPStrategy,
+    Fabric,
+    LightningEnvironment,
+    MixedPrecision,
+    ModelParallelStrategy,
+    SLURMEnvironment,
+    Strategy,
+    TorchElasticEnvironment,
+)
 from mae_core.training.launch import count_devices, place
 from mae_core.training.settings import TrainSettings
 from mae_registry import ConfigError
@@ -52,10 +54,7 @@ def make_fabric(settings: TrainSettings) -> Fabric:
     """GPUs where there are any, in the recipe's precision. Raises ConfigError for what this machine does not have."""
     device = choose_device(settings.device).type
     devices, nodes = count_devices(settings)
-    if device == "cuda" and devices > torch.cuda.device_count():
-        raise ConfigError(
-            f"train.devices={devices}, but this machine has {torch.cuda.device_count()}; leave it out to take all"
-        )
+    require_devices(device, devices)
     if place() is None and devices > 1:
         raise ConfigError(f"train.devices={devices}: start so many processes, with `mae pretrain` or with torchrun")
     precision = _precision(settings, device)
@@ -68,6 +67,12 @@ def make_fabric(settings: TrainSettings) -> Fabric:
         precision="32-true" if precision == "32-true" else None,
         plugins=[_environment(), *([] if precision == "32-true" else [Autocast(precision, device)])],
     )
+
+
+def require_devices(kind: str, number: int) -> None:
+    """Raise ConfigError if this machine has fewer GPUs than a run asks for."""
+    if kind == "cuda" and number > torch.cuda.device_count():
+        raise ConfigError(f"train.devices={number}, but this machine has {torch.cuda.device_count()}; leave it out to take all")
 
 
 def _precision(settings: TrainSettings, device: str) -> Any:

@@ -25,6 +25,8 @@ class Fed:
     """Each is loaded when it is asked for."""
     num_micro_batches: int
     """The number on this device."""
+    num_rows: int
+    """The samples of the whole effective batch, all views counted."""
     weights: Mapping[str, Tensor]
     """The weights of the whole effective batch."""
     loaded: list[Loaded]
@@ -63,15 +65,17 @@ class Feed:
         if weights is None:  # inputs that depend on what is in the samples can be weighed when these are all there
             micro_batches = [(batch, self._task.settle(batch, own)) for batch, own in micro_batches]
             weights = self._world.sum(self._weigh(own) for _, own in micro_batches)
-        return Fed(self._with_noise(step, micro_batches), len(pieces), weights, loaded)
+        return Fed(self._with_noise(step, micro_batches), len(pieces), self._num_rows(source), weights, loaded)
 
     def _begin(self, step: int) -> tuple[Any, Mapping[str, Tensor] | None]:
         """What the task wants to know of the rows, and their weights where these are known before the samples are."""
         source = self._plan.source(step)
-        num_rows = self._plan.batch_size * self._task.sources[source].num_views
         generator = torch.Generator().manual_seed(derive_seed(self._plan.seed, "mask", step))
-        inputs = self._task.begin(source, num_rows, generator=generator, progress=step / self._plan.num_steps)
+        inputs = self._task.begin(source, self._num_rows(source), generator=generator, progress=step / self._plan.num_steps)
         return inputs, self._task.weigh(inputs)
+
+    def _num_rows(self, source: str) -> int:
+        return self._plan.batch_size * self._task.sources[source].num_views
 
     def _pieces(self, source: str) -> list[slice]:
         """The rows of each of this device's micro-batches."""

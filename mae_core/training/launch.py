@@ -48,6 +48,23 @@ def place(environment: Mapping[str, str] = os.environ) -> Place | None:
     return None
 
 
+def count_cores(environment: Mapping[str, str] = os.environ) -> int:
+    """The cores that this process may count on: its share of those that it and the other processes of this machine have."""
+    found, allowed = place(environment), _allowed_cores()
+    if found is None:
+        return allowed
+    # torchrun and `mae` leave all processes the same cores; srun may have given each some of its own
+    in_step = int(environment.get("SLURM_CPUS_ON_NODE", os.cpu_count() or 1))
+    if found.by == "srun" and allowed <= in_step // found.num_local:
+        return allowed
+    return max(1, allowed // found.num_local)
+
+
+def _allowed_cores() -> int:
+    """Those of this machine; fewer where a scheduler or a container leaves this process fewer."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def is_first() -> bool:
     """Whether this process speaks for the run."""
     found = place()
@@ -104,7 +121,7 @@ def supervise(num_processes: int, command: Sequence[str] | None = None) -> int:
         "WORLD_SIZE": str(num_processes),
         "LOCAL_WORLD_SIZE": str(num_processes),
         "GROUP_RANK": "0",
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num_processes))),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, _allowed_cores() // num_processes))),
     }
     ranks = ({"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(num_processes))
     # in sessions of their own, so that Ctrl-C reaches them once, from here

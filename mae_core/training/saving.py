@@ -1,9 +1,11 @@
 """What a run writes into its folder beside its journal: checkpoints, facts and the report."""
 
 import contextlib
+import threading
 import time
-from collections.abc import Generator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future, wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,11 @@ from mae_core.runs.report import write_report
 from mae_core.runs.sharded import is_shared, share_state
 from mae_core.training.plan import Plan
 from mae_core.training.world import World
-from mae_registry import ConfigError, MaeError
+from mae_registry import ConfigError, MaeError, cause_of
 
 CHECKPOINT_SECONDS = 600
+PATIENCE = 60
+"""Seconds that a run which has failed waits for the checkpoint that is being written, on a disk that may hang."""
 
 
 def restore_model(task: Task[Any], checkpoint: Checkpoint, plan: Plan) -> None:
@@ -46,7 +50,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint, 
 class Saver:
     """Saves a training. All processes call its methods, and one of them writes.
 
-    A checkpoint is copied while the training waits, and written by another thread while it goes on.
+    A checkpoint is copied while the training waits, and written by another thread while it goes on. Processes that load data
+    may be forked meanwhile, since they use nothing that this thread locks.
     """
 
     def __init__(
@@ -70,7 +75,7 @@ class Saver:
     def is_due(self, step: int) -> bool:
         """Whether a checkpoint is to be written when step `step` (from 1) has been taken.
 
-        So it is where the last one could not be written: then `save` says so, on all devices at the same point of a run.
+        Also true after a failed write, so that all devices enter `save` together, where the error is raised.
         """
         if self._writing is not None and self._writing.done() and self._writing.exception() is not None:
             return True
@@ -80,7 +85,7 @@ class Saver:
         return step % steps == 0
 
     def save(self, step: int, optimizer: torch.optim.Optimizer) -> None:
-        """Begin to write a checkpoint of after step `step`. Raises MaeError where the one before cannot be written."""
+        """Begin to write a checkpoint of after step `step`. Raises MaeError, on all devices, for the one before."""
         self.finish()
         self._steps_saved, self._last_save = step, time.monotonic()
         if not self._world.is_writer and not self._is_shared():
@@ -92,9 +97,8 @@ class Saver:
             "device_batch_size": self._device_batch,
             "devices": self._world.size,
         }
-        state = BlockingAsyncStager().stage({"model": self._task.model.state_dict(), "training": training})
-        thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._writing = thread.submit(
+        state = _copied_to_cpu({"model": self._task.model.state_dict(), "training": training})
+        write = partial(
             save_checkpoint,
             self._folder,
             Checkpoint(step, self._config.to_yaml(), state["model"], state["training"], plugin_versions(self._config)),
@@ -102,12 +106,18 @@ class Saver:
             is_writer=self._world.is_writer,
             group=self._world.aside if self._is_shared() else None,
         )
-        thread.shutdown(wait=False)  # it ends with what it writes
+        self._writing = _in_background(write)
 
     def finish(self) -> None:
-        """Wait until what is being written is on disk. Raises MaeError where it cannot be written."""
-        writing, self._writing = self._writing, None
-        if writing is not None:
+        """Wait on all devices until what is being written is on disk. Raises MaeError on all of them if it was not written."""
+        if not self._world.is_writer:
+            with contextlib.suppress(MaeError):  # the writer has the same error, which all of them raise next
+                self._wait()
+        self._world.first(self._wait)
+
+    def _wait(self, timeout: float | None = None) -> None:
+        if self._writing is not None and wait([self._writing], timeout).done:
+            writing, self._writing = self._writing, None
             writing.result()
 
     def save_finite(self, step: int, optimizer: torch.optim.Optimizer) -> str:
@@ -115,10 +125,13 @@ class Saver:
         if step == 0:
             return ""
         is_finite = all(self._world.gather([_is_finite(self._task.model)]))
-        if is_finite and step > self._steps_saved:
-            self.save(step, optimizer)
-        self.finish()
-        newest = next(iter(list_checkpoints(self._folder)), None)
+        try:
+            if is_finite and step > self._steps_saved:
+                self.save(step, optimizer)
+            self.finish()
+        except MaeError as error:
+            return f". The weights from before it could not be saved: {error}"
+        newest = self._world.first(lambda: next(iter(list_checkpoints(self._folder)), None))
         if is_finite:
             return f". The weights from before it are in {newest}"
         return f". The weights were no longer finite before it; the newest checkpoint is {newest or 'not there yet'}"
@@ -141,8 +154,9 @@ class Saver:
 
     def _build_whole(self, shared: nn.Module) -> None:
         """Put all weights together in a model of their own."""
-        whole = {name: _whole(tensor) for name, tensor in shared.state_dict().items()}
-        self._task.build_model(fresh=False)
+        whole = {name: _whole(tensor).cpu() for name, tensor in shared.state_dict().items()}
+        with torch.random.fork_rng(devices=[]):
+            self._task.build_model(fresh=False)
         self._task.model.load_state_dict(whole)
         self._task.model.to(self._world.fabric.device)
 
@@ -169,12 +183,34 @@ class Saver:
 
     def tell_the_end(self, error: BaseException) -> None:
         """Write into the folder of the run, as far as that is still possible; the error that ends the run comes first."""
-        with contextlib.suppress(MaeError, OSError):
-            self.finish()
         why = str(error) if isinstance(error, MaeError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, Exception):  # a second Ctrl-C does not wait for anything
+            try:
+                self._wait(PATIENCE)
+            except Exception as unsaved:
+                why += f"; and before that, {cause_of(unsaved)}"
         with contextlib.suppress(MaeError, OSError):
             self.write_facts(f"stopped: {why}")
             self.write_report()
+
+
+def _copied_to_cpu(state: dict[str, Any]) -> dict[str, Any]:
+    """A copy of all tensors, of those that devices share too, which no later step of the training changes."""
+    return BlockingAsyncStager().stage(state)
+
+
+def _in_background(work: Callable[[], None]) -> Future[None]:
+    """What `work` comes to, in a thread that does not keep the process from ending."""
+    outcome: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name="checkpoint").start()
+    return outcome
 
 
 def _is_finite(model: nn.Module) -> bool:

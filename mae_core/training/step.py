@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from mae_core.interfaces import Batch, Decided, Losses, Schedule, Task
+from mae_core.training.fabric import Fabric
 from mae_core.training.world import Decision
 
 MIN_SCALE = 1.0
@@ -32,14 +32,15 @@ def train_step(
     weights: Mapping[str, Tensor],
     *,
     num_micro_batches: int,
+    num_rows: int,
     decide: Decide,
     clip_grad: float | None = None,
 ) -> tuple[Decision, bool]:
     """Add up the gradients of all micro-batches, decide, and step. Returns the decision, and whether the step was taken.
 
-    `model` and `optimizer` are set up by `fabric`. `weights` are those of the whole effective batch, so that the step is the
-    same however the batch is cut. Raises NonFiniteStep, with all weights as they were; but in fp16 gradients may overflow at
-    first, and then the step is not taken, and the next loss scaled by less.
+    `model` and `optimizer` are set up by `fabric`. `weights` and `num_rows` are those of the whole effective batch, so that the
+    step is the same however the batch is cut. Raises NonFiniteStep, with all weights as they were; but in fp16 gradients may
+    overflow at first, and then the step is not taken, and the next loss scaled by less.
     """
     total = _Total()
     for index, (batch, inputs) in enumerate(micro_batches, start=1):
@@ -48,7 +49,7 @@ def train_step(
             losses = task.losses(model, batch, inputs, weights)
             loss = torch.stack(list(losses.parts.values())).sum()
             fabric.backward(loss * fabric.world_size)  # devices average their gradients, and a step needs their sum
-        total.add(losses)
+        total.add(losses, share=len(next(iter(batch.values())).x) / num_rows)
 
     norm = _gradient_norm(fabric, optimizer)
     decision = decide(total.losses(), norm)
@@ -86,16 +87,20 @@ class _Total:
 
     def __init__(self) -> None:
         self._parts: dict[str, Tensor] = {}
-        self._metrics: dict[str, list[Tensor]] = {}
+        self._metrics: dict[str, Tensor] = {}
 
-    def add(self, losses: Losses) -> None:
-        for name, part in losses.parts.items():
-            self._parts[name] = self._parts[name] + part.detach() if name in self._parts else part.detach()
-        for name, metric in losses.metrics.items():
-            self._metrics.setdefault(name, []).append(metric.detach().float())
+    def add(self, losses: Losses, *, share: float) -> None:
+        """`share`: that of the effective batch's rows, by which metrics are weighted."""
+        _add(self._parts, {name: part.detach() for name, part in losses.parts.items()})
+        _add(self._metrics, {name: share * metric.detach().float() for name, metric in losses.metrics.items()})
 
     def losses(self) -> Losses:
-        return Losses(self._parts, {name: torch.stack(metrics).mean() for name, metrics in self._metrics.items()})
+        return Losses(self._parts, self._metrics)
+
+
+def _add(total: dict[str, Tensor], terms: Mapping[str, Tensor]) -> None:
+    for name, term in terms.items():
+        total[name] = total[name] + term if name in total else term
 
 
 def _with_gradients(optimizer: Any) -> list[Tensor]:

@@ -1,8 +1,6 @@
 """Loading the samples of a plan: augmented by their own random numbers, replaced where they cannot be read."""
 
-import os
 import signal
-import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -15,7 +13,7 @@ from torch.utils.data import DataLoader
 from mae_core.interfaces import BadSample, Sample, Source
 from mae_core.masking.sampling import derive_seed
 from mae_core.training import workers
-from mae_core.training.launch import place
+from mae_core.training.launch import count_cores
 from mae_core.training.plan import Key
 from mae_core.training.workers import SECONDS_BETWEEN_LOOKS, Batches, Crashes, Unloaded, Watched, prepare_worker
 from mae_registry import MaeError, cause_of
@@ -160,7 +158,7 @@ def make_loader(
     Where there are few batches, there are no more workers than that.
     """
     if num_workers == "auto":
-        num_workers = min(12, max(1, _count_cores() - 1))
+        num_workers = min(12, max(1, count_cores() - 1))
     if isinstance(batches, Sized):
         num_workers = min(num_workers, len(batches))
     unloaded = Unloaded(batches)
@@ -175,13 +173,6 @@ def make_loader(
         generator=torch.Generator(),  # else the loader draws a seed for its workers from the global one
     )
     return Loader(loader, samples.crashes, unloaded)
-
-
-def _count_cores() -> int:
-    """The share of this process, of those on this machine; fewer where a scheduler has given it fewer."""
-    num_local = found.num_local if (found := place()) else 1
-    share = max(1, (os.cpu_count() or 1) // num_local)
-    return min(share, len(os.sched_getaffinity(0))) if sys.platform == "linux" else share
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,8 @@ class Trainer:
         try:
             with interrupts() as interrupted, self._journal(make_display, interrupted) as journal:
                 self._take_all_steps(journal, interrupted)
+            with self._measuring():
+                self.task.finish(self.folder, self.world)
         except BaseException as error:
             self._saver.tell_the_end(error)
             if isinstance(error, torch.OutOfMemoryError):
@@ -101,10 +103,9 @@ class Trainer:
                     "new run with train.recompute=true"
                 ) from error
             raise
-        with self._measuring():
-            self.task.finish(self.folder, self.world)
         self._saver.write_facts("finished")
         self._saver.write_report()
+        self.fabric.barrier()  # whoever comes back finds everything that was written
 
     def _journal(self, make_display: MakeDisplay, interrupted: Interrupts) -> Journal:
         if not self.world.is_writer:
@@ -161,7 +162,10 @@ class Trainer:
             self.task.after_step(step, self.plan.num_steps)
         self.steps_done += 1
         session.journal.end_step()
-        self._log(session.journal, decision, rate, self._validate(session.journal))
+        measured = self._validate(session.journal)
+        if self.steps_done in self._validation_steps:  # which may have taken long enough for a signal to come
+            decision = replace(decision, signal=max(self.world.gather([session.interrupts.received])))
+        self._log(session.journal, decision, rate, measured)
         return decision
 
     @contextlib.contextmanager
@@ -175,7 +179,6 @@ class Trainer:
         """The task's numbers of held-out data, where these are due."""
         if self.steps_done not in self._validation_steps:
             return {}
-        self._saver.finish()  # workers that read held-out data are not begun while another thread is at work
         try:
             with self._measuring():
                 measured = self.task.validate(self.world)
@@ -197,6 +200,7 @@ class Trainer:
                 fed.micro_batches,
                 fed.weights,
                 num_micro_batches=fed.num_micro_batches,
+                num_rows=fed.num_rows,
                 decide=partial(self._decide, session, fed),
                 clip_grad=self.settings.clip_grad,
             )
@@ -283,7 +287,7 @@ class Trainer:
         on_each = " on each device" if self.world.size > 1 else ""
         begins = f", from step {self.steps_done + 1}" if self.steps_done else ""
         size = counted(self.settings.batch_size, "sample")
-        differs = "noise   drop path draws on each device, so that losses depend on the number of devices"
+        differs = "note    drop path draws its own random numbers on each device, so losses depend on the number of devices"
         return "\n".join(
             (
                 f"data    {data}, such as {next(iter(self.task.sources.values())).describe(0)}",

@@ -7,11 +7,11 @@ from functools import cached_property
 from typing import Any, Self, TypeVar, cast
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, distributed, nn
 
 from mae_core.interfaces import Losses
 from mae_core.training.devices import PATIENCE, make_fabric
+from mae_core.training.fabric import Fabric
 from mae_core.training.settings import TrainSettings
 from mae_core.training.watch import Watch
 from mae_registry import ConfigError, MaeError
@@ -135,8 +135,8 @@ class World:
     def decide(self, losses: Losses, grad_norm: Tensor, *, num_bad: int = 0, signal: int = 0, save: bool = False) -> Decision:
         """The one thing that devices tell each other at every step.
 
-        Losses and bad samples add up, metrics are averaged, and what one of the devices was asked to do, all do. The norm is of
-        gradients that they share already.
+        Losses, metrics and bad samples add up, and what one of the devices was asked to do, all do. The norm is of gradients
+        that they share already.
         """
         told = torch.tensor([num_bad, signal, save], dtype=torch.float64, device=grad_norm.device)
         numbers = [number.detach().double() for number in (*losses.parts.values(), *losses.metrics.values(), grad_norm)]
@@ -146,7 +146,7 @@ class World:
         num_parts, num_metrics = len(losses.parts), len(losses.metrics)
         return Decision(
             losses=dict(zip(losses.parts, added, strict=False)),
-            metrics=dict(zip(losses.metrics, averaged[num_parts:], strict=False)),
+            metrics=dict(zip(losses.metrics, added[num_parts:], strict=False)),
             grad_norm=averaged[num_parts + num_metrics],
             num_bad=int(added[-3]),
             signal=int(largest[-2]),

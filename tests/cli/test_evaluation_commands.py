@@ -7,16 +7,24 @@ import signal
 import subprocess
 import sys
 import time
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from ranks import on_ranks
 from running import assert_same_bits
 
+import mae_core.runs.results as results_module
+from mae_core import load_config
 from mae_core.cli import main
 from mae_core.runs.checkpoint import load_newest
 from mae_core.runs.results import read_results
+from mae_core.training import launch
+from mae_core.training.launch import Place
+from mae_core.training.run import rehearse
+from mae_registry import ConfigError
 
 SHORT = ("train.batch_size=4", "train.epochs=2", "schedule.warmup_epochs=0", "train.num_workers=0")
 
@@ -89,6 +97,38 @@ def test_a_dry_run_finds_what_a_run_would_find(mae, pretrained, labelled, tmp_pa
     assert_fails(mae("pretrain", pretrained / "config.yaml", "--out", pretrained, "--dry-run"), "--overwrite")
     code, _, err = mae("pretrain", pretrained / "config.yaml", "--out", pretrained, "--dry-run", "--resume")
     assert (code, "--dry-run" in err) == (2, True)
+
+
+def test_a_dry_run_counts_the_devices_of_the_run(mae, pretrained, tmp_path, monkeypatch):
+    typed = ["pretrain", pretrained / "config.yaml", "--device", "cpu", "--dry-run", "train.batch_size=16"]
+    code, out, err = mae(*typed, "train.devices=3")
+    assert code == 0, err
+    assert "3 x CPU" in out
+    assert "1 of 16 samples, 6 at once on each device" in out  # the first device takes 6 of the 16
+    assert "4 x CPU" in mae(*typed, "train.devices=2", "train.nodes=2")[1]
+    assert_fails(mae(*typed, "train.devices=17"), "train.batch_size=16", "17 devices")
+    assert_fails(mae(*typed, "train.devices=2", "train.strategy=fsdp", "train.precision=16-mixed"), "train.precision=16-mixed")
+    with monkeypatch.context() as patch:
+        patch.setattr("mae_core.training.run.Trainer", Mock(side_effect=torch.OutOfMemoryError))
+        assert_fails(mae(*typed), "--device cpu")
+    monkeypatch.setattr(launch, "place", lambda: Place(0, 2, 2, by="torchrun"))
+    monkeypatch.setattr("mae_core.training.run.place", launch.place)
+    assert_fails(mae(*typed), "without torchrun")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["train.strategy=fsdp"], "train.device_batch_size: with train.strategy=fsdp"),
+        (["train.devices=9"], "train.devices=9, but this machine has 8"),
+    ],
+)
+def test_a_dry_run_finds_what_a_run_on_gpus_would_find(tiny_recipe, tmp_path, monkeypatch, overrides, problem):
+    """This machine may have none, and is not asked to do anything with one."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    with pytest.raises(ConfigError, match=problem):
+        rehearse(load_config(tiny_recipe, [*overrides, "train.batch_size=8"]), tmp_path)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
@@ -193,6 +233,33 @@ def test_several_seeds_are_joined_and_the_finished_ones_are_not_run_again(mae, p
     assert "±" in out
     assert (tmp_path / "seeds/seed-0/results.json").stat().st_mtime_ns == first
     assert read_results(tmp_path / "seeds") is not None
+
+
+def test_several_seeds_on_two_devices(pretrained, labelled, tmp_path, monkeypatch):
+    """No device goes on to the next seed before the first one has written what the last one found."""
+    write = results_module.save_results
+
+    def write_late(folder, results):
+        time.sleep(0.5)
+        write(folder, results)
+
+    def probe():
+        with pytest.raises(SystemExit) as stop:
+            main(
+                [
+                    *map(
+                        str,
+                        ("probe", pretrained, labelled, *SHORT, "train.epochs=1", "--seeds", 2, "--out", tmp_path / "seeds"),
+                    )
+                ]
+            )
+        return stop.value.code
+
+    monkeypatch.setattr(results_module, "save_results", write_late)
+    assert on_ranks(2, probe) == [0, 0]
+    results = read_results(tmp_path / "seeds")
+    assert results is not None
+    assert results.seeds == [0, 1]
 
 
 def test_report_compares_runs(mae, pretrained, labelled, tmp_path, monkeypatch):

@@ -1,10 +1,7 @@
 """`mae masks` and `mae masks show`: what they say and draw of maskers."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -443,13 +440,12 @@ def register_maskers(register):
 """
 
 
-def test_maskers_of_plugins(tmp_path):
+def test_maskers_of_plugins(forks, tmp_path):
     (tmp_path / "more.py").write_text(PLUGIN)
     (tmp_path / "both.yaml").write_text("maskers: {a: guided, b: {name: grid}}\n")
 
     def run(*arguments):
-        command = [sys.executable, "-m", "mae_core.cli", *arguments, "--plugin", "more.py"]
-        done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"COLUMNS": "120"}, capture_output=True, text=True)
+        done = forks.mae(*arguments, "--plugin", "more.py", folder=tmp_path, environment={"COLUMNS": "120"})
         return done.returncode, done.stdout, done.stderr
 
     code, out, _ = run("masks", "--json")

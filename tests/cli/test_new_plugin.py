@@ -1,7 +1,6 @@
 """`mae new-plugin`: what it writes works as it is, and what it refuses."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ SMALL = {
     "target": IMAGES,
 }
 """Overrides for two steps of each template's recipe."""
+TESTS = "import pytest, sys; sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider']))"
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def new_plugin(capfd, monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def generated(request, tmp_path_factory):
-    """(kind, its folder, how to run Python with it installed)"""
+def generated(request, tmp_path_factory, forks):
+    """(kind, its folder, how to run `mae` or Python in it, with it installed)"""
     kind, name = request.param, KINDS[request.param]
     place = tmp_path_factory.mktemp(kind)
     folder, site = place / name, place / "site"
@@ -47,11 +47,9 @@ def generated(request, tmp_path_factory):
     offline = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--target", str(site)]
     subprocess.run([sys.executable, "-m", "pip", "install", *offline, str(folder)], check=True)
 
-    def run(*arguments, code=0):
-        environment = os.environ | {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, *map(str, arguments)]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-        assert done.returncode == code, done.stdout + done.stderr
+    def run(**step):
+        (done,) = forks.steps([step], folder=folder, site=site)
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     return kind, folder, run
@@ -59,22 +57,22 @@ def generated(request, tmp_path_factory):
 
 def test_its_tests_pass_as_generated(generated):
     _, _, run = generated
-    assert " passed" in run("-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert " passed" in run(python=TESTS)
 
 
 def test_it_is_listed_and_imports_no_torch(generated):
     _, folder, run = generated
     name = folder.name.replace("-", "_")
-    (found,) = (p for p in json.loads(run("-m", "mae_core.cli", "plugins", "--json")) if p["name"] == name)
+    (found,) = (p for p in json.loads(run(mae=["plugins", "--json"])) if p["name"] == name)
     assert (found["status"], found["distribution"]) == ("loaded", f"mae-{name.replace('_', '-')}")
-    run("-c", f"import sys, mae_{name}.plugin; assert 'torch' not in sys.modules")
+    run(shell=f"python -c \"import sys, mae_{name}.plugin; assert 'torch' not in sys.modules\"")
 
 
 def test_its_recipe_trains(generated):
     kind, folder, run = generated
     recipe = f"{folder.name.replace('-', '_')}/demo"
     two_steps = [*SMALL[kind], "train.epochs=1", "train.num_workers=0", "schedule.warmup_epochs=0"]
-    run("-m", "mae_core.cli", "pretrain", recipe, *two_steps, "--out", "run")
+    run(mae=["pretrain", recipe, *two_steps, "--out", "run"])
     assert len((folder / "run" / "metrics.jsonl").read_text().splitlines()) == 2
     assert list((folder / "run" / "pictures").glob("*.png"))
 
@@ -99,10 +97,10 @@ def test_its_readme_names_every_file_and_command(generated):
 def test_a_modality_brings_its_statistics(generated):
     kind, _, run = generated
     if kind == "modality":
-        measured = run("-m", "mae_core.cli", "statistics", "wave_forms/demo", *SMALL[kind])
+        measured = run(mae=["statistics", "wave_forms/demo", *SMALL[kind]])
         keys = [line.partition("=")[0] for line in measured.splitlines()]
         assert keys == [f"model.modalities.wave_forms.tokenizer.{key}" for key in ("mean", "std")]
-        run("-m", "mae_core.cli", "config", "check", "wave_forms/demo", *measured.split())
+        run(mae=["config", "check", "wave_forms/demo", *measured.split()])
 
 
 def test_it_says_what_to_do_next(new_plugin, tmp_path):

@@ -4,16 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from changed_keys import changes, values
+from changed_keys import changes, recipes_from, values
 from running import run
 
 from mae_core import Config, load_config
-from mae_core.config import list_recipes
 from mae_core.runs.logs import read_metrics
 from mae_core.training.preflight import check_recipe
 
 FOLDER = "image/paper/"
-EVALUATIONS = [name for name in list_recipes() if name.startswith(FOLDER) and load_config(name)["task.name"] == "classify"]
+EVALUATIONS = recipes_from("image/finetune_", "image/linprobe_", folder=FOLDER)
 INPUT = "model.modalities.image.tokenizer.input_size"
 INIT = {"init.checkpoint": None, "init.backbone_only": False, "init.teacher": False}
 SCRATCH = {

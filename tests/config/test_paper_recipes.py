@@ -7,17 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from changed_keys import changes, values
+from changed_keys import changes, recipes_from, values
 from running import run
 from safetensors.torch import save_file
 
 from mae_core import Config, build_model, load_config
-from mae_core.config import list_recipes
 from mae_core.parts.principal_components import measure_basis
 from mae_core.runs.logs import read_metrics
 
 FOLDER = "image/paper/"
-PRETRAINING = [name for name in list_recipes() if name.startswith(FOLDER) and load_config(name)["task.name"] == "pretrain"]
+PRETRAINING = recipes_from("image/mae_vit_", folder=FOLDER)
 IMAGE = "model.modalities.image"
 NUMBERED = {
     "table1a_depth": f"{IMAGE}.decoder.depth",

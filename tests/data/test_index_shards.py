@@ -70,8 +70,10 @@ def link() -> tarfile.TarInfo:
         ([("/tmp/2.num", b"2")], "leads out"),
         ([("2.num", link())], r"its member '2\.num' is not an ordinary file"),
         ([("1.num", b"1"), ("1.txt", b"1")], r"a\.tar: 1\.txt is the second file of the key 1"),
-        ([("1.num", b"1"), ("1.cls", b"dog")], r"a\.tar is no archive that can be read to its end: .*dog"),
-        ([("1.num", b"1"), ("1.cls", b"-1")], "the label -1 is below 0"),
+        ([("1.num", b"1"), ("1.cls", b"dog")], r"a\.tar: its member '1\.cls' holds 'dog', .* whole number"),
+        ([("1.num", b"1"), ("1.cls", b"-1")], r"'1\.cls' holds '-1', .* from 0 to"),
+        ([("1.num", b"1"), ("x.cls", b"999999999999")], r"'x\.cls' holds '999999999999', .* to 16,777,215"),
+        ([("1.num", b"1"), ("1.cls", b"1" * 10_000)], r"its member '1\.cls' holds '1{64}'"),
         ([("1.xyz", b"1")], r"hold no file whose name ends in \.num or \.txt"),
     ],
 )

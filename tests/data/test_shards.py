@@ -259,12 +259,14 @@ def test_shards_are_never_replaced_unasked_and_other_files_never(folder: Path, t
     root = make_again(folder, tmp_path)
     with pytest.raises(MaeError, match="--overwrite"):
         make(folder, root)
-    (root / "notes.txt").write_text("mine")
-    for overwrite in (False, True):
-        with pytest.raises(MaeError, match=r"other files than shards \(notes\.txt\)"):
-            make(folder, root, overwrite=overwrite)
-    (root / "notes.txt").unlink()
-    (root / ".000007.abc.partial").touch()  # of a process that was killed
+    for name in ("notes.txt", "20230115-backup.tar", "000001-000099.tar", "shards.json.bak", "000001.tar.partial"):
+        (root / name).write_text("mine")
+        for overwrite in (False, True):
+            with pytest.raises(MaeError, match=rf"other files than shards \({name}\)"):
+                make(folder, root, overwrite=overwrite)
+        (root / name).unlink()
+    for name in (".000007.abc.partial", ".index.safetensors.a_b1"):  # of a process that was killed
+        (root / name).touch()
     make(folder, root, overwrite=True, shard_bytes=2**20)
     assert sorted(os.listdir(root)) == ["000000.tar", "index.safetensors", "shards.json"]
 

@@ -2,12 +2,9 @@
 
 import importlib.util
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -42,31 +39,17 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 # ---- examples that are run
 
 
-@pytest.fixture(scope="module")
-def run_steps():
-    """Runs steps in a folder: tests/documented_session.py."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
-    script = Path(__file__).parents[1] / "helpers" / "documented_session.py"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, script], env=environment, **pipes) as session:
-
-        def run(steps, folder):
-            print(json.dumps({"folder": str(folder), "steps": steps}), file=session.stdin, flush=True)
-            return json.loads(session.stdout.readline())
-
-        yield run
-
-
 @pages
-def test_examples_run(page, tmp_path, photos, run_steps):
+def test_examples_run(page, tmp_path, photos, forks):
     for name in ("DIR", "photos"):
         (tmp_path / name).symlink_to(photos)
     shutil.copy(next(photos.glob("*.jpg")), tmp_path / "photo.jpg")
     steps = [step for block in blocks(page) if block.is_run_with_its_page for step in steps_of(block)]
-    results = run_steps([step for step, _, _ in steps], tmp_path)
-    for (step, where, shown), (code, output) in zip(steps, results, strict=True):
-        assert code == (1 if shown.startswith("error:") else 0), f"{where}: {step}\n{output}"
+    environment = {"COLUMNS": "120"}
+    results = forks.steps([step for step, _, _ in steps], folder=tmp_path, environment=environment, together=True)
+    for (step, where, shown), done in zip(steps, results, strict=True):
+        output = done.stdout
+        assert done.returncode == (1 if shown.startswith("error:") else 0), f"{where}: {step}\n{output}"
         assert shows(output, shown), f"{where}: {step}\nshown:\n{shown}\ngiven:\n{output}"
 
 
@@ -88,6 +71,9 @@ def steps_of(block: Block):
     elif block.language == "console":
         for command, shown in block.commands():
             words = shlex.split(command)
+            if words[0] == "mae" and words[-2] == ">":
+                yield {"mae": words[1:-2], "into": words[-1]}, block.where, shown
+                continue
             if words[0] != "mae" or re.search(r"[|<>&;]", re.sub(r"'[^']*'", "", command)):
                 yield {"shell": command}, block.where, shown
                 continue

@@ -1,7 +1,7 @@
 """docs/examples/: plugins as others write them, each installed from its own folder; and the tutorial that quotes them."""
 
 import json
-import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,53 +17,63 @@ SMALLER = {"mae pretrain": "train.epochs=1 train.num_workers=0 train.num_picture
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Runs a command in a copy of the example's folder, with the example installed elsewhere; returns (exit code, output)."""
+def place(tmp_path_factory) -> Path:
+    """`site`, where the example is installed, and a copy of its folder."""
     place = tmp_path_factory.mktemp("example")
-    folder, site = place / NAME, place / "site"
-    shutil.copytree(EXAMPLES / NAME, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    offline = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--target", str(site)]
-    subprocess.run([sys.executable, "-m", "pip", "install", *offline, str(folder)], check=True)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PYTHONPATH": str(site), "PATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+    shutil.copytree(EXAMPLES / NAME, place / NAME, ignore=shutil.ignore_patterns("__pycache__"))
+    offline = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--target", str(place / "site")]
+    subprocess.run([sys.executable, "-m", "pip", "install", *offline, str(place / NAME)], check=True)
+    return place
 
-    def run(command):
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        done = subprocess.run(["bash", "-ec", command], cwd=folder, env=environment, **pipes)
+
+@pytest.fixture(scope="module")
+def run(forks, place):
+    """Runs a step in that folder, see forks_server.py; returns (exit code, output)."""
+
+    def run(**step):
+        environment = {"COLUMNS": "120"}
+        (done,) = forks.steps([step], folder=place / NAME, site=place / "site", environment=environment, together=True)
         return done.returncode, done.stdout
 
     return run
 
 
-@pytest.fixture(scope="module")
-def folder(run) -> Path:
-    return Path(run("pwd")[1].strip())
+def typed(command):
+    """A step that does what a command does."""
+    words = shlex.split(command)
+    if words[0] == "mae":
+        return {"mae": words[1:]}
+    if words[:2] == ["python", "-m"] and "*" not in command:
+        program = (
+            f"import runpy, sys; sys.argv = {words[2:]!r}; runpy.run_module({words[2]!r}, run_name='__main__', alter_sys=True)"
+        )
+        return {"python": program}
+    return {"shell": command}
 
 
 def test_its_tests_pass(run):
-    code, output = run("python -W error -m pytest -q -p no:cacheprovider")
+    code, output = run(**typed("python -m pytest -q -p no:cacheprovider"))
     assert code == 0, output
 
 
 def test_it_is_listed_and_imports_no_torch(run):
-    (found,) = (plugin for plugin in json.loads(run("mae plugins --json")[1]) if plugin["name"] == "timeseries")
+    (found,) = (plugin for plugin in json.loads(run(mae=["plugins", "--json"])[1]) if plugin["name"] == "timeseries")
     assert (found["status"], found["distribution"]) == ("loaded", NAME)
-    code, output = run("""python -c "import sys, mae_timeseries.plugin; assert 'torch' not in sys.modules" """)
+    code, output = run(shell="""python -c "import sys, mae_timeseries.plugin; assert 'torch' not in sys.modules" """)
     assert code == 0, output
 
 
-def test_the_tutorials_commands_work_one_after_the_other(run, folder):
+def test_the_tutorials_commands_work_one_after_the_other(run, place):
     commands = [(block, *each) for block in blocks(TUTORIAL) if block.example == NAME for each in block.commands()]
     assert len(commands) >= 6
     for block, command, shown in commands:
         smaller = next((more for start, more in SMALLER.items() if command.startswith(start)), "")
-        code, output = run(f"{command} {smaller}")
+        code, output = run(**typed(f"{command} {smaller}"))
         assert code == 0, f"{block.where}: {command}\n{output}"
         assert shows(output, shown), f"{block.where}: {command}\nshown:\n{shown}\ngiven:\n{output}"
-    assert (folder / "out.png").read_bytes().startswith(b"\x89PNG")
-    damaged = folder / "damaged.csv"
-    damaged.write_text("buoy_1,buoy_2,buoy_3\n1,2,3\n4,five,6\n")
-    code, output = run("mae reconstruct run damaged.csv -o damaged.png")
+    assert (place / NAME / "out.png").read_bytes().startswith(b"\x89PNG")
+    (place / NAME / "damaged.csv").write_text("buoy_1,buoy_2,buoy_3\n1,2,3\n4,five,6\n")
+    code, output = run(mae=["reconstruct", "run", "damaged.csv", "-o", "damaged.png"])
     assert code == 1
     assert "damaged.csv:3: column 'buoy_2' holds 'five'" in " ".join(output.split())
     assert "Traceback" not in output

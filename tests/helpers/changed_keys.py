@@ -1,9 +1,26 @@
-"""How one recipe differs from another."""
+"""Recipes of a paper: which there are, and how one differs from another."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from mae_core import load_config
+from mae_core.config import list_recipes
+from mae_core.config.recipes import recipe_path
+
+
+def recipes_from(*roots: str, folder: str) -> list[str]:
+    """The recipes of a folder that extend one of the roots, a shipped recipe by the beginning of its name. Loads none."""
+    return [name for name in list_recipes() if name.startswith(folder) and _root(name, folder).startswith(roots)]
+
+
+def _root(name: str, folder: str) -> str:
+    """The first recipe outside of the folder that this one extends, directly or not."""
+    while name.startswith(folder):
+        found = re.search(r"^extends: (\S+)$", recipe_path(name).read_text(), re.M)
+        assert found, name
+        name = found[1]
+    return name
 
 
 def values(recipe: str) -> dict[str, Any]:

@@ -65,12 +65,11 @@ def first_step(config, folder):
 
 
 def assert_same_gradients(step, expected):
-    """Two results of `first_step`, but for rounding; what was measured after the step, too."""
+    """Two results of `first_step`, but for rounding; all other numbers of the step, too."""
     (gradients, logged), (whole_ones, entry) = step, expected
     assert logged["loss"] == pytest.approx(entry["loss"], rel=1e-6)
-    assert logged["grad_norm"] == pytest.approx(entry["grad_norm"], rel=1e-5)
-    found, held_out = ({name: each[name] for name in each if name.startswith("val/")} for each in (logged, entry))
-    assert found == pytest.approx(held_out, rel=1e-5)
+    numbers = [{name: each[name] for name in each if name not in ("wall_s", "samples_per_s")} for each in (logged, entry)]
+    assert numbers[0] == pytest.approx(numbers[1], rel=1e-5)
     assert gradients.keys() == whole_ones.keys()
     for name, gradient in gradients.items():
         torch.testing.assert_close(

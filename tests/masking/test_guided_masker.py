@@ -1,13 +1,12 @@
 """A masker that looks at the samples, from the model to the command line."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import largest_variance
 import pytest
 import torch
+from forks import Forks
 from largest_variance import LargestVariance
 from torch import Tensor
 
@@ -90,14 +89,15 @@ def test_global_generators_are_not_used(model: MaskedAutoencoder, x: Tensor) -> 
     assert torch.get_rng_state().equal(state)
 
 
-def test_it_trains_as_a_local_plugin_with_the_same_losses_for_any_device_batch(tiny_recipe: Path, tmp_path: Path) -> None:
+def test_it_trains_as_a_local_plugin_with_the_same_losses_for_any_device_batch(
+    forks: Forks, tiny_recipe: Path, tmp_path: Path
+) -> None:
     losses = []
     for size in (2, 4):
         folder = tmp_path / f"run-{size}"
         masker = "model.modalities.image.masker={name: largest_variance, ratio: 0.75}"
         chosen = [masker, "train.epochs=2", f"train.device_batch_size={size}"]
-        command = ["pretrain", str(tiny_recipe), *chosen, "--out", str(folder), "--plugin", str(PLUGIN)]
-        done = subprocess.run([sys.executable, "-m", "mae_core.cli", *command], capture_output=True, text=True, check=False)
+        done = forks.mae("pretrain", tiny_recipe, *chosen, "--out", folder, "--plugin", PLUGIN)
         assert done.returncode == 0, done.stderr
         losses.append([json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()])
     assert len(losses[0]) == 6

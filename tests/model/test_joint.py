@@ -66,6 +66,7 @@ def test_every_modality_is_trained_logged_and_drawn(recipe, tmp_path, capfd):
 
 
 def test_a_joint_run_resumes_exactly(recipe, tmp_path):
+    recipe["train"]["num_pictures"] = 0
     run(load_config(recipe), tmp_path / "whole")
     with pytest.raises(Interrupted):
         run(load_config(recipe), tmp_path / "parts", on_step=interrupt_at(7))
@@ -77,7 +78,7 @@ def test_a_joint_run_resumes_exactly(recipe, tmp_path):
 
 
 def test_weights_say_how_often_a_modality_comes(recipe, tmp_path):
-    recipe["train"]["weights"] = {"image": 1.0, "audio": 1e-6}
+    recipe["train"] |= {"weights": {"image": 1.0, "audio": 1e-6}, "num_pictures": 0}
     run(load_config(recipe), tmp_path / "run")
     assert not any("loss/audio" in entry for entry in read_metrics(tmp_path / "run" / "metrics.jsonl"))
 

@@ -105,4 +105,4 @@ def test_a_run_of_several_devices_says_that_each_draws_its_own(tiny_recipe, tmp_
     task.open_data()
     trainer = Trainer(task, config, tmp_path, world=world_of(config))
     trainer.world.size = num_devices  # and no more of the devices, which the summary does not ask
-    assert ("drop path draws on each device" in trainer.summary()) == is_told
+    assert ("drop path draws its own random numbers on each device" in trainer.summary()) == is_told

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from forks import Forks
 from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -185,7 +186,7 @@ from pathlib import Path
 from mae_core.runs.logs import BadSampleLog, MetricLog
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-folder, told = Path(sys.argv[1]), []
+folder, told = Path(FOLDER), []
 bad = BadSampleLog(folder, told.append)
 with MetricLog(folder, told.append) as log:
     log.log(1, loss=0.5)
@@ -200,8 +201,8 @@ print(*told, sep="\\n")
 """
 
 
-def test_what_cannot_be_written_leaves_gaps_that_are_told_once(tmp_path: Path):
-    done = subprocess.run([sys.executable, "-W", "error", "-c", FULL_DISK, tmp_path], capture_output=True, text=True)
+def test_what_cannot_be_written_leaves_gaps_that_are_told_once(forks: Forks, tmp_path: Path):
+    done = forks.python(FULL_DISK.replace("FOLDER", repr(str(tmp_path))))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     told = done.stdout.splitlines()

@@ -1,8 +1,10 @@
 """What happens to a run where the world around it fails: disks, folders, files and clocks."""
 
 import os
+import resource
 import shutil
 import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -84,6 +86,56 @@ def test_a_checkpoint_that_is_cut_anywhere_is_passed_over(tmp_path, tenth):
         found = load_newest(tmp_path)
     assert found is not None
     assert found.step == 1
+
+
+def checkpoint_of(step):
+    return Checkpoint(step, "", {"weight": torch.zeros(3)}, {"optimizer": {"state": {0: torch.zeros(2**20)}}}, {})
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_damaged_checkpoint_of_a_later_step_is_not_among_those_that_are_kept(tmp_path, keep):
+    for step in (9, 10, 12):
+        save_checkpoint(tmp_path, checkpoint_of(step), keep=2)
+    os.truncate(list_checkpoints(tmp_path)[0], 100)
+    (tmp_path / "checkpoints/step-00000011.parts").mkdir()  # of the same step, from a run on other devices
+    save_checkpoint(tmp_path, checkpoint_of(11), keep=keep)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000011.pt", "step-00000010.pt"][:keep]
+
+
+def test_what_keeps_a_checkpoint_from_being_written_is_said_as_it_is(tmp_path, monkeypatch):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))
+    try:
+        with pytest.raises(MaeError, match=r"cannot write \S+step-00000001\.pt: File too large; ") as raised:
+            save_checkpoint(tmp_path, checkpoint_of(1), keep=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "free" not in str(raised.value)
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(MaeError, match=r": No space left on device\. It needs about 4 MiB, and [\d,]+ MiB are free"):
+            save_checkpoint(tmp_path, checkpoint_of(1), keep=2)
+        patch.setattr(shutil, "disk_usage", lambda _: (tmp_path / "gone").stat())
+        with pytest.raises(MaeError, match=r": No space left on device; make room"):
+            save_checkpoint(tmp_path, checkpoint_of(1), keep=2)
+
+
+def test_an_old_checkpoint_that_cannot_be_deleted_is_named(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, checkpoint_of(1), keep=1)
+
+    def fail(*_, **__):
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", fail)
+        with pytest.raises(MaeError, match=r"cannot delete \S+step-00000001\.pt: Operation not permitted"):
+            save_checkpoint(tmp_path, checkpoint_of(2), keep=1)
+    assert len(list_checkpoints(tmp_path)) == 2
 
 
 def test_a_clock_that_is_set_back_mixes_up_no_numbers(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from mae_core.training import launch
-from mae_core.training.launch import Place, count_devices, place, supervise
+from mae_core.training.launch import Place, count_cores, count_devices, place, supervise
 from mae_core.training.settings import TrainSettings
 from mae_core.training.stream import Samples, make_loader
 from mae_registry import ConfigError, MaeError
@@ -49,13 +49,44 @@ def test_several_machines_need_a_launcher():
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine that has fewer
 def test_workers_are_divided_among_the_processes_of_a_machine(monkeypatch):
-    monkeypatch.setattr("mae_core.training.stream.os.cpu_count", lambda: 16)
-    monkeypatch.setattr("mae_core.training.stream.os.sched_getaffinity", lambda _: range(16), raising=False)
     counts = []
-    for num_local in (1, 4, 32):
-        monkeypatch.setattr("mae_core.training.stream.place", lambda num=num_local: Place(0, num, num, by="torchrun"))
+    for cores in (16, 4, 1):
+        monkeypatch.setattr("mae_core.training.stream.count_cores", lambda cores=cores: cores)
         counts.append(make_loader(Samples({}, 0), [[]] * 99, num_workers="auto", pin_memory=False).torch.num_workers)
     assert counts == [12, 3, 1]
+
+
+STEP = {**SLURM, "SLURM_STEP_ID": "0"}  # four processes on this machine, as TORCHRUN has
+
+
+@pytest.mark.parametrize(
+    ("environment", "allowed", "expected"),
+    [
+        ({}, 8, 8),
+        (TORCHRUN, 64, 16),
+        (TORCHRUN, 8, 2),  # in a cpuset, which all share
+        (TORCHRUN, 3, 1),
+        ({**STEP, "SLURM_CPUS_ON_NODE": "8"}, 8, 2),  # not bound, in a job with a part of the machine
+        ({**STEP, "SLURM_CPUS_ON_NODE": "8"}, 2, 2),  # bound to cores of its own
+        ({**STEP, "SLURM_CPUS_ON_NODE": "64"}, 1, 1),
+        (STEP, 64, 16),
+        (STEP, 16, 16),
+    ],
+)
+def test_cores_are_divided_among_the_processes_that_share_them(monkeypatch, environment, allowed, expected):
+    monkeypatch.setattr("mae_core.training.launch.sys.platform", "linux")
+    monkeypatch.setattr("mae_core.training.launch.os.cpu_count", lambda: 64)
+    monkeypatch.setattr("mae_core.training.launch.os.sched_getaffinity", lambda _: range(allowed), raising=False)
+    assert count_cores(environment) == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems bind no processes to cores")
+def test_threads_are_divided_among_the_cores_that_are_allowed(monkeypatch, tmp_path):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("mae_core.training.launch.os.cpu_count", lambda: 64)
+    monkeypatch.setattr("mae_core.training.launch.os.sched_getaffinity", lambda _: range(6))
+    assert started(f"open({str(tmp_path)!r} + f'/{{rank}}', 'w').write(os.environ['OMP_NUM_THREADS'])") == 0
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"3"}
 
 
 def started(code, number=2):

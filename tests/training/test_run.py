@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -86,7 +84,7 @@ def test_an_interrupted_and_resumed_run_ends_with_the_same_bits(uninterrupted, t
     assert losses[0] == losses[1]
 
 
-def test_a_killed_run_resumes_from_its_last_checkpoint_with_the_same_bits(uninterrupted, tiny_recipe, tmp_path):
+def test_a_killed_run_resumes_from_its_last_checkpoint_with_the_same_bits(forks, uninterrupted, tiny_recipe, tmp_path):
     folder = tmp_path / "killed"
     script = f"""
 import os, signal, sys
@@ -99,7 +97,7 @@ def on_step(step):
         os.kill(os.getpid(), signal.SIGKILL)
 run(load_config({str(tiny_recipe)!r}), Path({str(folder)!r}), on_step=on_step)
 """
-    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    killed = forks.python(script)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert [entry["step"] for entry in read_metrics(folder / "metrics.jsonl")] == list(range(1, 8))
     assert list_checkpoints(folder)[0].name == "step-00000006.pt"

@@ -1,8 +1,5 @@
 """`mae statistics` on a folder of recordings."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import soundfile
@@ -14,12 +11,12 @@ from mae_core import load_config
 SHAPE = ["model.modalities.audio.tokenizer.input_size=[96, 32]"]
 
 
-def measure(*overrides):
-    command = [sys.executable, "-m", "mae_core.cli", "statistics", "audio/audiomae_base", *SHAPE, *overrides]
-    return subprocess.run(command, capture_output=True, text=True)
+@pytest.fixture
+def measure(forks):
+    return lambda *overrides: forks.mae("statistics", "audio/audiomae_base", *SHAPE, *overrides)
 
 
-def test_mean_and_standard_deviation_of_a_folder(tmp_path):
+def test_mean_and_standard_deviation_of_a_folder(measure, tmp_path):
     for number, seconds in enumerate((0.5, 0.96, 2.0)):
         wave = 0.1 * np.random.default_rng(number).standard_normal(int(16_000 * seconds))
         soundfile.write(tmp_path / f"{number}.wav", wave, 16_000)
@@ -35,7 +32,7 @@ def test_mean_and_standard_deviation_of_a_folder(tmp_path):
     assert load_config("audio/audiomae_base", done.stdout.splitlines())["model.modalities.audio.tokenizer.std"] > 0
 
 
-def test_nothing_to_measure(tmp_path):
+def test_nothing_to_measure(measure, tmp_path):
     missing = measure(f"data.audio.root={tmp_path}/none")
     assert (missing.returncode, missing.stdout) == (1, "")
     assert f"error: data.audio.root: there is no folder {tmp_path}/none" in missing.stderr.replace("\n", "")

@@ -1,8 +1,6 @@
 import json
 import os
 import pickle
-import subprocess
-import sys
 from random import Random
 
 import numpy as np
@@ -92,7 +90,7 @@ train: {epochs: 2, batch_size: 8, num_workers: 2, num_pictures: 1, max_bad_share
 """
 
 
-def test_training_replaces_counts_and_lists_bad_files_and_no_worker_dies(write_avi, tmp_path):
+def test_training_replaces_counts_and_lists_bad_files_and_no_worker_dies(forks, write_avi, tmp_path):
     for number in range(5):
         write_avi(f"clips/good{number}.avi", num_frames=20)
     whole = write_avi("clips/cut.avi", num_frames=20)
@@ -100,8 +98,8 @@ def test_training_replaces_counts_and_lists_bad_files_and_no_worker_dies(write_a
     (tmp_path / "clips" / "empty.mp4").touch()
     (tmp_path / "clips" / "text.mkv").write_text("no video")
     (tmp_path / "tiny.yaml").write_text(TINY)
-    command = ["pretrain", "tiny.yaml", "data.video.root=clips", "--out", "run"]
-    subprocess.run([sys.executable, "-m", "mae_core.cli", *command], cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    done = forks.mae("pretrain", "tiny.yaml", "data.video.root=clips", "--out", "run", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
     bad = [json.loads(line) for line in (tmp_path / "run" / "bad_samples.jsonl").read_text().splitlines()]
     assert {os.path.basename(item["sample"]) for item in bad} == {"empty.mp4", "text.mkv", "cut.avi"}
     assert all("good" in item["replaced_by"] for item in bad)
