@@ -31,7 +31,7 @@ from measuring import machine, note, table
 from runs_to_break import load, run_silently, tiny_recipe
 
 from mae_core.runs.checkpoint import load_newest
-from mae_core.runs.logs import read_json_lines, read_metrics
+from mae_core.runs.logs import read_json_lines
 
 TIMES = ("wall_s", "samples_per_s")
 """The only numbers of a run that may differ."""
@@ -190,9 +190,9 @@ def differences(one: Path, other: Path) -> list[str]:
     return [f"not the same: {name}" for name, check in checks.items() if not check()]
 
 
-def _metrics(folder: Path) -> list[str]:
-    entries = read_metrics(folder / "metrics.jsonl")
-    return [repr({name: value for name, value in entry.items() if name not in TIMES}) for entry in entries]  # NaN is not NaN
+def _metrics(folder: Path) -> list[dict[str, object]]:
+    entries = read_json_lines(folder / "metrics.jsonl")
+    return [{name: value for name, value in entry.items() if name not in TIMES} for entry in entries]
 
 
 def _bad(folder: Path) -> list[object]:

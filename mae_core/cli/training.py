@@ -90,9 +90,9 @@ def on_all_devices(config: "Config") -> "Generator[World]":
 
 
 def is_restarted(out: Path | None) -> bool:
-    """Whether torchrun has started this run again, which then goes on where it was. Raises MaeError if it could not."""
+    """Whether torchrun has started this run again, which then continues where it was. Raises MaeError if it could not."""
     if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) and out is None:
-        raise MaeError("with torchrun --max-restarts, name the run's folder with --out, where it goes on after a restart")
+        raise MaeError("with torchrun --max-restarts, name the run's folder with --out, where it continues after a restart")
     from mae_core.runs.folder import CONFIG
 
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and out is not None and (out / CONFIG).is_file()
@@ -130,7 +130,7 @@ def run_training(
     overwrite: bool,
     out: Path | None = None,
 ) -> None:
-    """Train with a display of the progress. Ctrl-C and other signals end the process, with the command that goes on.
+    """Train with a display of the progress. Ctrl-C and other signals end the process, with the command that continues the run.
 
     `command` is what the user typed, without `--out` and `--resume`; `out`: what `--out` has to be, if it is not `folder`.
     """

@@ -13,8 +13,6 @@ from mae_core.model.backbone import Backbone
 from mae_core.training.validation import undisturbed
 from mae_registry import MaeError
 
-BATCH_SIZE = 64
-
 Pool = Literal["mean", "cls", "tokens"]
 
 
@@ -73,7 +71,7 @@ def encode_dataset(
             this view and of that of the sample.
         devices: share the samples; each returns the features of all.
 
-    Raises MaeError where no sample can be read, and for a pool or layer that the backbone has not.
+    Raises MaeError where no sample can be read, and for a pool or layer that the backbone does not have.
     """
     wanted = range(len(dataset)) if indices is None else indices
     device = next(backbone.parameters()).device
@@ -81,7 +79,6 @@ def encode_dataset(
         dataset,
         wanted,
         entry=entry,
-        batch_size=BATCH_SIZE,
         view=view,
         seed=seed,
         num_workers=num_workers,

@@ -12,7 +12,7 @@ from torch import Tensor
 from mae_core.config import Config
 from mae_core.data.checks import check_classes
 from mae_core.data.splits import hold_out
-from mae_core.evaluation.features import BATCH_SIZE, Features, Readout, encode_dataset, require_targets
+from mae_core.evaluation.features import Features, Readout, encode_dataset, require_targets
 from mae_core.evaluation.knn import USUAL_K, classify, require_one_label, top_accuracy
 from mae_core.evaluation.linear_heads import Standardizer, train_heads
 from mae_core.evaluation.reading import read_batches
@@ -116,6 +116,8 @@ class _Few(Dataset):
         labels = _labels(dataset)
         self.labels = Labels(labels.names, labels.targets[list(indices)])
         self._kept: dict[int, Sample] | None = None
+        self._reasons: dict[str, str] = {}
+        """Of samples that could not be kept, by their descriptions."""
         self._is_small = True
 
     def __len__(self) -> int:
@@ -130,7 +132,7 @@ class _Few(Dataset):
         if self._kept is None:
             return self._dataset.read(self._indices[index])
         if index not in self._kept:
-            raise BadSample(f"{self.describe(index)} could not be read")
+            raise BadSample(self._reasons[self.describe(index)])
         return self._kept[index]
 
     def describe(self, index: int) -> str:
@@ -152,13 +154,13 @@ class _Few(Dataset):
             self,
             range(len(self)),
             entry=entry,
-            batch_size=BATCH_SIZE,
             num_workers=num_workers,
             device=device,
             devices=devices,
         )
         with batches as read:
             for batch in read:
+                self._reasons |= dict(batch.skipped)
                 samples = batch.loaded.to(device)
                 for row, index in enumerate(batch.indices):
                     extras = {name: extra[row] for name, extra in samples[entry].extras.items()}

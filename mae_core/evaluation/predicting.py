@@ -11,8 +11,6 @@ from mae_core.evaluation.reading import Seen, Skipped, read_batches
 from mae_core.interfaces import LABEL, Dataset, Devices, Sample
 from mae_core.model.classifier import Classifier
 
-BATCH_SIZE = 64
-
 
 @dataclass(frozen=True)
 class Predicted:
@@ -46,7 +44,6 @@ def predict(
         dataset,
         range(len(dataset)),
         entry=entry,
-        batch_size=max(1, BATCH_SIZE // num_views),
         view="test",
         num_workers=num_workers,
         device=device,

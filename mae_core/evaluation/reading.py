@@ -13,6 +13,13 @@ from mae_core.masking.sampling import derive_seed
 from mae_core.training.stream import Loaded, collate, explain_mistake, make_loader, running
 from mae_core.training.workers import Crashes, Watched
 
+BATCH_SIZE = 64
+"""Rows that are measured at once, which the views of a sample share.
+
+Devices share out whole batches. So there is one number for all that is measured: samples that a device has kept in memory are
+those that it will be asked for again only if they are read in the same batches.
+"""
+
 View = int | Literal["test"]
 """What is read of a sample; see `read_batches`."""
 
@@ -55,7 +62,7 @@ class Seen:
         return bool(batch.indices)
 
     def everywhere(self, devices: Devices, *, what: str = "samples") -> "Seen":
-        """What all devices have seen, in their order. Raises MaeError where none of all `what` could be read."""
+        """What all devices have seen, in their order. Raises MaeError if no sample could be read on any device."""
         seen = Seen(devices.gather(self.names), devices.gather(self.indices), devices.gather(self.skipped))
         if not seen.indices:
             raise Decided(f"none of the {len(seen.skipped)} {what} can be read; the first one: {seen.skipped[0].reason}")
@@ -68,7 +75,6 @@ def read_batches(
     indices: Sequence[int],
     *,
     entry: str,
-    batch_size: int,
     view: View = 0,
     seed: int = 0,
     num_workers: int | Literal["auto"],
@@ -83,6 +89,7 @@ def read_batches(
     by random numbers of `seed`, of the number of the view and of that of the sample. Raises MaeError where processes that read
     die again and again.
     """
+    batch_size = BATCH_SIZE if isinstance(view, int) else max(1, BATCH_SIZE // dataset.num_test_views)
     firsts = devices.part(range(0, len(indices), batch_size))
     batches = [list(indices[first : first + batch_size]) for first in firsts]
     reading = _Reading(dataset, entry, view=view, seed=seed)

@@ -20,9 +20,10 @@ class Devices(Protocol):
         ...
 
     def part(self, items: Sequence[T]) -> Sequence[T]:
-        """Those of the items that are this device's: a slice, as long for each as there can be, and empty where there are few.
+        """Those of the items that are this device's: a contiguous slice.
 
-        The parts of all devices, one after the other, are the items.
+        Lengths differ by at most one, so some devices get nothing when there are fewer items than devices. The parts of all
+        devices, one after the other, are the items.
         """
         ...
 

@@ -69,7 +69,7 @@ Inputs = TypeVar("Inputs", bound=StepInputs)
 class Task(ABC, Generic[Inputs]):
     """Everything in a training that depends on what is trained. Built as `task(config, **recipe)`, from the section `task`.
 
-    To build one touches no data. `open_data` and `build_model` come next, and before all other methods. Where a recipe is
+    Building a task touches no data. `open_data` and `build_model` come next, and before all other methods. Where a recipe is
     only checked, `build_model` is called alone, on the meta device: sizes that follow from data may then be any.
 
     The loss of a step is a sum of errors over a sum of weights, both over the whole effective batch. So that this comes out

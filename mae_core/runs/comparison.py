@@ -1,7 +1,6 @@
 """Several runs side by side. Those that differ by their seed alone form one group, which has means and deviations."""
 
 import json
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from mae_core.config.yaml_tree import parse_yaml, plain
 from mae_core.runs.curves import smooth
 from mae_core.runs.folder import CONFIG, SPLIT, WITHOUT_EFFECT, leaves, not_a_run, read_facts
 from mae_core.runs.logs import read_metrics
+from mae_core.runs.metrics import Points
 from mae_core.runs.results import Results, read_results
 from mae_registry import MaeError
 
@@ -30,8 +30,8 @@ class Run:
     config: Mapping[str, Any]
     """The leaves of the resolved recipe; empty for an evaluation that has none."""
     facts: Mapping[str, Any]
-    losses: Sequence[tuple[float, float]]
-    """(step, loss) of each optimizer step."""
+    losses: Points
+    """Of each optimizer step."""
     seconds: float
     results: Results | None
 
@@ -91,7 +91,7 @@ class Group:
     @property
     def loss(self) -> float | None:
         """The last training loss, smoothed as in the report: the mean over the runs."""
-        ends = [smooth([loss for _, loss in run.losses])[-1] for run in self.runs if run.losses]
+        ends = [float(smooth(run.losses.values)[-1]) for run in self.runs if run.losses]
         return statistics.fmean(ends) if ends else None
 
     @property
@@ -137,9 +137,8 @@ def read_run(folder: Path) -> Run:
         raise not_a_run(folder)
     config = leaves(_read_config(path)) if path.is_file() else {}
     metrics = read_metrics(folder / "metrics.jsonl")
-    losses = [(entry["step"], entry["loss"]) for entry in metrics if math.isfinite(entry.get("loss", math.nan))]
     seconds = metrics[-1].get("wall_s", 0.0) if metrics else 0.0
-    return Run(folder, config, read_facts(folder), losses, results.seconds if results else seconds, results)
+    return Run(folder, config, read_facts(folder), metrics.points("loss"), results.seconds if results else seconds, results)
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mae_core.runs.comparison import Group, spread
 from mae_core.runs.curves import short, smooth, thin
+from mae_core.runs.metrics import Points
 from mae_core.runs.page import columns, picture, section, time, write_page
 from mae_core.runs.results_page import is_share, metric_name
 
@@ -110,9 +111,9 @@ def _draw_losses(groups: Sequence[Group]) -> Figure:
     axes: Axes = figure.add_subplot()
     for number, group in enumerate(groups):
         for index, run in enumerate(run for run in group.runs if run.losses):
-            line = thin(list(zip((step for step, _ in run.losses), smooth([loss for _, loss in run.losses]), strict=True)))
-            steps, losses = zip(*line, strict=True)
-            axes.plot(steps, losses, color=COLOURS[number % len(COLOURS)], label=_label(group) if index == 0 else None)
+            line = thin(Points(run.losses.steps, smooth(run.losses.values)))
+            label = _label(group) if index == 0 else None
+            axes.plot(line.steps, line.values, color=COLOURS[number % len(COLOURS)], label=label)
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("loss (running mean)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

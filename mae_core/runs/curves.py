@@ -6,61 +6,58 @@ The lines are SVG that stretches with the page; the labels are HTML placed in pe
 import math
 from collections.abc import Sequence
 from html import escape
-from itertools import accumulate
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mae_core.runs.metrics import Floats, Points
 
 MAX_POINTS = 1000
 NUM_TICKS = 5
 
-Points = Sequence[tuple[float, float]]
-
 
 def draw_curve(title: str, points: Points, *, smoothed: bool = False, from_zero: bool = False, height: int = 150) -> str:
-    """A `<figure>` of `points` (step, value), `height` CSS pixels high, with the last value labelled.
+    """A `<figure>` of `points`, `height` CSS pixels high, with the last value labelled.
 
     With `smoothed` the values are light and their running mean is bold. The few that are far off all others are counted but lie
-    outside the picture, so that one spike does not flatten the curve. Values that are not finite are left out. `from_zero`
-    shows the zero, however far it is.
+    outside the picture, so that one spike does not flatten the curve. `from_zero` shows the zero, however far it is.
     """
-    points = [(step, value) for step, value in points if math.isfinite(value)]
     if not points:
         return f'<figure class="curve"><figcaption><b>{escape(title)}</b> nothing recorded</figcaption></figure>'
-    steps = [step for step, _ in points]
-    values = [value for _, value in points]
-    line = list(zip(steps, smooth(values), strict=True)) if smoothed else points
-    x_range = _range(steps, 0)
-    shown = [*_without_outliers(values), *(value for _, value in line), *([0.0] if from_zero else [])]
-    y_range = _range(shown, 0.04)
+    steps, values = points.steps, points.values
+    line = Points(steps, smooth(values)) if smoothed else points
+    x_range = _widen(_extent(steps), 0)
+    shown = _extent(_without_outliers(values), line.values, np.zeros(int(from_zero)))
+    y_range = _widen(shown, 0.04)
     if from_zero:
-        y_range = (min(shown), y_range[1])
-    num_outside = sum(not y_range[0] <= value <= y_range[1] for value in values)
-    last = line[-1][1]
+        y_range = (shown[0], y_range[1])
+    num_outside = int(np.count_nonzero((values < y_range[0]) | (values > y_range[1])))
+    last = short(float(line.values[-1]))
     paths = (f'<path class="raw" d="{_path(points, x_range, y_range)}"/>' if smoothed else "") + (
         f'<path class="bold" d="{_path(line, x_range, y_range)}"/>'
     )
     notes = ["light: every step, bold: running mean"] * smoothed + [f"far off and not shown: {num_outside}"] * (num_outside > 0)
-    summary = f"{title}: {short(values[0])} at step {steps[0]:,}, {short(last)} at step {steps[-1]:,}"
+    summary = f"{title}: {short(values[0])} at step {steps[0]:,}, {last} at step {steps[-1]:,}"
+    place = _place((float(steps[-1]), float(line.values[-1])), x_range, y_range)
     return (
         f'<figure class="curve"><figcaption><b>{escape(title)}</b> {"; ".join(notes)}</figcaption>'
         f'<div class="plot" style="height:{height}px">{_axes(x_range, y_range, paths, summary)}'
-        f'<i class="dot" style="{_place(line[-1], x_range, y_range)}"></i>'
-        f'<span class="last" style="{_place(line[-1], x_range, y_range)}">{short(last)}</span></div>'
+        f'<i class="dot" style="{place}"></i><span class="last" style="{place}">{last}</span></div>'
         '<p class="axis">optimizer step</p></figure>'
     )
 
 
-def smooth(values: Sequence[float]) -> list[float]:
+def smooth(values: Floats) -> Floats:
     """Mean of the values around each one, a twenty-fifth of the curve wide (fewer than 50 values: the values themselves).
 
     The width shrinks towards the start, so that a steep beginning keeps its place; at the end only earlier values are there.
     """
-    half = len(values) // 50
-    sums = [0.0, *accumulate(values)]
-    means = []
-    for i in range(len(values)):
-        width = min(half, i)
-        first, behind = i - width, min(i + width + 1, len(values))
-        means.append((sums[behind] - sums[first]) / (behind - first))
-    return means
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    places = np.arange(len(values))
+    width = np.minimum(len(values) // 50, places)
+    first, behind = places - width, np.minimum(places + width + 1, len(values))
+    return (sums[behind] - sums[first]) / (behind - first)
 
 
 def thin(points: Points, limit: int = MAX_POINTS) -> Points:
@@ -68,12 +65,14 @@ def thin(points: Points, limit: int = MAX_POINTS) -> Points:
     if len(points) <= limit:
         return points
     num_stretches = limit // 2 - 1
-    inner = points[1:-1]
-    kept = [points[0]]
+    num_inner = len(points) - 2
+    kept = [0]
     for i in range(num_stretches):
-        stretch = inner[i * len(inner) // num_stretches : (i + 1) * len(inner) // num_stretches]
-        kept += sorted({min(stretch, key=_value), max(stretch, key=_value)})
-    return [*kept, points[-1]]
+        first = 1 + i * num_inner // num_stretches
+        stretch = points.values[first : 1 + (i + 1) * num_inner // num_stretches]
+        kept += sorted({first + int(stretch.argmin()), first + int(stretch.argmax())})
+    kept.append(len(points) - 1)
+    return Points(points.steps[kept], points.values[kept])
 
 
 def ticks(low: float, high: float, num: int = NUM_TICKS) -> list[float]:
@@ -93,22 +92,24 @@ def short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
-def _value(point: tuple[float, float]) -> float:
-    return point[1]
-
-
-def _without_outliers(values: Sequence[float]) -> list[float]:
+def _without_outliers(values: Floats) -> Floats:
     """Less the values that are farther off than half the distance between the lowest and the highest of the middle 99%."""
-    ordered = sorted(values)
+    ordered = np.sort(values)
     num_tail = len(ordered) // 200
     low, high = ordered[num_tail], ordered[-1 - num_tail]
     margin = (high - low) / 2
-    return [value for value in values if low - margin <= value <= high + margin]
+    return values[(low - margin <= values) & (values <= high + margin)]
 
 
-def _range(values: Sequence[float], padding: float) -> tuple[float, float]:
-    """Lowest and highest, `padding` (a share of the distance) farther apart; never equal."""
-    low, high = min(values), max(values)
+def _extent(*parts: NDArray[Any]) -> tuple[float, float]:
+    """Lowest and highest of all parts, some of which may be empty."""
+    filled = [part for part in parts if len(part)]
+    return float(min(part.min() for part in filled)), float(max(part.max() for part in filled))
+
+
+def _widen(extent: tuple[float, float], padding: float) -> tuple[float, float]:
+    """`padding` (a share of the distance) farther apart; never equal."""
+    low, high = extent
     margin = padding * (high - low) if high > low else abs(low) / 2 or 0.5
     return low - margin, high + margin
 
@@ -123,7 +124,9 @@ def _place(point: tuple[float, float], x_range: tuple[float, float], y_range: tu
 
 def _path(points: Points, x_range: tuple[float, float], y_range: tuple[float, float]) -> str:
     """The path of an SVG line, in a picture of 1000 by 1000."""
-    pairs = (f"{10 * _percent(x, x_range):.1f} {1000 - 10 * _percent(y, y_range):.1f}" for x, y in thin(points))
+    thinned = thin(points)
+    places = zip(thinned.steps.tolist(), thinned.values.tolist(), strict=True)
+    pairs = (f"{10 * _percent(x, x_range):.1f} {1000 - 10 * _percent(y, y_range):.1f}" for x, y in places)
     return "M" + "L".join(pairs)
 
 

@@ -1,7 +1,7 @@
 """What a run writes down as it goes: numbers at every step, and the samples that it could not read.
 
 Both are JSON lines files that are cut back to the checkpoint's step when a run resumes, as if it had never been interrupted.
-What cannot be written, on a full disk for example, is told once and left out: a run that can still save its weights goes on.
+What cannot be written, on a full disk for example, is told once and left out: a run that can still save its weights continues.
 """
 
 import importlib
@@ -10,12 +10,13 @@ import json
 import math
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, NamedTuple, Self
 
 from mae_core.files import write_atomically
+from mae_core.runs.metrics import Metrics
 from mae_registry import MaeError
 
 Tell = Callable[[str], object]
@@ -44,7 +45,7 @@ class Appended:
                 self._file.truncate(end)
             if not self._told:
                 self._told = True
-                self._tell(f"{self.path} has gaps from here on ({error.strerror}); the run goes on without them")
+                self._tell(f"{self.path} has gaps from here on ({error.strerror}); the run continues without them")
 
     def close(self) -> None:
         """Close the file until the next record."""
@@ -98,9 +99,9 @@ class MetricLog:
     def __init__(self, folder: Path, tell: Tell, *, from_step: int = 0) -> None:
         """Continue after step `from_step` (0: a new run) in `folder`, which exists. Entries of later steps are deleted."""
         path = folder / "metrics.jsonl"
-        kept = cut_back(path, step=from_step)
+        last = cut_back(path, step=from_step).last
         self._last_step = from_step
-        self._started = time.monotonic() - (kept[-1].get("wall_s", 0.0) if kept else 0.0)
+        self._started = time.monotonic() - last.get("wall_s", 0.0)
         self._file = Appended(path, tell)
         self._board = BoardWriter(folder / "tensorboard", tell, first_step=from_step + 1)
 
@@ -135,7 +136,7 @@ class BadSampleLog:
         """Continue after step `from_step` (0: a new run) in `folder`. Entries of later steps are deleted."""
         self.path = folder / "bad_samples.jsonl"
         self._file = Appended(self.path, tell)
-        self.count = len(cut_back(self.path, step=from_step))
+        self.count = cut_back(self.path, step=from_step).num_entries
         """Entries so far, those of earlier sessions included. A sample that is met in two epochs counts twice."""
 
     def log(self, step: int, *, epoch: int, sample: str, replaced_by: str, reason: str) -> None:
@@ -146,45 +147,63 @@ class BadSampleLog:
         self.count += 1
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Entries of a `metrics.jsonl`, with null as NaN; empty if there is no file. Raises MaeError as `read_json_lines` does."""
-    return [{name: math.nan if value is None else value for name, value in entry.items()} for entry in read_json_lines(path)]
+def read_metrics(path: Path) -> Metrics:
+    """The numbers of a `metrics.jsonl`, null as NaN; none if there is no file. Raises MaeError for a damaged file."""
+    try:
+        return Metrics(read_json_lines(path))
+    except (TypeError, OverflowError) as error:
+        raise MaeError(f"{path} is damaged: it has a value that is not a number ({error}); delete that line") from error
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Entries of a log; empty if there is no file. Raises MaeError for a damaged line, with its number.
+def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Entries of a log, one by one; none if there is no file. Raises MaeError for a damaged line, with its number.
 
     A last line without an end is what a kill leaves behind: it is dropped if it cannot be read.
     """
     if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    unfinished = lines.pop()
-    entries = []
-    for number, line in enumerate(lines, start=1):
-        entry = _parse(line)
-        if entry is None:
-            raise MaeError(
-                f"{path}, line {number} is damaged: {line[:60]!r}. Every line is a JSON object with a whole number 'step'; "
-                "delete that line and try again."
-            )
-        entries.append(entry)
-    last = _parse(unfinished)
-    return entries if last is None else [*entries, last]
+        return
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+        for number, line in enumerate(lines, start=1):
+            is_whole = line.endswith("\n")
+            entry = _parse(line)
+            if entry is not None:
+                yield entry
+            elif is_whole:
+                raise MaeError(
+                    f"{path}, line {number} is damaged: {line[:-1][:60]!r}. Every line is a JSON object with a whole number "
+                    "'step'; delete that line and try again."
+                )
+            if not is_whole:
+                return  # a run that is still writing may have ended the line by now
 
 
-def cut_back(path: Path, *, step: int) -> list[dict[str, Any]]:
-    """Delete, atomically, a log's entries of later steps than `step` and a torn last line. Returns the entries that remain.
+class Kept(NamedTuple):
+    """What `cut_back` has left of a log."""
+
+    num_entries: int
+    last: Mapping[str, Any]
+    """The last entry; empty where there is none."""
+
+
+def cut_back(path: Path, *, step: int) -> Kept:
+    """Delete, atomically, a log's entries of later steps than `step` and a torn last line.
 
     A log without entries is no file. Raises MaeError for a damaged line, with its number.
     """
-    entries = [entry for entry in read_json_lines(path) if entry["step"] <= step]
-    if entries:
-        content = "".join(json.dumps(entry) + "\n" for entry in entries).encode()
-        write_atomically(path, lambda file: file.write(content))
-    else:
+    num_kept, last = 0, {}
+
+    def copy(file: IO[bytes]) -> None:
+        nonlocal num_kept, last
+        for entry in read_json_lines(path):
+            if entry["step"] <= step:
+                file.write(json.dumps(entry).encode() + b"\n")
+                num_kept, last = num_kept + 1, entry
+
+    if path.exists():
+        write_atomically(path, copy)
+    if not num_kept:
         path.unlink(missing_ok=True)
-    return entries
+    return Kept(num_kept, last)
 
 
 def _parse(line: str) -> dict[str, Any] | None:

@@ -1,17 +1,20 @@
 """`report.html`: one page that shows how a run went. It needs no network and no other file, and runs no script."""
 
 import re
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mae_core.config.structure import TASK
 from mae_core.runs.curves import draw_curve, short, smooth
 from mae_core.runs.folder import not_a_run, read_facts
 from mae_core.runs.lock import is_being_written, require_still_locked
 from mae_core.runs.logs import read_json_lines, read_metrics
+from mae_core.runs.metrics import Metrics
 from mae_core.runs.page import MEDIA, cell, columns, counted, facts_table, figure, media, section, time, write_page
 from mae_core.runs.results import read_results
 from mae_core.runs.results_page import results_section
@@ -22,8 +25,6 @@ MAX_EARLIER_PICTURES = 6
 MAX_BAD_SAMPLES = 20
 CURVES = ("step", "epoch", "wall_s", "loss", "lr", "samples_per_s")
 """Numbers of each step that have their place in the report; all others get a curve too."""
-
-Metrics = Sequence[Mapping[str, float]]
 
 
 def write_report(folder: Path) -> Path:
@@ -78,10 +79,10 @@ def _summary(metrics: Metrics) -> str:
     parts = [counted(last["step"], "step")]
     if "epoch" in last:
         parts.append(f"epoch {last['epoch']:,g}")
-    if losses := _values(metrics, "loss"):
-        parts.append(f"loss {short(losses[0])} → {short(smooth(losses)[-1])}")
-    if speeds := _values(metrics, "samples_per_s"):
-        parts.append(f"{short(statistics.median(speeds))} samples/s (median)")
+    if losses := metrics.points("loss"):
+        parts.append(f"loss {short(losses.values[0])} → {short(smooth(losses.values)[-1])}")
+    if speeds := metrics.points("samples_per_s"):
+        parts.append(f"{short(float(np.median(speeds.values)))} samples/s (median)")
     if "wall_s" in last:
         parts.append(f"{time(last['wall_s'])} of training")
     return " · ".join(parts)
@@ -90,17 +91,13 @@ def _summary(metrics: Metrics) -> str:
 def _curves(metrics: Metrics) -> str:
     if not metrics:
         return section("Training", "<p>No steps yet: there is nothing to draw.</p>")
-
-    def points(name: str) -> list[tuple[float, float]]:
-        return [(entry["step"], entry[name]) for entry in metrics if name in entry]
-
-    others = dict.fromkeys(name for entry in metrics for name in entry if name not in CURVES)
+    others = [name for name in metrics.names if name not in CURVES]
     pairs = (
-        draw_curve("Learning rate", points("lr"), from_zero=True),
-        draw_curve("Samples per second", points("samples_per_s"), smoothed=True, from_zero=True),
-        *(draw_curve(name, points(name), smoothed=True) for name in others),
+        draw_curve("Learning rate", metrics.points("lr"), from_zero=True),
+        draw_curve("Samples per second", metrics.points("samples_per_s"), smoothed=True, from_zero=True),
+        *(draw_curve(name, metrics.points(name), smoothed=True) for name in others),
     )
-    loss = draw_curve("Loss", points("loss"), smoothed=True, height=280)
+    loss = draw_curve("Loss", metrics.points("loss"), smoothed=True, height=280)
     return section("Training", f'{loss}<div class="pair">{"".join(pairs)}</div>')
 
 
@@ -113,10 +110,11 @@ def _pictures(folder: Path, metrics: Metrics) -> str:
     if not by_step:
         return section("Reconstructions", "<p>No pictures yet.</p>")
     *earlier, newest = sorted(by_step)
-    losses = {int(entry["step"]): entry["loss"] for entry in metrics if "loss" in entry}
+    losses = metrics.points("loss")
 
     def draw(step: int) -> str:
-        caption = f"step {step:,}" + (f", loss {short(losses[step])}" if step in losses else "")
+        loss = losses.value_at(step)
+        caption = f"step {step:,}" + ("" if loss is None else f", loss {short(loss)}")
         return "".join(figure(path, caption) for path in by_step[step])
 
     timeline = ""
@@ -136,16 +134,14 @@ def _spread(steps: Sequence[int], num: int) -> list[int]:
     return [steps[round(i * (len(steps) - 1) / (num - 1))] for i in range(num)]
 
 
-def _bad_samples(entries: Sequence[Mapping[str, Any]]) -> str:
-    if not entries:
+def _bad_samples(entries: Iterator[Mapping[str, Any]]) -> str:
+    shown = list(islice(entries, MAX_BAD_SAMPLES))
+    if not shown:
         return section("Bad samples", "<p>None.</p>")
     names = ("step", "sample", "reason", "replaced_by")
-    rows = [[cell(entry.get(name, "")) for name in names] for entry in entries[:MAX_BAD_SAMPLES]]
-    rest = f" The first {MAX_BAD_SAMPLES} (all are in bad_samples.jsonl):" if len(entries) > MAX_BAD_SAMPLES else ""
-    count = counted(len(entries), "sample")
+    rows = [[cell(entry.get(name, "")) for name in names] for entry in shown]
+    num_others = sum(1 for _ in entries)
+    rest = f" The first {MAX_BAD_SAMPLES} (all are in bad_samples.jsonl):" if num_others else ""
+    count = counted(len(shown) + num_others, "sample")
     said = f"<p>{count} could not be read and were replaced by others.{rest}</p>"
     return section("Bad samples", said + columns([name.replace("_", " ") for name in names], rows))
-
-
-def _values(metrics: Metrics, name: str) -> list[float]:
-    return [entry[name] for entry in metrics if name in entry and entry[name] == entry[name]]  # NaN is not equal to itself

@@ -6,13 +6,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from mae_core.evaluation.reading import BATCH_SIZE
 from mae_core.interfaces import Batch, Devices, Task
 from mae_core.masking.sampling import derive_seed
 from mae_core.training.plan import Key
 from mae_core.training.sources import Source
 from mae_core.training.stream import Samples, make_loader, running
-
-BATCH_SIZE = 64
 
 
 def held_out_loss(

@@ -10,7 +10,7 @@ from tones import NUM_CLASSES, Tones
 
 from mae_core import Config
 from mae_core.build import build_backbone
-from mae_core.evaluation import features
+from mae_core.evaluation import features, reading
 from mae_core.evaluation.features import Readout, encode_dataset
 from mae_core.interfaces import LABEL, Sample, as_sample
 from mae_core.model.backbone import Backbone
@@ -36,7 +36,7 @@ def test_a_batch_of_vectors_keeps_no_tokens_in_memory(backbone):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_features_are_those_of_the_samples_one_by_one(backbone, monkeypatch, num_workers):
-    monkeypatch.setattr(features, "BATCH_SIZE", 7)
+    monkeypatch.setattr(reading, "BATCH_SIZE", 7)
     dataset = Tones(SHAPE, bad=[0, 5, 23])
     done = []
     found = encode_dataset(

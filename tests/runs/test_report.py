@@ -4,8 +4,10 @@ import base64
 import json
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from pages import Page
 from mae_core.runs.curves import MAX_POINTS, draw_curve, short, smooth, thin, ticks
 from mae_core.runs.lock import run_lock
 from mae_core.runs.logs import BadSampleLog
+from mae_core.runs.metrics import Points
 from mae_core.runs.report import write_report
 from mae_registry import MaeError
 
@@ -169,19 +172,23 @@ def test_damaged_facts_are_named(run: Path, content: str, cause: str):
         write_report(run)
 
 
+def curve(values: Sequence[float], *, first: int = 1) -> Points:
+    return Points(np.arange(first, first + len(values)), np.array(values))
+
+
 def test_a_long_curve_is_thinned_and_its_spike_is_counted():
-    points = [(step, 1.0 + step % 7 / 100) for step in range(1, 20_001)]
-    points[5000] = (5001, 100.0)
-    figure = draw_curve("Loss", points, smoothed=True)
+    values = [1.0 + step % 7 / 100 for step in range(1, 20_001)]
+    values[5000] = 100.0
+    figure = draw_curve("Loss", curve(values), smoothed=True)
     paths = re.findall(r'class="(?:raw|bold)" d="M([^"]+)"', figure)
     assert [1 < len(path.split("L")) <= MAX_POINTS for path in paths] == [True, True]
     assert "far off and not shown: 1" in figure
     assert re.findall(r'class="y"[^>]*>([^<]+)', figure)[-1] == "1.15"  # where the running mean over the spike is
-    assert "far off" not in draw_curve("Loss", points[:5000], smoothed=True)
+    assert "far off" not in draw_curve("Loss", curve(values[:5000]), smoothed=True)
 
 
 def test_the_last_value_is_labelled_where_the_curve_ends():
-    figure = draw_curve("Loss", [(1, 2.0), (2, 1.0), (3, 0.5)])
+    figure = draw_curve("Loss", curve([2.0, 1.0, 0.5]))
     assert '<span class="last" style="left:100.00%;top:96.30%">0.5</span>' in figure
     assert re.findall(r'class="x"[^>]*>([^<]+)', figure) == ["1", "2", "3"]
     assert re.findall(r'class="y"[^>]*>([^<]+)', figure) == ["0.5", "1.0", "1.5", "2.0"]
@@ -189,7 +196,7 @@ def test_the_last_value_is_labelled_where_the_curve_ends():
 
 
 def test_from_zero_shows_zero():
-    assert re.findall(r'class="y"[^>]*>([^<]+)', draw_curve("lr", [(1, 1e-4), (2, 1.5e-4)], from_zero=True)) == [
+    assert re.findall(r'class="y"[^>]*>([^<]+)', draw_curve("lr", curve([1e-4, 1.5e-4]), from_zero=True)) == [
         "0",
         "5e-5",
         "1e-4",
@@ -200,7 +207,8 @@ def test_from_zero_shows_zero():
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=400), st.sampled_from([10, 50, 1000]))
 def test_thinning_keeps_ends_extremes_and_order(values: list[float], limit: int):
     points = list(enumerate(values))
-    kept = thin(points, limit)
+    thinned = thin(curve(values, first=0), limit)
+    kept = list(zip(thinned.steps.tolist(), thinned.values.tolist(), strict=True))
     assert len(kept) <= limit
     assert (kept[0], kept[-1]) == (points[0], points[-1])
     assert sorted(set(kept)) == list(kept)
@@ -219,10 +227,10 @@ def test_ticks_are_few_round_and_inside(low: float, distance: float):
 
 
 def test_smoothing_starts_at_the_first_value_keeps_a_line_and_removes_noise():
-    assert smooth([3.0, 1.0, 2.0]) == [3.0, 1.0, 2.0]
-    line = [float(i) for i in range(1000)]
-    assert smooth(line)[:900] == line[:900]
-    noisy = smooth([(-1.0) ** i for i in range(1000)])
+    assert smooth(np.array([3.0, 1.0, 2.0])).tolist() == [3.0, 1.0, 2.0]
+    line = np.arange(1000.0)
+    assert smooth(line)[:900].tolist() == line[:900].tolist()
+    noisy = smooth((-1.0) ** np.arange(1000))
     assert noisy[0] == 1.0
     assert max(abs(value) for value in noisy[100:]) < 0.05
 

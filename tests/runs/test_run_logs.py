@@ -4,6 +4,8 @@ import json
 import math
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from mae_core.runs.logs import BadSampleLog, MetricLog, cut_back, read_json_line
 from mae_registry import MaeError
 
 
-def without_time(entries: list[dict[str, float]]) -> list[dict[str, float]]:
+def without_time(entries: Iterable[dict[str, float]]) -> list[dict[str, float]]:
     return [{name: value for name, value in entry.items() if name != "wall_s"} for entry in entries]
 
 
@@ -90,7 +92,40 @@ def test_numbers_that_are_not_finite_are_null_in_the_file_and_nan_when_read(tmp_
     line = json.loads((tmp_path / "metrics.jsonl").read_text())
     assert line["loss"] is None
     assert line["grad_norm"] is None
-    assert math.isnan(read_metrics(tmp_path / "metrics.jsonl")[0]["loss"])
+    metrics = read_metrics(tmp_path / "metrics.jsonl")
+    assert metrics.names == ["loss", "grad_norm", "wall_s"]
+    assert len(metrics.points("loss")) == 0
+
+
+def test_numbers_are_kept_where_they_were_recorded(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 2, "a": 1}\n{"step": 5, "b": 0.5}\n{"step": 6, "a": null, "b": 0.25}\n{"step": 9, "a": 3}\n')
+    metrics = read_metrics(path)
+    found = {name: (metrics.points(name).steps.tolist(), metrics.points(name).values.tolist()) for name in ("a", "b", "c")}
+    assert found == {"a": ([2, 9], [1, 3]), "b": ([5, 6], [0.5, 0.25]), "c": ([], [])}
+    assert list(metrics) == [{"step": 2, "a": 1}, {"step": 5, "b": 0.5}, {"step": 6, "b": 0.25}, {"step": 9, "a": 3}]
+    assert metrics[-1] == {"step": 9, "a": 3}
+
+
+@pytest.mark.parametrize("value", ['"0.5"', "[1]"])
+def test_what_is_not_a_number_is_told(tmp_path: Path, value: str):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{{"step": 1, "loss": {value}}}\n')
+    with pytest.raises(MaeError, match=r"metrics\.jsonl is damaged: it has a value that is not a number"):
+        read_metrics(path)
+
+
+def test_long_logs_are_read_and_cut_back_in_little_memory(tmp_path: Path):
+    """8 bytes a number, and 8 for the step."""
+    path = tmp_path / "metrics.jsonl"
+    num_entries = 20_000
+    path.write_text("".join(f'{{"step": {step}, "loss": {step / 7}, "lr": 0.1}}\n' for step in range(1, num_entries + 1)))
+    for read in (lambda: read_metrics(path), lambda: cut_back(path, step=num_entries - 1)):
+        tracemalloc.start()
+        kept = read()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 2 * 3 * 8 * num_entries, kept
 
 
 def test_steps_must_ascend(tmp_path: Path):
@@ -125,7 +160,7 @@ def test_a_log_torn_anywhere_loses_only_the_torn_line(tmp_path_factory: pytest.T
 
 
 def test_no_file_is_no_entries(tmp_path: Path):
-    assert read_metrics(tmp_path / "metrics.jsonl") == []
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 0
 
 
 def test_bad_samples_are_listed_counted_and_cut_back(tmp_path: Path):
@@ -138,7 +173,7 @@ def test_bad_samples_are_listed_counted_and_cut_back(tmp_path: Path):
     assert log.count == 2
     resumed = BadSampleLog(tmp_path, print, from_step=8)
     assert resumed.count == 1
-    assert read_json_lines(path) == [
+    assert list(read_json_lines(path)) == [
         {"step": 3, "epoch": 1, "sample": "a/é.jpg", "replaced_by": "b.jpg", "reason": "truncated\nfile"}
     ]
     assert BadSampleLog(tmp_path, print, from_step=2).count == 0
@@ -179,7 +214,7 @@ def test_what_cannot_be_written_leaves_gaps_that_are_told_once(forks: Forks, tmp
     assert steps[-1] == 20
     assert len(steps) < 20
     assert scalars(tmp_path, "loss")[-1] == (20, 0.125)
-    assert len(read_json_lines(tmp_path / "bad_samples.jsonl")) == 1
+    assert len(list(read_json_lines(tmp_path / "bad_samples.jsonl"))) == 1
 
 
 def test_reading_metrics_needs_neither_torch_nor_tensorboard():

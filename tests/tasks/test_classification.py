@@ -28,7 +28,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("head", ["{name: linear}", "{name: linear, pool: cls, norm: batch}", "{name: attentive, heads: 2}"])
 def test_it_learns_and_says_how_well(tiny_recipe, tmp_path, head):
     run(config_of(tiny_recipe, "train.epochs=12", f"task.head={head}"), tmp_path / "run")
-    entries = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    entries = list(read_metrics(tmp_path / "run" / "metrics.jsonl"))
     assert all(0 <= entry["accuracy"] <= 1 for entry in entries)
     assert sum(entry["accuracy"] for entry in entries[-6:]) / 6 > 0.9
     assert entries[-1]["loss"] < 0.7 * entries[0]["loss"]

@@ -153,6 +153,13 @@ def test_samples_of_a_probe_are_read_once_where_they_fit_into_memory(tiny_recipe
             probe.measure(backbone, ALONE)
 
 
+def test_a_probe_without_any_readable_sample_says_why(tiny_recipe):
+    config = config_of(tiny_recipe)
+    probe = OnlineProbe(config, ProbeSettings(data={"name": "tones", "bad": list(range(24))}, num_samples=20), num_trained=1)
+    with pytest.raises(MaeError, match=r"none of the 15 samples can be read; the first one: tone \d+ is torn$"):
+        probe.measure(task_of(config).model.backbone, ALONE)
+
+
 @pytest.mark.parametrize(
     ("probe", "message"),
     [

@@ -9,7 +9,7 @@ from running import world_of
 from tones import register_tones
 
 from mae_core import load_config
-from mae_core.evaluation import features, online_probe, predicting
+from mae_core.evaluation import online_probe, reading
 from mae_core.interfaces import Decided
 from mae_core.runs.checkpoint import load_newest
 from mae_core.runs.results import read_results
@@ -24,17 +24,15 @@ SIZES = (2, 3)
 def recipes(tiny_recipe, monkeypatch):
     """What each finds: losses in two batches, features and predictions in several, one of which has nothing but bad samples."""
     register_tones()
-    for module in (features, online_probe):
-        monkeypatch.setattr(module, "BATCH_SIZE", 5)
+    monkeypatch.setattr(reading, "BATCH_SIZE", 5)
     monkeypatch.setattr(online_probe, "NUM_STEPS", 20)
-    monkeypatch.setattr(predicting, "BATCH_SIZE", 4)
     monkeypatch.setattr(held_out, "BATCH_SIZE", 3)
     tones = ["data.image=null", "data.image={name: tones}"]
     pretrain = "task={name: pretrain, held_out: 0.25, probe: {data: {name: tones, bad: [1]}, num_samples: 16}}"
     classify = "task={{name: classify, average: 0.5, head: {{name: linear, norm: batch}}, validation: {{bad: {}}}}}"
     return {
         "pretrain": load_config(tiny_recipe, [*tones, pretrain, "train.strategy=fsdp"]),
-        "classify": load_config(tiny_recipe, [*tones, classify.format([0, 1, 2, 3, 9])]),
+        "classify": load_config(tiny_recipe, [*tones, classify.format([0, 1, 2, 3, 4, 9])]),
         "unreadable": load_config(tiny_recipe, [*tones, classify.format(list(range(24))), "train.strategy=fsdp"]),
     }
 
