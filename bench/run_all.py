@@ -44,6 +44,7 @@ SPEED = (
     Bench("train_step.py videomae-b --batch 2 --rounds 3", "train_step.py videomae-b --batch 2 --rounds 2 --tiny", 900),
     Bench("trainer_overhead.py --batch 8 --steps 8", "trainer_overhead.py --batch 2 --steps 4 --tiny", 600),
     Bench("scaling.py --rounds 5 --out {picture}", "scaling.py --rounds 2 --batch 4 --tiny --out {picture}", 600),
+    Bench("processes.py", "processes.py --tiny --rounds 1 --steps 2 --strategies ddp", 600),
     Bench("masks.py --rounds 5", "masks.py --rounds 1 --batch 8 --step-batch 1", 600),
     Bench("audio_loading.py --rounds 5", "audio_loading.py --rounds 1 --clips 4", 600),
 )
