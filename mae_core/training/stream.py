@@ -16,7 +16,7 @@ from mae_core.training import workers
 from mae_core.training.launch import count_cores
 from mae_core.training.plan import Key
 from mae_core.training.workers import SECONDS_BETWEEN_LOOKS, Batches, Crashes, Unloaded, Watched, prepare_worker
-from mae_registry import MaeError, cause_of
+from mae_registry import ConfigError, MaeError, cause_of
 
 MAX_REPLACEMENTS = 10
 """Unreadable samples in a row, after which the data as a whole is taken to be unreadable."""
@@ -86,6 +86,8 @@ class Samples(Watched[Loaded]):
             except BadSample as error:
                 failures.append((chosen, error))
                 continue
+            except ConfigError as error:
+                return Loaded(failure=str(error))
             except Exception as error:
                 return Loaded(failure=explain_mistake(name, source.describe, chosen, error, method="load"))
             used = source.describe(chosen)

@@ -36,7 +36,8 @@ class VideoFolder(FileFolder):
         auto_augment: a RandAugment in timm's words, such as rand-m7-n4-mstd0.5-inc1, after crop and flip, alike for all frames.
         test_clips, test_crops: what each file is measured on: clips spread evenly over its time, and crops over the longer side
             of each. Published: 5 and 3 (Kinetics), 2 and 3 (Something-Something).
-        reader: what decodes; "auto": PyAV, or where it is not installed decord, or torchcodec.
+        reader: what decodes; "auto": PyAV, or where it is not installed decord, or torchcodec. "torchcodec_gpu" decodes on a
+            GPU, in the process that trains, and needs train.num_workers=0.
     """
 
     def __init__(

@@ -11,6 +11,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from mae_core.data.files import Content, File, open_content, require_content
 from mae_core.interfaces import BadSample
@@ -18,7 +19,9 @@ from mae_registry import ConfigError
 from mae_video.frames import TIME_TOLERANCE, Video, in_order, mean_rate
 from mae_video.pyav_reader import PyAvVideo
 
-Reader = Literal["auto", "pyav", "decord", "torchcodec"]
+Reader = Literal["auto", "pyav", "decord", "torchcodec", "torchcodec_gpu"]
+GPU_READER = "torchcodec_gpu"
+"""torchcodec, with a GPU that decodes."""
 MODULES = {"pyav": "av", "decord": "decord", "torchcodec": "torchcodec"}
 """Import name of each reader's package, in the order in which "auto" looks for them: the fastest first."""
 CONTAINERS = re.compile(
@@ -72,14 +75,17 @@ def find_reader(reader: Reader) -> str:
     wanted = list(MODULES) if reader == "auto" else [reader]
     others = f"choose another data.video.reader of auto, {', '.join(MODULES)}"
     for name in wanted:
-        if find_spec(MODULES[name]) is None:
+        module = MODULES.get(name, "torchcodec")
+        if find_spec(module) is None:
             continue
         try:
-            import_module(MODULES[name])
+            import_module(module)
         except Exception as error:  # torchcodec without FFmpeg's libraries raises what the system's loader says
             raise ConfigError(f"reader {name!r} is installed but cannot be loaded: {_one_line(error)}; {others}") from error
+        if name == GPU_READER and not torch.cuda.is_available():
+            raise ConfigError(f"reader {name!r} needs a GPU, and there is none that torch can use; {others}")
         return name
-    raise ConfigError(f"reader {reader!r} is not installed: pip install {MODULES[wanted[0]]}, or {others}")
+    raise ConfigError(f"reader {reader!r} is not installed: pip install {MODULES.get(wanted[0], 'torchcodec')}, or {others}")
 
 
 class _Decord(Video):
@@ -103,24 +109,24 @@ class _Decord(Video):
 
 
 class _TorchCodec(Video):
-    def __init__(self, file: File) -> None:
+    def __init__(self, file: File, *, device: str = "cpu") -> None:
         with open_content(file) as opened:
             if opened.read(12)[8:] == b"AVI ":
                 raise ValueError("torchcodec returns the frames of AVI files in the wrong order; use another reader")
         from torchcodec.decoders import VideoDecoder  # pyright: ignore[reportMissingImports]
 
         source = file.data if isinstance(file, Content) else os.fspath(file)
-        self._file = VideoDecoder(source, num_ffmpeg_threads=1, seek_mode="exact")
+        self._file = VideoDecoder(source, num_ffmpeg_threads=1, seek_mode="exact", device=device)
         self.num_frames = len(self._file)
         self.fps = float(self._file.metadata.average_fps)
 
     def frames(self, indices: Sequence[int]) -> Tensor:
-        return self._file.get_frames_at(list(indices)).data
+        return self._file.get_frames_at(list(indices)).data.cpu()
 
     def frames_at(self, seconds: Sequence[float]) -> Tensor:
         begin, end = self._file.metadata.begin_stream_seconds, self._file.metadata.end_stream_seconds
         times = np.asarray(seconds) + TIME_TOLERANCE + begin
-        return self._file.get_frames_played_at(times.clip(begin, end - TIME_TOLERANCE).tolist()).data
+        return self._file.get_frames_played_at(times.clip(begin, end - TIME_TOLERANCE).tolist()).data.cpu()
 
 
 @contextmanager
@@ -159,10 +165,21 @@ def _open_torchcodec(file: File) -> Generator[Video]:
     yield _TorchCodec(file)
 
 
+@contextmanager
+def _open_torchcodec_gpu(file: File) -> Generator[Video]:
+    if get_worker_info() is not None:
+        raise ConfigError(
+            f"data.video.reader={GPU_READER} decodes in the process that trains, since the processes that load data cannot use "
+            "a GPU; set train.num_workers=0"
+        )
+    yield _TorchCodec(file, device="cuda")
+
+
 READERS: dict[str, Callable[[File], AbstractContextManager[Video]]] = {
     "pyav": _open_pyav,
     "decord": _open_decord,
     "torchcodec": _open_torchcodec,
+    GPU_READER: _open_torchcodec_gpu,
 }
 
 

@@ -1,5 +1,8 @@
+import importlib.machinery
 import importlib.util
 import os
+import sys
+import types
 import wave
 
 import numpy as np
@@ -7,8 +10,12 @@ import pytest
 import torch
 
 from mae_core.interfaces import BadSample
+from mae_core.training.plan import Key
+from mae_core.training.sources import Source
+from mae_core.training.stream import Samples, make_loader, running
 from mae_registry import ConfigError
 from mae_video.clips import ClipSampler, read_clip
+from mae_video.datasets import VideoFolder
 from mae_video.pyav_reader import PyAvVideo
 from mae_video.reading import MODULES, find_reader, open_video
 from mae_video.tokenizer import Tubelets
@@ -282,3 +289,50 @@ def test_a_damaged_file_is_told_of_once_and_not_by_the_decoder(tmp_path, capfd):
         pass
     assert capfd.readouterr().err == ""
     assert "/workspace/" not in str(error.value)
+
+
+class StandInDecoder:
+    """What of torchcodec a machine without its libraries or a GPU can try."""
+
+    def __init__(self, source, **settings):
+        self.settings = settings
+        self.metadata = types.SimpleNamespace(average_fps=10.0)
+
+    def __len__(self):
+        return 40
+
+    def get_frames_at(self, indices):
+        assert self.settings["device"] == "cuda"
+        return types.SimpleNamespace(data=torch.zeros(len(indices), 3, 48, 64, dtype=torch.uint8))
+
+
+@pytest.fixture
+def torchcodec(monkeypatch):
+    """A stand-in for the package."""
+    package, decoders = types.ModuleType("torchcodec"), types.ModuleType("torchcodec.decoders")
+    package.__spec__ = importlib.machinery.ModuleSpec("torchcodec", None)
+    vars(decoders)["VideoDecoder"] = StandInDecoder
+    monkeypatch.setitem(sys.modules, "torchcodec", package)
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", decoders)
+
+
+def test_a_gpu_decodes_where_it_is_asked_to(torchcodec, monkeypatch, write_mp4):
+    path = write_mp4(times=range(4))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with open_video(path, "torchcodec_gpu") as video:
+        assert (video.num_frames, video.frames([0, 3]).shape) == (40, (2, 3, 48, 64))
+
+
+def test_decoding_on_a_gpu_needs_one_and_no_workers(torchcodec, monkeypatch, write_mp4):
+    path = write_mp4(times=range(4))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(
+        ConfigError, match=r"^reader 'torchcodec_gpu' needs a GPU, and there is none that torch can"
+    ):
+        find_reader("torchcodec_gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    folder = VideoFolder((3, 2, 16, 16), root=str(path.parent), reader="torchcodec_gpu")
+    samples = Samples({"video": Source({"video": folder})}, 0)
+    loader = make_loader(samples, [[Key("video", 0, 0)]], num_workers=1, pin_memory=False)
+    with running(loader) as loaded:
+        assert next(loaded).failure.endswith("set train.num_workers=0")
