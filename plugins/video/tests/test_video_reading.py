@@ -326,9 +326,7 @@ def test_a_gpu_decodes_where_it_is_asked_to(torchcodec, monkeypatch, write_mp4):
 def test_decoding_on_a_gpu_needs_one_and_no_workers(torchcodec, monkeypatch, write_mp4):
     path = write_mp4(times=range(4))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(
-        ConfigError, match=r"^reader 'torchcodec_gpu' needs a GPU, and there is none that torch can"
-    ):
+    with pytest.raises(ConfigError, match=r"^reader 'torchcodec_gpu' needs a GPU, and there is none that torch can"):
         find_reader("torchcodec_gpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     folder = VideoFolder((3, 2, 16, 16), root=str(path.parent), reader="torchcodec_gpu")
