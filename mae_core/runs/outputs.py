@@ -16,6 +16,7 @@ from mae_core.model.autoencoder import MaskedAutoencoder
 from mae_core.model.backbone import Backbone
 from mae_core.pictures.reconstruction import reconstruct
 from mae_core.runs.checkpoint import plugin_versions
+from mae_core.runs.page import counted
 from mae_core.runs.results import Draw
 from mae_core.version import __version__
 from mae_registry import resolve
@@ -66,7 +67,7 @@ def count_parameters(model: nn.Module) -> int:
 
 def describe_device(device: torch.device, *, number: int = 1) -> str:
     """What a person would call it, or so many of it."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {counted(torch.get_num_threads(), 'thread')}"
     return name if number == 1 else f"{number} x {name}"
 
 
