@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from measuring import machine, note, small, table
+from measuring import machine, note, ratio, small, table
 from runs_to_break import NUM_PHOTOS, make_photos
 
 from mae_core.runs.logs import read_metrics
@@ -29,7 +29,7 @@ def seconds_of_step(folder: Path, options: argparse.Namespace, overrides: Sequen
     """Of one run, which leaves its folder."""
     settings = [
         f"data.image.root={folder.parent / 'photos'}",
-        "schedule.warmup_epochs=1",
+        "schedule.warmup_epochs=0",
         f"train.batch_size={options.batch}",
         f"train.device_batch_size={options.batch}",
         f"train.epochs={math.ceil(options.batch * (NUM_WARM + options.steps) / NUM_PHOTOS)}",
@@ -67,8 +67,8 @@ def main() -> None:
                 seconds[name].append(seconds_of_step(Path(temporary) / f"run-{turn}-{number}", options, overrides))
     rows = []
     for name, each in seconds.items():
-        shares = [one / alone for one, alone in zip(each, seconds["one process"], strict=True)]
-        told = f"{statistics.median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})"
+        share, low, high = ratio(seconds["one process"], each)
+        told = f"{share:.2f} ({low:.2f} to {high:.2f})"
         rows.append([name, f"{statistics.median(each) * 1e3:.0f}", told])
         if name != "one process":
             note(f"step of {name}", f"{rows[-1][1]} ms", beside=f"{told} of one", goal=f"{1 / options.devices:.2f}")
