@@ -87,8 +87,10 @@ class Saver:
     def save(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         """Begin to write a checkpoint of after step `step`. Raises MaeError, on all devices, for the one before."""
         self.finish()
+        self._world.agree_on_buffers(self._task.model)
         self._steps_saved, self._last_save = step, time.monotonic()
-        if not self._world.is_writer and not self._is_shared():
+        has_parts = self._is_shared()
+        if not self._world.is_writer and not has_parts:
             return
         training = {
             "optimizer": optimizer.state_dict(),
@@ -104,7 +106,7 @@ class Saver:
             Checkpoint(step, self._config.to_yaml(), state["model"], state["training"], plugin_versions(self._config)),
             keep=self._config["train"]["keep_checkpoints"],
             is_writer=self._world.is_writer,
-            group=self._world.aside if self._is_shared() else None,
+            group=self._world.aside if has_parts else None,
         )
         self._writing = _in_background(write)
 

@@ -257,14 +257,12 @@ class Trainer:
         self._saver.write_report()
 
     def _save(self) -> None:
-        self.world.agree_on_buffers(self.task.model)
         self._saver.save(self.steps_done, self.optimizer.optimizer)
 
     def _save_finite(self, error: MaeError) -> str:
         """Keep what was learned before `error`, where all processes meet it. The end of a message on it."""
         if self.world.size > 1 and not isinstance(error, Decided):
             return ""
-        self.world.agree_on_buffers(self.task.model)
         return self._saver.save_finite(self.steps_done, self.optimizer.optimizer)
 
     def _chosen_before(self, checkpoint: Checkpoint | None) -> Mapping[str, int] | None:
