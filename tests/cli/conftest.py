@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from small_recipes import train_tiny
 
 from mae_core.cli import main
 
@@ -24,21 +25,5 @@ def mae(capfd, monkeypatch):
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, photos):
     """A finished run of one step, made once."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    recipe = folder.parent / "recipe.yaml"
-    recipe.write_text(
-        f"""
-extends: image/mae_vit_base
-model:
-  encoder: {{width: 32, depth: 2, heads: 2}}
-  modalities:
-    image: {{tokenizer: {{input_size: [32, 32], patch_size: [8, 8]}}, decoder: {{width: 32, depth: 2, heads: 2}}}}
-data: {{image: {{root: {photos}}}}}
-schedule: {{warmup_epochs: 0}}
-train: {{epochs: 1, batch_size: 24, num_workers: 0}}
-"""
-    )
-    with pytest.raises(SystemExit) as stop:
-        main(["pretrain", str(recipe), "--out", str(folder)])
-    assert not stop.value.code
-    return folder
+    size = "model.modalities.image.tokenizer.input_size=[32, 32]"
+    return train_tiny(tmp_path_factory.mktemp("trained"), photos, size, "train.batch_size=24")

@@ -65,7 +65,7 @@ def test_a_malicious_checkpoint_is_refused_and_not_run(mae, tmp_path):
 
 
 def test_published_weights_come_in_and_go_out(mae, forks, trained, tiny_recipe, tmp_path):
-    recipe = trained.parent / "recipe.yaml"
+    recipe = trained / "config.yaml"
     exported, back = tmp_path / "published.pth", tmp_path / "back.pt"
     assert mae("convert", trained, "-o", exported, "--to", "mae")[0] == 0
     code, _, err = mae("convert", exported, "-o", back, "--from", "mae", "--recipe", recipe)

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from ranks import on_ranks
 from running import assert_same_bits
+from small_recipes import train_tiny
 
 import mae_core.runs.results as results_module
 from mae_core import load_config
@@ -46,24 +47,7 @@ def labelled(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory, labelled):
     """A finished run of pre-training, made once."""
-    folder = tmp_path_factory.mktemp("pretrained")
-    recipe = folder / "tiny.yaml"
-    recipe.write_text(
-        f"""
-extends: image/mae_vit_base
-model:
-  encoder: {{width: 32, depth: 2, heads: 2}}
-  modalities:
-    image: {{tokenizer: {{input_size: [24, 32], patch_size: [8, 8]}}, decoder: {{width: 32, depth: 1, heads: 2}}}}
-data: {{image: {{root: {labelled / "train"}}}}}
-schedule: {{warmup_epochs: 0}}
-train: {{epochs: 1, batch_size: 16, num_workers: 0}}
-"""
-    )
-    with pytest.raises(SystemExit) as stop:
-        main(["pretrain", str(recipe), "--out", str(folder / "run")])
-    assert not stop.value.code
-    return folder / "run"
+    return train_tiny(tmp_path_factory.mktemp("pretrained"), labelled / "train", "train.batch_size=16")
 
 
 def assert_fails(result, *phrases):
@@ -319,7 +303,7 @@ def test_inputs_that_do_not_match(mae, pretrained, labelled, tmp_path):
 
 
 def test_an_encoder_alone_is_not_enough_where_a_decoder_is_needed(mae, pretrained, labelled, tmp_path):
-    encoder, recipe = pretrained / "encoder.safetensors", pretrained.parent / "tiny.yaml"
+    encoder, recipe = pretrained / "encoder.safetensors", pretrained.parent / "recipe.yaml"
     assert_fails(mae("reconstruct", encoder, "-o", tmp_path / "out.png"), "encoder.safetensors", "decoder")
     started = ["pretrain", recipe, f"init.checkpoint={encoder}", "--out", tmp_path / "run"]
     assert_fails(mae(*started), "init.checkpoint", "init.backbone_only=true")
